@@ -1,0 +1,1 @@
+"""hydra_det: make object detectors small, fast and adversarially robust, and prove it."""

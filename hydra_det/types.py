@@ -1,0 +1,55 @@
+"""The shared vocabulary: what one part hands to the next.
+
+Images are RGB float32 in [0, 1]. Boxes are `xyxy` in pixels of the network input unless a name says otherwise.
+"""
+
+from typing import NamedTuple, TypedDict
+
+from torch import Tensor
+
+from hydra_det.boxes import Letterbox
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: a file, a value, a combination.
+
+    The message is one line that says what was expected, what came, which item, and what to do. The scripts print that
+    line and exit with 1; every other exception is a bug of ours and keeps its traceback.
+    """
+
+
+class Target(TypedDict):
+    """The ground truth of one image."""
+
+    boxes: Tensor  # [N, 4] float32, xyxy in pixels of the network input; crowd regions are not among them
+    labels: Tensor  # [N] int64 in [0, num_classes)
+    image_id: int  # the data set's own id
+    letterbox: Letterbox  # how the original image was placed in the network input
+
+
+class Batch(TypedDict):
+    """What a data loader yields."""
+
+    images: Tensor  # [B, 3, H, W] float32 in [0, 1]
+    targets: list[Target]  # B of them
+
+
+class Detections(NamedTuple):
+    """What a detector finds in one image, the most certain first."""
+
+    boxes: Tensor  # [K, 4] float32, xyxy in pixels of the network input, clipped to it
+    confidences: Tensor  # [K] float32 in [0, 1]
+    labels: Tensor  # [K] int64 in [0, num_classes)
+
+
+class LossTerms(NamedTuple):
+    """The parts of a detection loss, one value per image so that an attack can treat images apart."""
+
+    box: Tensor  # [B]
+    objectness: Tensor  # [B]
+    classification: Tensor  # [B]
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of the three terms. [B]"""
+        return self.box + self.objectness + self.classification

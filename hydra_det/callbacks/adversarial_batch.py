@@ -1,0 +1,83 @@
+"""Replaces clean images by attacked ones before the step sees them: the only place where attack and network meet."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from hydra_det.attacks.base import Attack
+from hydra_det.modules.undisturbed import undisturbed
+from hydra_det.types import Batch, InputError
+
+CLEAN, ATTACKED = "clean", "attacked"
+# Evaluation goes over the same images once per pass, in this order.
+PASSES = (CLEAN, ATTACKED)
+
+
+class AdversarialBatch(pl.Callback):
+    """Attacks a share of the training batches and the second pass of every evaluation.
+
+    The rule in training: from epoch `first_epoch` on, batch k of an epoch is attacked if and only if
+    `floor((k + 1) * share) > floor(k * share)`. A share of 0.5 attacks every second batch, the others stay clean.
+
+    The attack raises the summed loss terms of the network as it is scored: in eval mode, with frozen BatchNorm
+    statistics. It leaves no gradient and no flag behind, also when it fails. Letterbox padding is not perturbed.
+
+    Args:
+        attack: None attacks nothing.
+        share: of the training batches, in [0, 1].
+        first_epoch: the epochs before it train on clean batches only.
+        seed: of the attacks that draw.
+    """
+
+    def __init__(self, attack: Attack | None, *, share: float = 0.0, first_epoch: int = 0, seed: int = 0) -> None:
+        if not 0 <= share <= 1:
+            raise InputError(f"attacked_share: expected a share of the batches in [0, 1], got {share}")
+        self.attack = attack
+        self.share = share
+        self.first_epoch = first_epoch
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        due = int((batch_idx + 1) * self.share) > int(batch_idx * self.share)
+        if due and trainer.current_epoch >= self.first_epoch:
+            self._replace(trainer, pl_module, batch, draw=trainer.global_step)
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if PASSES[dataloader_idx] == ATTACKED:
+            self._replace(trainer, pl_module, batch, draw=batch_idx)
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
+
+    def _replace(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, *, draw: int) -> None:
+        if self.attack is None:
+            return
+        if torch.is_inference_mode_enabled():
+            raise InputError(
+                "trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation"
+            )
+        generator = torch.Generator().manual_seed(hash((self.seed, draw, trainer.global_rank)) % 2**63)
+        with undisturbed(pl_module), trainer.precision_plugin.forward_context():
+            batch["images"] = self.attack(
+                batch["images"], detection_loss(pl_module.net, batch), region=content_region(batch), generator=generator
+            )
+
+
+def detection_loss(net: Any, batch: Batch) -> Callable[[Tensor], Tensor]:
+    """The summed loss terms of `net` for the targets of `batch`, as a function of its images: [B, 3, H, W] -> [B]"""
+    return lambda images: net.losses(net(images), batch["targets"]).total
+
+
+def content_region(batch: Batch) -> Tensor:
+    """True where the images of a batch are not letterbox padding. [B, 1, H, W] bool"""
+    device = batch["images"].device
+    return torch.stack([target["letterbox"].content_mask(device=device) for target in batch["targets"]])[:, None]

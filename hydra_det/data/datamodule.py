@@ -1,0 +1,300 @@
+"""The data as Lightning asks for it, and as the pipeline asks about it."""
+
+import copy
+import logging
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hydra_det.data.anchors import box_sizes
+from hydra_det.data.cache import PixelCache
+from hydra_det.data.coco import read_coco
+from hydra_det.data.dataset import DetectionDataset, Sample, collate
+from hydra_det.data.sampler import EpochSampler
+from hydra_det.data.samples import Split
+from hydra_det.data.shapes import ShapesParameters, read_shapes
+from hydra_det.data.splits import check_classes, check_overlap, choose, fingerprint, hold_out
+from hydra_det.data.transforms import Augmentation
+from hydra_det.types import InputError
+
+STRIDE = 32  # of the coarsest map of the detectors: the input must divide into its cells
+CACHE_LIMIT = 2 * 2**30  # bytes of decoded images, all splits together
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    "batch_size": (1, math.inf),
+    "evaluation_batch_size": (1, math.inf),
+    "workers": (0, math.inf),
+    "seed": (0, math.inf),
+    "subset_seed": (0, math.inf),
+    "train_images": (1, math.inf),
+    "val_images": (0, math.inf),
+    "test_images": (1, math.inf),
+    "flip": (0, 1),
+    "colour_jitter": (0, 0.9),
+    "crop_jitter": (0, 0.9),
+}
+
+log = logging.getLogger(__name__)
+
+
+class DetectionData(pl.LightningDataModule, ABC):
+    """Three splits of a detection data set; a subclass says how they are read.
+
+    `seed` (order and augmentation) and `evaluation_passes` may be set until the loaders are made; neither changes the
+    fingerprint. Order and augmentation depend on `seed` and the epoch only: not on `workers`, and not on a resume.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        image_size: int,
+        batch_size: int = 16,
+        evaluation_batch_size: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+        subset_seed: int = 0,
+        train_images: int | None = None,
+        val_images: int | None = 0,
+        test_images: int | None = None,
+        greyscale: bool = False,
+        flip: float = 0.5,
+        colour_jitter: float = 0.0,
+        crop_jitter: float = 0.0,
+        cache_images: bool = True,
+        strict: bool = False,
+        allow_overlap: bool = False,
+    ) -> None:
+        """Nothing is read before it is needed.
+
+        Args:
+            name: a short word for folders and tables.
+            image_size: side of the network input, pixels, a multiple of 32.
+            batch_size: training images a step, per process; a last incomplete batch is left out.
+            evaluation_batch_size: images a step in validation and test, `batch_size` by default.
+            workers: processes that load images; 0 loads in the training process.
+            seed: of order and augmentation.
+            subset_seed: of the subsets and of what is held out.
+            train_images: size of a random subset, None for all.
+            val_images: held out of the training images when there are no validation annotations, else a random subset.
+            test_images: size of a random subset, None for all.
+            greyscale: show the luminance only, in all splits.
+            flip: probability of a mirror image.
+            colour_jitter: strength of colour variation, see `Augmentation`.
+            crop_jitter: strength of random crops, see `Augmentation`.
+            cache_images: keep decoded images in memory if all of them fit in 2 GiB.
+            strict: refuse annotation files with boxes that do not fit their image.
+            allow_overlap: do not look for images that are in two splits.
+        """
+        super().__init__()
+        self.name = name
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.evaluation_batch_size = batch_size if evaluation_batch_size is None else evaluation_batch_size
+        self.workers = workers
+        self.seed = seed
+        self.subset_seed = subset_seed
+        self.train_images, self.val_images, self.test_images = train_images, val_images, test_images
+        self.greyscale = greyscale
+        self.flip, self.colour_jitter, self.crop_jitter = flip, colour_jitter, crop_jitter
+        self.cache_images = cache_images
+        self.strict = strict
+        self.allow_overlap = allow_overlap
+        self.evaluation_passes = 1
+        self._splits: dict[str, Split] | None = None
+        self._fingerprint = ""
+        self._caches: dict[str, PixelCache] = {}
+        self._check_arguments()
+
+    @abstractmethod
+    def read(self) -> dict[str, Split]:
+        """Read `train`, `test` and, where the set has one, `val`."""
+
+    def prepare(self) -> None:
+        """Read, check and choose everything; the second call does nothing."""
+        if self._splits is not None:
+            return
+        splits = self.read()
+        check_classes(splits)
+        if "val" in splits:
+            splits["val"] = choose(splits["val"], self.val_images, seed=self.subset_seed)
+        else:
+            splits["train"], splits["val"] = hold_out(splits["train"], self.val_images or 0, seed=self.subset_seed)
+        splits["train"] = choose(splits["train"], self.train_images, seed=self.subset_seed)
+        splits["test"] = choose(splits["test"], self.test_images, seed=self.subset_seed)
+        if not self.allow_overlap:
+            check_overlap(splits)
+        self._splits = {split: splits[split] for split in ("train", "val", "test")}
+        self._fingerprint = fingerprint(self._splits)
+        self._reserve_caches()
+        log.info(self.summary())
+
+    def prepare_data(self) -> None:
+        """Lightning's hook for one process a machine: what is written to disk is written once."""
+        self.prepare()
+
+    def setup(self, stage: str) -> None:
+        self.prepare()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """`train`, `val` and `test`; `val` may be empty."""
+        self.prepare()
+        assert self._splits is not None
+        return self._splits
+
+    @property
+    def class_names(self) -> list[str]:
+        """By label."""
+        return list(self.splits["train"].class_names)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The data set's own category id, by label."""
+        return list(self.splits["train"].category_ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of what the chosen images and annotations are, wherever they lie."""
+        self.prepare()
+        return self._fingerprint
+
+    def ground_truth(self, split: str) -> dict[str, Any]:
+        """A COCO-form dict of the chosen images of a split; a copy, since COCO's evaluation writes into it."""
+        return copy.deepcopy(self.splits[split].ground_truth)
+
+    def chosen_ids(self) -> dict[str, list[int]]:
+        """The image ids of every split."""
+        return {name: split.image_ids for name, split in self.splits.items()}
+
+    def summary(self) -> str:
+        """One line: how much there is of everything."""
+        counts = [
+            f"{name} {len(split.records)} images {sum(len(record.labels) for record in split.records)} boxes"
+            for name, split in self.splits.items()
+        ]
+        return f"{self.name}: {', '.join(counts)}, {self.num_classes} classes, {self.image_size} px"
+
+    def train_boxes(self) -> Tensor:
+        """Width and height of all training boxes in pixels of the network input, without augmentation. [N, 2]"""
+        return box_sizes(self.splits["train"].records, self.image_size)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Augmented images in a new order every epoch."""
+        return self._loader("train", self.batch_size, training=True)
+
+    def val_dataloader(self) -> list[DataLoader[Sample]]:
+        """`evaluation_passes` loaders over the same images; none when there are no validation images."""
+        passes = self.evaluation_passes if self.splits["val"].records else 0
+        return [self._loader("val", self.evaluation_batch_size) for _ in range(passes)]
+
+    def test_dataloader(self) -> list[DataLoader[Sample]]:
+        """`evaluation_passes` loaders over the same images."""
+        return [self._loader("test", self.evaluation_batch_size) for _ in range(self.evaluation_passes)]
+
+    def dataset(self, split: str, *, augment: bool = False) -> DetectionDataset:
+        """The samples of a split, one by one."""
+        return DetectionDataset(
+            self.splits[split].records,
+            image_size=self.image_size,
+            greyscale=self.greyscale,
+            augmentation=Augmentation(self.flip, self.colour_jitter, self.crop_jitter) if augment else None,
+            seed=self.seed,
+            cache=self._caches.get(split),
+        )
+
+    def _loader(self, split: str, batch_size: int, *, training: bool = False) -> DataLoader[Sample]:
+        dataset = self.dataset(split, augment=training)
+        sampler = EpochSampler(dataset, seed=self.seed, shuffle=training)
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=training and len(sampler) >= batch_size,
+            # Of its own: drawing the workers' seeds from the global generator would move everything drawn after it.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _reserve_caches(self) -> None:
+        sizes = {
+            name: [(record.width, record.height) for record in split.records] for name, split in self.splits.items()
+        }
+        needed = sum(PixelCache.bytes_needed(of_split) for of_split in sizes.values())
+        if self.cache_images and needed <= CACHE_LIMIT:
+            self._caches = {name: PixelCache(of_split) for name, of_split in sizes.items()}
+        elif self.cache_images:
+            log.info("%s: images are decoded anew each epoch, %.1f GB are too much to keep", self.name, needed / 1e9)
+
+    def _check_arguments(self) -> None:
+        if self.image_size < STRIDE or self.image_size % STRIDE:
+            near = max(STRIDE, round(self.image_size / STRIDE) * STRIDE)
+            raise InputError(f"data.image_size: expected a multiple of {STRIDE}, came {self.image_size}; use {near}")
+        for argument, (least, most) in _LIMITS.items():
+            value = getattr(self, argument)
+            if value is not None and not least <= value <= most:
+                raise InputError(f"data.{argument}: expected a value from {least} to {most}, came {value}; change it")
+
+
+class CocoData(DetectionData):
+    """Any data set with COCO annotation files."""
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        train_annotations: str,
+        test_annotations: str,
+        val_annotations: str | None = None,
+        train_images_dir: str = "images",
+        val_images_dir: str = "images",
+        test_images_dir: str = "images",
+        **options: Any,
+    ) -> None:
+        """All files and folders are relative to `root`; the further options are those of `DetectionData`."""
+        super().__init__(**options)
+        self.root = Path(root)
+        self.files = {"train": (train_annotations, train_images_dir), "test": (test_annotations, test_images_dir)}
+        if val_annotations is not None:
+            self.files["val"] = (val_annotations, val_images_dir)
+
+    def read(self) -> dict[str, Split]:
+        return {
+            name: read_coco(self.root, annotations, images, name=name, strict=self.strict)
+            for name, (annotations, images) in self.files.items()
+        }
+
+
+class ShapesData(DetectionData):
+    """The built-in data set, see `shapes.py`; drawn on first use."""
+
+    def __init__(
+        self,
+        *,
+        root: str | Path = ".cache/shapes",
+        canvas: int = 160,
+        train_size: int = 1200,
+        test_size: int = 200,
+        drawing_seed: int = 0,
+        **options: Any,
+    ) -> None:
+        """`root` keeps the pictures; the further options are those of `DetectionData`."""
+        super().__init__(**options)
+        self.root = Path(root)
+        self.parameters = ShapesParameters(canvas, train_size, test_size, drawing_seed)
+
+    def read(self) -> dict[str, Split]:
+        return read_shapes(self.root, self.parameters)

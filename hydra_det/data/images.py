@@ -1,0 +1,71 @@
+"""Reading image files: whatever a file holds becomes 8-bit RGB of the annotated size."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hydra_det.types import InputError
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNED = {5, 6, 7, 8}  # orientations that swap width and height
+_SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow opens some 16-bit files as 32-bit "I"
+
+
+def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Decode an image file. [H, W, 3] uint8 RGB
+
+    Greyscale is repeated, palettes are looked up, alpha is dropped, 16-bit greyscale keeps its high byte. A camera's
+    EXIF orientation is applied only where the annotation calls for it: `size` decides, and where both readings fit
+    (squares, half turns) the stored pixels stay. Without a `size` the orientation is always applied.
+
+    Args:
+        path: the file.
+        size: annotated (width, height) in pixels.
+    """
+    try:
+        with Image.open(path) as opened:
+            turn = size is None or _must_turn(opened, path=path, size=size)
+            image = ImageOps.exif_transpose(opened) if turn else opened
+            return _to_rgb(image, path=path)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError on broken PNGs
+        raise _unreadable(path, error) from error
+
+
+def check_size(path: Path, *, size: tuple[int, int]) -> None:
+    """Read the header only and refuse a file that cannot be shown at the annotated (width, height)."""
+    try:
+        with Image.open(path) as opened:
+            _must_turn(opened, path=path, size=size)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _must_turn(image: Image.Image, *, path: Path, size: tuple[int, int]) -> bool:
+    if image.size == size:
+        return False
+    # The EXIF block is parsed only for files whose stored size is not the annotated one.
+    if image.size == size[::-1] and image.getexif().get(_ORIENTATION) in _TURNED:
+        return True
+    raise InputError(
+        f"{path}: expected {size[0]}x{size[1]} pixels as annotated, the file holds {image.width}x{image.height}; "
+        "was it resized after it was annotated?"
+    )
+
+
+def _to_rgb(image: Image.Image, *, path: Path) -> NDArray[np.uint8]:
+    if image.mode == "F":
+        raise InputError(f"{path}: expected 8 or 16 bits a channel, came floating point; convert it to PNG or JPEG")
+    if image.mode not in _SIXTEEN_BIT:
+        return np.array(image.convert("RGB"))
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise InputError(f"{path}: expected values of 16 bits, came {values.min()} to {values.max()}; convert it")
+    # Pillow's own convert("RGB") would cut everything above 255 to white.
+    return np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path}: expected an image file, could not read it ({reason}); replace or remove it")

@@ -1,0 +1,100 @@
+"""Which images are trained on, watched and tested on: subsets, the held-out part, and the proof that none is shared."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hydra_det.data.samples import ImageRecord, Split
+from hydra_det.types import InputError
+
+
+def choose(split: Split, count: int | None, *, seed: int) -> Split:
+    """A seeded subset, all images for None. Subsets are nested: 100 images are among the 200 of the same seed."""
+    if count is None:
+        return split
+    _check_count(split, count)
+    return split.restricted(_shuffled(split, seed)[:count])
+
+
+def hold_out(train: Split, count: int, *, seed: int) -> tuple[Split, Split]:
+    """Split off `count` seeded images under the name `val`. Returns (what is left, held out).
+
+    They are the last of the order whose first `choose` takes, so a subset of the rest hardly depends on `count`.
+    """
+    if count == 0:
+        return train, train.restricted([], name="val")
+    _check_count(train, count + 1)
+    order = _shuffled(train, seed)
+    return train.restricted(order[:-count]), train.restricted(order[-count:], name="val")
+
+
+def check_classes(splits: Mapping[str, Split]) -> None:
+    """Refuse splits whose category lists differ: a label would mean two things."""
+    first = splits["train"]
+    for split in splits.values():
+        expected = list(zip(first.category_ids, first.class_names, strict=True))
+        came = list(zip(split.category_ids, split.class_names, strict=True))
+        if came != expected:
+            odd = sorted(set(came) ^ set(expected))[0]
+            raise InputError(
+                f"{split.name}: expected the {len(expected)} categories of the training annotations, came {len(came)}, "
+                f"only one of the two has {odd}; list the same categories in all annotation files"
+            )
+
+
+def check_overlap(splits: Mapping[str, Split]) -> None:
+    """Refuse an image that is in two splits, as the same file or as another with the same bytes."""
+    by_size: dict[int, list[tuple[str, ImageRecord]]] = defaultdict(list)
+    for name, split in splits.items():
+        for record in split.records:
+            by_size[record.byte_size].append((name, record))
+    for group in by_size.values():
+        # Only files of one length can be equal, and few need to be read.
+        if len({name for name, _ in group}) > 1:
+            _refuse_equal(group)
+
+
+def fingerprint(splits: Mapping[str, Split]) -> str:
+    """sha256 over what the splits hold: annotations, file names, byte sizes, classes. Not where they lie."""
+    content = {
+        name: {
+            "ground_truth": split.ground_truth,
+            "files": [(record.file_name, record.byte_size) for record in split.records],
+        }
+        for name, split in splits.items()
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_count(split: Split, count: int) -> None:
+    if count > len(split.records):
+        raise InputError(
+            f"{split.name}: expected a set of at least {count} images for the subsets asked for, it has "
+            f"{len(split.records)}; ask for fewer"
+        )
+
+
+def _shuffled(split: Split, seed: int) -> list[int]:
+    # Sorted first: the order of the entries in the file must not decide.
+    ids = np.array(sorted(split.image_ids), dtype=np.int64)
+    return [int(image_id) for image_id in np.random.default_rng(seed).permutation(ids)]
+
+
+def _refuse_equal(group: Iterable[tuple[str, ImageRecord]]) -> None:
+    first: dict[str, tuple[str, Path]] = {}  # by digest
+    for name, record in group:
+        other_name, other_path = first.setdefault(_digest(record.path), (name, record.path))
+        if other_name != name:
+            raise InputError(
+                f"{other_path} ({other_name}) and {record.path} ({name}) hold the same image: expected splits that "
+                "share none; remove one, or set data.allow_overlap=true"
+            )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,100 @@
+"""The LightningModule: one training step and one evaluation step around any detector.
+
+It knows its network by three verbs (`net(images)`, `net.losses`, `net.detections`) and nothing of stages, attacks,
+scores or metrics: those are callbacks.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from hydra_det.types import Batch, Detections, LossTerms, Target
+
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
+
+
+class DetectorNetwork(Protocol):
+    """What a network must do to be trained here."""
+
+    def __call__(self, images: Tensor) -> list[Tensor]: ...
+    def losses(self, raw: list[Tensor], targets: list[Target]) -> LossTerms: ...
+    def detections(self, raw: list[Tensor]) -> list[Detections]: ...
+
+
+class Detector(pl.LightningModule):
+    """Trains and evaluates a detector.
+
+    Args:
+        net: the network, dense or masked.
+        optimizer: makes an optimiser from parameter groups; not needed where nothing is trained.
+        warmup_steps: the learning rate rises linearly over these steps, then falls as a cosine to 1 % of its peak.
+    """
+
+    net: Any  # an nn.Module that is a DetectorNetwork; Module's attribute access hides that from a type checker
+
+    def __init__(self, net: nn.Module, *, optimizer: OptimizerFactory | None = None, warmup_steps: int = 0) -> None:
+        super().__init__()
+        self.net = net
+        self.optimizer = optimizer
+        self.warmup_steps = warmup_steps
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] in [0, 1] -> raw maps"""
+        return self.net(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean over the batch of the summed loss terms. -> scalar"""
+        terms: LossTerms = self.net.losses(self.net(batch["images"]), batch["targets"])
+        logged = {f"train/loss_{name}": value.detach().mean() for name, value in terms._asdict().items()}
+        self.log_dict(logged, batch_size=len(batch["targets"]))
+        loss = terms.total.mean()
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["targets"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[Detections]:
+        """Detections of the batch, for the callbacks."""
+        return self.net.detections(self.net(batch["images"]))
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[Detections]:
+        """Detections of the batch, for the callbacks."""
+        return self.net.detections(self.net(batch["images"]))
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over all parameters that ask for a gradient, with its schedule by step."""
+        if self.optimizer is None:
+            return None
+        optimizer = self.optimizer(parameter_groups(self.net))
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps=steps, warmup=self.warmup_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: weights of convolutions, which decay, and all others, which must not.
+
+    Decay of scores, BatchNorm scales or biases would be a pull towards 0 that no loss asked for.
+    """
+    weights = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d)}
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    decaying = [p for p in trainable if id(p) in weights]
+    others = [p for p in trainable if id(p) not in weights]
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def warmup_cosine(step: int, *, steps: int, warmup: int) -> float:
+    """Factor of the learning rate at `step`: linear rise over `warmup` steps, then a cosine down to 0.01 at `steps`.
+
+    Example:
+        >>> [round(warmup_cosine(step, steps=10, warmup=2), 2) for step in (0, 1, 2, 6, 10)]
+        [0.5, 1.0, 1.0, 0.5, 0.01]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return max(0.01, (1 + math.cos(math.pi * progress)) / 2)

@@ -1,0 +1,168 @@
+"""The loss of YOLOv3 (arXiv 1804.02767): box, objectness and classification, one value per image.
+
+Objectness and classes are independent logistic units. An object is assigned to the anchor whose shape fits best (and,
+if asked, to every anchor that fits well); predictions that overlap an object well without being assigned to it are not
+punished. All terms are sums over an image, as in Darknet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import box_iou, complete_box_iou_loss
+
+from hydra_det.modules.decode import decode_boxes
+from hydra_det.types import InputError, LossTerms, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """Weights and choices of the loss.
+
+    Attributes:
+        box_weight: weight of the box term.
+        objectness_weight: weight of the objectness term.
+        classification_weight: weight of the classification term.
+        box_loss: `ciou` (Zheng et al. 2020, arXiv 1911.08287) or `mse` on the box logits as in Darknet.
+        ignore_iou: a prediction that overlaps an object more than this is not taught to be background.
+        anchor_iou: anchors whose shape overlaps the object's more than this are assigned besides the best one; 1
+            assigns the best one alone, as YOLOv3 does.
+    """
+
+    box_weight: float = 2.0
+    objectness_weight: float = 1.0
+    classification_weight: float = 1.0
+    box_loss: str = "ciou"
+    ignore_iou: float = 0.7
+    anchor_iou: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.box_loss not in BOX_LOSSES:
+            raise InputError(f"model.loss.box_loss: expected one of {', '.join(BOX_LOSSES)}, got {self.box_loss!r}")
+
+
+class Assignment(NamedTuple):
+    """Which cells of one raw map answer for which objects: K pairs."""
+
+    image: Tensor  # [K] index in the batch
+    anchor: Tensor  # [K]
+    row: Tensor  # [K]
+    column: Tensor  # [K]
+    boxes: Tensor  # [K, 4] xyxy in pixels of the network input
+    labels: Tensor  # [K]
+
+
+def yolo_losses(
+    raw: Sequence[Tensor],
+    targets: Sequence[Target],
+    *,
+    anchors: Sequence[Tensor],
+    strides: Sequence[int],
+    settings: LossSettings,
+) -> LossTerms:
+    """The loss terms of a batch.
+
+    Args:
+        raw: per level [B, A, H, W, 5 + C] logits; any float type, computed in float32.
+        targets: B of them.
+        anchors: per level [A, 2] in pixels of the network input.
+        strides: per level, pixels a cell.
+        settings: weights and choices.
+
+    Returns:
+        Weighted terms, [B] each.
+    """
+    batch = raw[0].shape[0]
+    box, objectness, classification = (raw[0].new_zeros(batch, dtype=torch.float32) for _ in range(3))
+    assignments = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=settings.anchor_iou)
+    for level, level_anchors, stride, pairs in zip(raw, anchors, strides, assignments, strict=True):
+        logits = level.float()
+        chosen = logits[pairs.image, pairs.anchor, pairs.row, pairs.column]  # [K, 5 + C]
+        decoded = decode_boxes(logits, level_anchors, stride)
+        box_values = BOX_LOSSES[settings.box_loss](chosen, decoded, pairs, level_anchors, stride)
+        box = box.index_add(0, pairs.image, box_values)
+        classes = F.one_hot(pairs.labels, logits.shape[-1] - 5).to(logits.dtype)
+        class_values = F.binary_cross_entropy_with_logits(chosen[:, 5:], classes, reduction="none").sum(1)
+        classification = classification.index_add(0, pairs.image, class_values)
+        objectness = objectness + _objectness(logits[..., 4], decoded, pairs, targets, settings.ignore_iou)
+    return LossTerms(
+        box * settings.box_weight,
+        objectness * settings.objectness_weight,
+        classification * settings.classification_weight,
+    )
+
+
+def assign(
+    raw: Sequence[Tensor],
+    targets: Sequence[Target],
+    *,
+    anchors: Sequence[Tensor],
+    strides: Sequence[int],
+    anchor_iou: float,
+) -> list[Assignment]:
+    """Assign every object to the cell under its centre, at the anchors that fit its shape; one answer per level."""
+    boxes = torch.cat([target["boxes"] for target in targets])
+    labels = torch.cat([target["labels"] for target in targets])
+    counts = torch.tensor([len(target["labels"]) for target in targets], device=boxes.device)
+    image = torch.repeat_interleave(torch.arange(len(targets), device=boxes.device), counts)
+    fits = shape_iou(boxes[:, 2:] - boxes[:, :2], torch.cat(list(anchors)))  # [M, all anchors]
+    matched = fits > anchor_iou
+    if len(boxes):
+        matched[torch.arange(len(boxes), device=boxes.device), fits.argmax(1)] = True
+    answer, first = [], 0
+    for level, level_anchors, stride in zip(raw, anchors, strides, strict=True):
+        objects, anchor = matched[:, first : first + len(level_anchors)].nonzero(as_tuple=True)
+        first += len(level_anchors)
+        centre = (boxes[objects, :2] + boxes[objects, 2:]) / 2 / stride
+        column = centre[:, 0].long().clamp(0, level.shape[3] - 1)
+        row = centre[:, 1].long().clamp(0, level.shape[2] - 1)
+        answer.append(Assignment(image[objects], anchor, row, column, boxes[objects], labels[objects]))
+    return answer
+
+
+def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
+    """IoU of boxes that share their centre. [M, 2], [A, 2] width and height -> [M, A]"""
+    overlap = torch.minimum(sizes[:, None], anchors[None]).prod(2)
+    return overlap / (sizes.prod(1)[:, None] + anchors.prod(1)[None] - overlap)
+
+
+def _ciou(_chosen: Tensor, decoded: Tensor, pairs: Assignment, _anchors: Tensor, _stride: int) -> Tensor:
+    predicted = decoded[pairs.image, pairs.anchor, pairs.row, pairs.column]
+    return complete_box_iou_loss(predicted, pairs.boxes.float())  # [K]
+
+
+def _mse(chosen: Tensor, decoded: Tensor, pairs: Assignment, anchors: Tensor, stride: int) -> Tensor:
+    size = pairs.boxes[:, 2:] - pairs.boxes[:, :2]
+    centre = (pairs.boxes[:, :2] + pairs.boxes[:, 2:]) / 2 / stride
+    offset = centre - torch.stack([pairs.column, pairs.row], dim=1)
+    log_scale = (size / anchors[pairs.anchor]).log()
+    error = torch.cat([chosen[:, :2].sigmoid() - offset, chosen[:, 2:4] - log_scale], dim=1).square().sum(1)
+    # Darknet: small boxes weigh more, by 2 - the share of the image that the object covers.
+    input_area = decoded.shape[2] * decoded.shape[3] * stride**2
+    return error * (2 - size.prod(1) / input_area)  # [K]
+
+
+BOX_LOSSES = {"ciou": _ciou, "mse": _mse}
+
+
+def _objectness(
+    logits: Tensor, decoded: Tensor, pairs: Assignment, targets: Sequence[Target], ignore_iou: float
+) -> Tensor:
+    wanted = torch.zeros_like(logits)
+    wanted[pairs.image, pairs.anchor, pairs.row, pairs.column] = 1.0
+    counts = torch.stack(
+        [_near_an_object(boxes, t["boxes"], ignore_iou) for boxes, t in zip(decoded.detach(), targets, strict=True)]
+    )
+    weight = torch.where(counts & (wanted == 0), 0.0, 1.0)
+    return F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none").sum((1, 2, 3))  # [B]
+
+
+def _near_an_object(decoded: Tensor, objects: Tensor, ignore_iou: float) -> Tensor:
+    """[A, H, W, 4], [N, 4] -> [A, H, W] bool"""
+    if not len(objects):
+        return torch.zeros(decoded.shape[:3], dtype=torch.bool, device=decoded.device)
+    overlap = box_iou(decoded.reshape(-1, 4), objects.to(decoded.dtype)).amax(1)
+    return (overlap > ignore_iou).view(decoded.shape[:3])

@@ -1,0 +1,53 @@
+"""Weights on disk: safetensors, checked key by key."""
+
+import hashlib
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hydra_det.types import InputError
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write the state of a network, scores and masks included where it has them."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; nothing in it is executed."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected a .safetensors file with weights, found none; check the path")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: expected a .safetensors file, cannot be read ({error}); is it truncated?") from error
+
+
+def weights_hash(path: Path) -> str:
+    """sha256 of the names, shapes and values in a file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(read_weights(path).items()):
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a file into a network of the same architecture; the network is not touched when it does not fit."""
+    found, expected = read_weights(path), network.state_dict()
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unknown:
+        example = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not expected"
+        raise InputError(
+            f"{path}: expected the {len(expected)} tensors of {type(network).__name__}, found {len(found)} "
+            f"({example}); is this the file of another network?"
+        )
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: expected {name} of shape {list(tensor.shape)}, found {list(found[name].shape)}; is this the "
+                "file of a network of another width, or of other classes?"
+            )
+    network.load_state_dict(found)

@@ -1,0 +1,122 @@
+"""From configs to objects: the only `instantiate` of the program."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+from torch import nn
+
+from hydra_det.data.anchors import kmeans_anchors
+from hydra_det.data.datamodule import DetectionData
+from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.weights import load_weights
+from hydra_det.types import InputError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# The scripts and their configs lie at the top of a checkout; an installed wheel carries them inside the package.
+SCRIPTS = PACKAGE / "verbs" if (PACKAGE / "verbs" / "conf").is_dir() else PACKAGE.parent
+CONFIG_DIR = str(SCRIPTS / "conf")
+
+# A resolved config. Only the scripts and this file know that it was made by Hydra.
+Config = Mapping[str, Any]
+
+# Keys of a model config that speak to this file, not to the network.
+MODEL_OPTIONS = ("weights", "channels_last")
+
+
+def instantiate(config: Any, **arguments: Any) -> Any:
+    """`hydra.utils.instantiate` whose errors are one line about the config."""
+    try:
+        return hydra.utils.instantiate(config, **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
+        raise InputError(str(cause or error).replace("\n", " ")) from error
+
+
+def plain(config: DictConfig) -> Config:
+    """A config with everything resolved, as dicts and lists."""
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or "a value"
+        raise InputError(f"{key}: expected a value, got none; give one, e.g. {key}=...") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def to_yaml(config: Config) -> str:
+    """For people to read and `--config-name` to take."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+def choices() -> dict[str, str]:
+    """The config groups that were chosen, by group: `{"init": "scaled", ...}`."""
+    chosen = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+    assert isinstance(chosen, dict)
+    return {str(group): str(name) for group, name in chosen.items() if "/" not in str(group) and name is not None}
+
+
+def overrides() -> list[str]:
+    """What was typed behind `python train.py`."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def data(config: Config) -> DetectionData:
+    """The data module; images are read later."""
+    return instantiate(config["data"])
+
+
+def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
+    """The model's config with the classes of the data and, where `anchors` is `auto`, anchors made from its boxes."""
+    model = dict(config["model"])
+    if model["anchors"] == "auto":
+        count = getattr(hydra.utils.get_class(model["_target_"]), "ANCHOR_COUNT")  # noqa: B009 - every network says it
+        anchors = kmeans_anchors(module.train_boxes(), count, seed=0)
+        model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in anchors]
+    return {key: value for key, value in model.items() if value is not None} | {"num_classes": module.num_classes}
+
+
+def network(model: Mapping[str, Any]) -> nn.Module:
+    """A network from the config of `model_config`, with the weights that it names."""
+    made: nn.Module = instantiate({key: value for key, value in model.items() if key not in MODEL_OPTIONS})
+    if model.get("weights"):
+        load_weights(made, Path(model["weights"]))
+    if model.get("channels_last"):
+        made = made.to(memory_format=torch.channels_last)
+    return made
+
+
+def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Module:
+    """The same with masked convolutions; weights come from a stage, not from the config."""
+    return to_masked(network({**model, "weights": None}), exclude=exclude)
+
+
+def trainer(config: Config, **arguments: Any) -> pl.Trainer:
+    """Lightning's trainer with the arguments that only the pipeline knows."""
+    return instantiate({**config["trainer"], "enable_progress_bar": wants_bar(config)}, **arguments)
+
+
+def wants_bar(config: Config) -> bool:
+    """A bar is for a terminal; a file gets the lines of the log."""
+    return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty()
+
+
+def check(config: Config) -> None:
+    """Build every small part once, so that a wrong value is said before anything is trained."""
+    for part in (config["attack"], config["evaluation"]["attack"], config["callbacks"]):
+        instantiate(part)
+    for stage in config["stage"].values():
+        instantiate(stage["callbacks"])
+        if stage["optimizer"]:
+            instantiate(stage["optimizer"])
+    trainer(config, logger=False)

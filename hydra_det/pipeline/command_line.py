@@ -1,0 +1,85 @@
+"""What stands between a script and its terminal: errors as one line, exit codes, and the summary of a sweep."""
+
+import functools
+import logging
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.record import write_atomically
+from hydra_det.reports.records import load_records, records_frame
+from hydra_det.reports.tables import sweep_table, write_summary_csv
+from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
+
+FAILED, SUMMARY = "failed.txt", "summary.csv"
+
+
+def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
+    """Make a task end in one clear line and exit code 1 when what it was given is wrong.
+
+    In a sweep a failing job leaves its reason in its folder and lets the others go on; `SweepSummary` names it at the
+    end. An error that is not the user's keeps its traceback.
+    """
+
+    @functools.wraps(task)
+    def wrapped(config: DictConfig) -> None:
+        try:
+            task(config)
+        except InputError as error:
+            log.error("error: %s", error)
+            reason = str(error)
+        except Exception as error:
+            log.exception("this is a bug of the program, not of your input")
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            write_atomically(Path(HydraConfig.get().runtime.output_dir) / FAILED, " ".join(reason.split()) + "\n")
+        else:
+            sys.exit(1)
+
+    return wrapped
+
+
+class SweepSummary(Callback):
+    """One table and one CSV at the end of a sweep; exit code 1 if a job failed."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Read what the jobs left in their folders, whichever launcher ran them."""
+        folder = Path(config.hydra.sweep.dir)
+        records, failures = load_records(folder)
+        failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
+        frame = records_frame(records)
+        write_summary_csv(folder / SUMMARY, frame)
+        Console().print(sweep_table(frame, failures))
+        log.info("summary: %s", folder / SUMMARY)
+        if failures:
+            log.error(
+                "error: %d of %d jobs failed: %s", len(failures), len(failures) + len(records), "; ".join(failures)
+            )
+            sys.exit(1)
+
+
+def train() -> None:
+    """The console script `hydra-det-train`: the same as `python train.py`."""
+    _run_script("train")
+
+
+def evaluate() -> None:
+    """The console script `hydra-det-evaluate`: the same as `python evaluate.py`."""
+    _run_script("evaluate")
+
+
+def _run_script(name: str) -> None:
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")

@@ -1,0 +1,145 @@
+"""One run: reads and checks everything first, then runs stages, scores networks and writes the record."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+
+from hydra_det.modules.masked_conv import masks_of
+from hydra_det.modules.weights import read_weights
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.scoring import score
+from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.store import Store
+from hydra_det.prune.sparsity import check_sparsity, count_sparsity
+from hydra_det.record import Record, collect_versions, current_commit, write_atomically, write_record
+from hydra_det.reports.tables import run_table
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """A run of the pipeline.
+
+    Making one reads the data, the weights and every part of the config: what is wrong with them is said before
+    anything is trained.
+
+    Args:
+        config: the whole config.
+        folder: of this run; the record and the detections go there.
+        choices: the config groups that were chosen, for the record.
+        overrides: what was typed, for the record.
+    """
+
+    def __init__(self, config: Config, folder: Path, *, choices: dict[str, str], overrides: list[str]) -> None:
+        self.config = config
+        self.folder = folder
+        self.choices = choices
+        self.overrides = overrides
+        build.check(config)
+        self.data = build.data(config)
+        self.data.prepare()
+        self.data.evaluation_passes = 1 if build.instantiate(config["attack"]) is None else 2
+        self.model = build.model_config(config, self.data)
+        build.network(self.model)
+        self.store = Store(Path(config["store"]))
+        self.runner = StageRunner(config, data=self.data, model=self.model, store=self.store)
+        self.stages: list[Stage] = []
+        self._write_inputs()
+
+    def stage(self, name: str, parent: Stage | None = None) -> Stage:
+        """The result of a stage: found in the store, resumed, or run now."""
+        stage = self.runner.run(name, parent)
+        self.stages.append(stage)
+        self._link(stage.folder, Path("stages", name))
+        return stage
+
+    def evaluate(self, stage: Stage, *, name: str) -> dict[str, Any]:
+        """AP clean and attacked, and latency, of the network after a stage; its files go to the folder `name`."""
+        log.info("evaluate: %s network", name)
+        net = self.runner.network(stage)
+        scores, folder = score(
+            net, self.config, data=self.data, store=self.store, identity={"stage": stage.name, "key": stage.key}
+        )
+        self._link(folder, Path(name))
+        return scores
+
+    def finish(self, *, dense: dict[str, Any], pruned: dict[str, Any]) -> Record:
+        """Count what the saved mask keeps, write the record, show the table."""
+        config = self.config
+        record = Record(
+            name="_".join(self.choices[group] for group in ("data", "model", "init", "prune"))
+            + f"_{config['prune']['ratio']}_seed{config['seed']}",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=self._resolved(),
+            seed=config["seed"],
+            overrides=self.overrides,
+            versions=collect_versions(),
+            commit=current_commit(),
+            dataset={
+                "name": self.data.name,
+                "fingerprint": self.data.fingerprint,
+                **{split: len(ids) for split, ids in self.data.chosen_ids().items()},  # type: ignore[typeddict-item]
+            },
+            sparsity=self._sparsity(),  # type: ignore[arg-type]
+            stages=[stage.summary() for stage in self.stages],  # type: ignore[misc]
+            metrics={"dense": dense["metrics"], "pruned": pruned["metrics"]},
+            latency={"dense": dense["latency"], "pruned": pruned["latency"]},
+            attack=self._attack(),  # type: ignore[arg-type]
+        )
+        self._report(record)
+        return record
+
+    def _sparsity(self) -> dict[str, Any]:
+        """Counted from the file of the last stage, not from what the masks should be."""
+        prune, tensors = self.config["prune"], read_weights(self.stages[-1].weights)
+        masks = {name.removesuffix(".mask"): tensor for name, tensor in tensors.items() if name.endswith(".mask")}
+        order = masks_of(self.runner.network(self.stages[-1]))
+        count = count_sparsity({name: masks[name] for name in order}, granularity=prune["granularity"])
+        check_sparsity(count, prune["ratio"])
+        layers = [
+            {
+                "name": layer["name"],
+                "shape": layer["shape"],
+                "kept": layer["kept"],
+                "pruned": layer["pruned"],
+                "units_kept": layer["units_kept"],
+                "units_pruned": layer["units"] - layer["units_kept"],
+            }
+            for layer in count["layers"]
+        ]
+        totals = {key: count[key] for key in ("kept", "pruned", "total")}
+        return {"ratio_asked": prune["ratio"], "granularity": prune["granularity"], **totals, "layers": layers}
+
+    def _attack(self) -> dict[str, Any]:
+        attack = self.config["evaluation"]["attack"]
+        known = {key: attack[key] for key in ("step_size", "steps") if key in attack}
+        return {"name": self.choices["attack"], "epsilon": attack.get("epsilon", 0.0), **known}
+
+    def _resolved(self) -> dict[str, Any]:
+        return {**self.config, "model": self.model, "choices": self.choices}
+
+    @rank_zero_only
+    def _write_inputs(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "config.yaml", build.to_yaml(self._resolved()))
+        write_atomically(self.folder / "images.json", json.dumps(self.data.chosen_ids()) + "\n")
+
+    @rank_zero_only
+    def _report(self, record: Record) -> None:
+        write_record(self.folder / "record.json", record)
+        Console().print(run_table(record))
+        log.info("record: %s", self.folder / "record.json")
+
+    @rank_zero_only
+    def _link(self, folder: Path, name: Path) -> None:
+        """Show a folder of the store in the folder of the run; the same result is on disk once."""
+        link = self.folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.resolve(), target_is_directory=True)

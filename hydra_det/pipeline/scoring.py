@@ -1,0 +1,113 @@
+"""What a finished network is worth: AP clean and attacked on the test images, and where its time goes.
+
+A score is kept in the store like a stage: it is not computed twice.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import Tensor, nn
+
+from hydra_det.callbacks.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.detection_metrics import DetectionMetrics
+from hydra_det.callbacks.progress import StageBar
+from hydra_det.data.datamodule import DetectionData
+from hydra_det.evaluation.coco_map import evaluate_protocols
+from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
+from hydra_det.evaluation.latency import measure_latency
+from hydra_det.modules.decode import Candidates
+from hydra_det.modules.detector import Detector
+from hydra_det.modules.masked_conv import to_dense
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.store import Store, fingerprint
+
+log = logging.getLogger(__name__)
+
+NAME, SCORES = "evaluate", "scores.json"
+
+
+def score(
+    net: nn.Module, config: Config, *, data: DetectionData, store: Store, identity: dict[str, Any]
+) -> tuple[dict[str, Any], Path]:
+    """Score a network on the test images, or find that it has been done.
+
+    Args:
+        net: dense or masked; is made dense in place.
+        config: the whole config; `evaluation`, `data` and `trainer` are read.
+        data: prepared.
+        store: where the score is kept.
+        identity: what the weights depend on.
+
+    Returns:
+        `{"metrics": NetworkMetrics, "latency": Latency}` and the folder with them and with the detections.
+    """
+    key = fingerprint({
+        "evaluate": identity,
+        "config": config["evaluation"],
+        "content": data.fingerprint,
+        "images": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
+        "trainer": {name: config["trainer"][name] for name in ("precision", "limit_test_batches")},
+    })  # fmt: skip
+    folder = store.folder(NAME, key)
+    if getattr(rank_zero_only, "rank", 0):
+        if store.find(NAME, key) is None:
+            _evaluate(net, config, data, store, key)
+    else:
+        with store.claim(NAME, key):
+            if store.find(NAME, key) is None:
+                _evaluate(net, config, data, store, key)
+    return json.loads((folder / SCORES).read_text()), folder
+
+
+def _evaluate(net: nn.Module, config: Config, data: DetectionData, store: Store, key: str) -> None:
+    attack = build.instantiate(config["evaluation"]["attack"])
+    data.evaluation_passes = 1 if attack is None else 2
+    metrics = DetectionMetrics()
+    callbacks: list[pl.Callback] = [AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"]), metrics]
+    if build.wants_bar(config):
+        callbacks.append(StageBar())
+    trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
+    detector = Detector(to_dense(net))
+    trainer.test(detector, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        folder = store.partial(NAME, key)
+        ground_truth = data.ground_truth("test")
+        names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+        scores: dict[str, Any] = {"metrics": {"clean": None, "attacked": None}}
+        for name, results in metrics.results.items():
+            scores["metrics"][name] = evaluate_protocols(ground_truth, results)
+            write_detections_csv(folder / f"detections_{name}.csv", results, category_names=names)
+            write_results_json(folder / f"detections_{name}.json", results)
+        scores["latency"] = latency(detector, config, data, device=trainer.strategy.root_device)
+        (folder / SCORES).write_text(json.dumps(scores, allow_nan=False, indent=2))
+        store.publish(NAME, key, {"name": NAME, "fingerprint": key})
+    trainer.strategy.barrier()
+
+
+def latency(detector: Detector, config: Config, data: DetectionData, *, device: torch.device) -> Any:
+    """Time of forward, decode and suppression of single test images, in float32."""
+    net = detector.net.to(device).eval()
+    settings = config["evaluation"]["latency"]
+    samples = data.dataset("test")
+    images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
+    size = (data.image_size, data.image_size)
+    return measure_latency(
+        images,
+        forward=net,
+        decode=net.decode,
+        nms=lambda candidates: net.suppress(candidates, size),
+        count_candidates=lambda candidates: _count(candidates, net.nms_settings.confidence),
+        warmup=settings["warmup"],
+        repeats=settings["repeats"],
+    )
+
+
+def _count(candidates: Candidates, confidence: float) -> int:
+    reached: Tensor = candidates.confidences >= confidence
+    return int(reached.sum())

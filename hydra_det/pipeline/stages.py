@@ -1,0 +1,193 @@
+"""What a stage is, what its result depends on, and how one is trained."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
+
+from hydra_det.callbacks.progress import EpochLine, StageBar
+from hydra_det.data.datamodule import DetectionData
+from hydra_det.modules.detector import Detector
+from hydra_det.modules.weights import load_weights, save_weights, weights_hash
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.store import Store, fingerprint
+
+log = logging.getLogger(__name__)
+
+STAGES = ("pretrain", "init_scores", "train_scores", "prune", "finetune")
+WEIGHTS, CHECKPOINT = "weights.safetensors", "last.ckpt"
+# Of the data and of the trainer, what does not change the result of a stage.
+INDIFFERENT_DATA = ("root", "workers", "cache_images", "evaluation_batch_size", "seed")
+DECISIVE_TRAINER = (
+    "accumulate_grad_batches", "devices", "gradient_clip_val", "limit_train_batches", "num_nodes", "precision",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: what the next one starts from.
+
+    Attributes:
+        name: one of `STAGES`.
+        key: its fingerprint.
+        folder: where its weights lie.
+        seconds: that it took when it was run.
+        reused: it was there already.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    seconds: float
+    reused: bool
+
+    @property
+    def weights(self) -> Path:
+        """The state of the network after this stage."""
+        return self.folder / WEIGHTS
+
+    def summary(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            "name": self.name,
+            "fingerprint": self.key,
+            "seconds": self.seconds,
+            "reused": self.reused,
+            "folder": str(self.folder),
+        }
+
+
+class StageRunner:
+    """Runs stages, or finds them in the store.
+
+    Args:
+        config: the whole config.
+        data: prepared.
+        model: from `build.model_config`.
+        store: of finished stages.
+    """
+
+    def __init__(self, config: Config, *, data: DetectionData, model: Mapping[str, Any], store: Store) -> None:
+        self.config = config
+        self.data = data
+        self.model = model
+        self.store = store
+
+    def key(self, name: str, parent: Stage | None) -> str:
+        """Fingerprint of a stage: its config, the data, the seed, and its parent or, for the first one, the model."""
+        config = self.config
+        data = {key: value for key, value in config["data"].items() if key not in INDIFFERENT_DATA}
+        trainer = {key: config["trainer"][key] for key in DECISIVE_TRAINER}
+        start = {"parent": parent.key} if parent else {"model": self._model_identity()}
+        return fingerprint({
+            "stage": name,
+            "config": config["stage"][name],
+            "data": {"content": self.data.fingerprint, "config": data},
+            "trainer": trainer,
+            "seed": config["seed"],
+            **start,
+        })  # fmt: skip
+
+    def run(self, name: str, parent: Stage | None = None) -> Stage:
+        """The result of a stage: found, resumed or run."""
+        key = self.key(name, parent)
+        found = self.store.find(name, key)
+        if found is None:
+            if getattr(rank_zero_only, "rank", 0):  # the first rank holds the lock for all
+                self._fit(name, key, parent)
+            else:
+                with self.store.claim(name, key):
+                    found = self.store.find(name, key)
+                    if found is None:
+                        return Stage(name, key, self.store.folder(name, key), self._fit(name, key, parent), False)
+        about = found or self.store.find(name, key)
+        assert about is not None, f"stage {name} was not published"
+        log.info("%s: found finished (%s)", name, self.store.folder(name, key))
+        return Stage(name, key, self.store.folder(name, key), about["seconds"], True)
+
+    def network(self, stage: Stage) -> nn.Module:
+        """The network after a stage, masked where the stage is."""
+        return self._network(self.config["stage"][stage.name], stage.weights)
+
+    def _fit(self, name: str, key: str, parent: Stage | None) -> float:
+        config, spec = self.config, self.config["stage"][name]
+        partial = self.store.partial(name, key)
+        # Every stage starts from the same state of the generators, whatever ran before it in this process.
+        pl.seed_everything(config["seed"], workers=True, verbose=False)
+        net = self._start(spec, parent)
+        optimizer = build.instantiate(spec["optimizer"]) if spec["optimizer"] else None
+        detector = Detector(net, optimizer=optimizer, warmup_steps=spec["warmup_steps"])
+        timer = Timer()
+        logger = TensorBoardLogger(partial, name="", version="tensorboard")
+        trainer = build.trainer(
+            config,
+            max_epochs=spec["epochs"],
+            callbacks=[*self._callbacks(name, partial), timer],
+            logger=logger,
+            default_root_dir=str(partial),
+        )
+        checkpoint = partial / CHECKPOINT
+        resumed = checkpoint if checkpoint.is_file() else None
+        log.info("%s: %s", name, f"goes on from {resumed}" if resumed else "starts")
+        start = time.perf_counter()
+        trainer.fit(detector, datamodule=self.data, ckpt_path=resumed, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        # The timer's state is in the checkpoint: it counts the time before an interruption too.
+        seconds = round(max(timer.time_elapsed("train"), time.perf_counter() - start), 2)
+        if trainer.is_global_zero:
+            logger.finalize("success")
+            save_weights(net, partial / WEIGHTS)
+            checkpoint.unlink(missing_ok=True)
+            about = {"name": name, "fingerprint": key, "parent": parent.key if parent else None, "seconds": seconds}
+            self.store.publish(name, key, {**about, "config": spec, "seed": config["seed"]})
+        trainer.strategy.barrier()
+        return seconds
+
+    def _start(self, spec: Config, parent: Stage | None) -> nn.Module:
+        if parent is None:
+            return build.network(self.model)
+        if self.config["stage"][parent.name]["masked"] == spec["masked"]:
+            return self._network(spec, parent.weights)
+        net = build.network({**self.model, "weights": None})
+        load_weights(net, parent.weights)
+        return build.to_masked(net, exclude=spec["exclude"])
+
+    def _network(self, spec: Config, weights: Path) -> nn.Module:
+        bare = {**self.model, "weights": None}
+        net = build.masked_network(bare, spec["exclude"]) if spec["masked"] else build.network(bare)
+        load_weights(net, weights)
+        return net
+
+    def _callbacks(self, name: str, partial: Path) -> list[pl.Callback]:
+        config, spec = self.config, self.config["stage"][name]
+        made = [
+            build.instantiate(part) for group in (spec["callbacks"], config["callbacks"]) for part in group.values()
+        ]
+        made.append(EpochLine(name=name))
+        if spec["epochs"]:
+            made.append(LearningRateMonitor())
+            made.append(
+                ModelCheckpoint(
+                    partial, save_last=True, save_top_k=0, enable_version_counter=False, save_on_train_epoch_end=True
+                )
+            )
+        if build.wants_bar(config):
+            made.append(StageBar())
+        return made
+
+    def _model_identity(self) -> dict[str, Any]:
+        """The model's config; a file of weights counts by its content."""
+        identity = {key: value for key, value in self.model.items() if key not in build.MODEL_OPTIONS}
+        if self.model.get("weights"):
+            identity["weights"] = weights_hash(Path(self.model["weights"]))
+        return identity

@@ -1,0 +1,88 @@
+"""Finished stages on disk, named by a fingerprint of exactly what they depend on.
+
+    store/pretrain-3f2a1b0c9d8e/            finished: made by one rename, never changed again
+        stage.json  weights.safetensors  tensorboard/
+    store/pretrain-3f2a1b0c9d8e.partial/    under way or interrupted: only resumed, never read as a result
+
+A stage that is there is not run again. Two runs that want the same stage at the same time take turns; the lock of a
+process that died is released by the operating system.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra_det.record import write_atomically
+
+log = logging.getLogger(__name__)
+
+# Raise it when the code computes something else from the same config: old results are then made anew.
+FORMAT = 1
+ABOUT = "stage.json"
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """12 hex digits over a nested mapping of plain values; the order of keys does not count."""
+    text = json.dumps({"format": FORMAT, **inputs}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Store:
+    """The folder of finished stages.
+
+    Args:
+        root: is made when the first stage starts.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, name: str, key: str) -> Path:
+        """Where a stage lies when it is finished."""
+        return self.root / f"{name}-{key}"
+
+    def find(self, name: str, key: str) -> dict[str, Any] | None:
+        """What is written about a finished stage, None if it is not finished."""
+        about = self.folder(name, key) / ABOUT
+        return json.loads(about.read_text()) if about.is_file() else None
+
+    def partial(self, name: str, key: str) -> Path:
+        """The folder to work in; what an interrupted run left there is there again."""
+        folder = self.folder(name, key)
+        partial = folder.with_name(folder.name + ".partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def publish(self, name: str, key: str, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the partial folder the finished one, in one rename."""
+        partial = self.partial(name, key)
+        write_atomically(partial / ABOUT, json.dumps(about, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        partial.rename(self.folder(name, key))
+        return dict(about)
+
+    def discard_partial(self, name: str, key: str) -> None:
+        """Throw away what an interrupted run left, for stages that cannot be resumed."""
+        shutil.rmtree(self.partial(name, key))
+
+    @contextmanager
+    def claim(self, name: str, key: str) -> Iterator[None]:
+        """Hold the exclusive right to run a stage; waits while another process has it."""
+        locks = self.root / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        handle = os.open(locks / f"{name}-{key}", os.O_CREAT | os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("%s is being run by another process; waiting for its result", name)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)

@@ -1,0 +1,64 @@
+"""Top-k masks with exact counts (HYDRA, Sehwag et al. 2020, arXiv 2002.10509)."""
+
+import torch
+from torch import Tensor
+
+from hydra_det.prune.granularity import GRANULARITIES
+from hydra_det.types import InputError
+
+
+def kept_units(units: int, ratio: float) -> int:
+    """How many of `units` stay when the fraction `ratio` in [0, 1) is removed.
+
+    Example:
+        >>> kept_units(10, 0.9)
+        1
+    """
+    if not 0 <= ratio < 1:
+        raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {ratio}")
+    return units - round(ratio * units)
+
+
+def top_k(importance: Tensor, keep: int) -> Tensor:
+    """True at the `keep` largest values of `importance`, among equal ones at the first in index order.
+
+    Selecting through the k-th value instead of a sort makes ties deterministic, the masks nested as `keep` grows, and
+    costs about a tenth. The order is the logical one, whatever the memory format.
+
+    Args:
+        importance: any shape, finite.
+        keep: in [0, importance.numel()].
+
+    Returns:
+        Boolean tensor of the shape of `importance` with exactly `keep` true entries.
+    """
+    flat = importance.detach().reshape(-1).float()
+    count = flat.numel()
+    if not 0 <= keep <= count:
+        raise ValueError(f"top_k: expected keep in [0, {count}], got {keep}")
+    if not torch.isfinite(flat).all():
+        raise InputError("top_k: expected finite scores, got NaN or infinity; lower the learning rate of the scores")
+    if keep in (0, count):
+        return torch.full(importance.shape, keep == count, dtype=torch.bool, device=importance.device)
+    threshold = flat.kthvalue(count - keep + 1).values
+    mask = flat > threshold
+    ties = (flat == threshold).nonzero().squeeze(1)
+    mask[ties[: keep - int(mask.sum())]] = True
+    return mask.reshape(importance.shape)
+
+
+def mask_from_scores(scores: Tensor, *, ratio: float, granularity: str = "weight") -> Tensor:
+    """The mask of one layer: its `kept_units` most important units.
+
+    Args:
+        scores: [O, I, kH, kW], the importance is their absolute value.
+        ratio: fraction of units removed, in [0, 1).
+        granularity: a key of `GRANULARITIES`.
+
+    Returns:
+        Boolean mask [O, I, kH, kW], True where a weight stays.
+    """
+    kind = GRANULARITIES[granularity]
+    importance = kind.unit_scores(scores.detach())
+    units = top_k(importance, kept_units(importance.numel(), ratio))
+    return kind.expand(units, tuple(scores.shape)).contiguous()

@@ -1,0 +1,297 @@
+"""The result of one run, and its only crossing from computing to reporting: `record.json`.
+
+The typed dictionaries below are at once the documentation, the static types and the schema that a file is checked
+against. Nothing here needs more than the standard library, so a report is made where torch is not installed.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import NoneType
+from typing import Any, NoReturn, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+
+SCHEMA_VERSION = 1
+_OURS_AND_TORCH = ("hydra-det", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
+_OTHERS = ("captum", "pycocotools", "hydra-core", "omegaconf", "numpy")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read or written. One line: the file, the key, what was expected, what to do."""
+
+
+class AveragePrecision(TypedDict):
+    """COCO's numbers in [0, 1] for one network, one set of images and one confidence floor; None: no such objects."""
+
+    map: float | None  # AP@[.5:.95], mean over classes
+    map_50: float | None
+    map_75: float | None
+    map_small: float | None  # area of the object below 32^2 pixels of the original image
+    map_medium: float | None
+    map_large: float | None  # above 96^2
+    mar_100: float | None  # average recall with at most 100 detections of a class in an image
+    map_per_class: dict[str, float | None]  # AP@[.5:.95] by category name
+    detections_per_image: float  # mean, images without any detection included
+
+
+class Protocols(TypedDict):
+    """Both evaluation protocols of the same detections."""
+
+    coco: AveragePrecision  # confidence >= 0.001
+    paper: AveragePrecision  # confidence >= 0.5
+
+
+class NetworkMetrics(TypedDict):
+    """What one network scores on the test images."""
+
+    clean: Protocols
+    attacked: Protocols | None  # None: not attacked in this run
+
+
+class Metrics(TypedDict):
+    """The network before pruning and the one that comes out of the run."""
+
+    dense: NetworkMetrics
+    pruned: NetworkMetrics
+
+
+class Spread(TypedDict):
+    """Repeated timings of one part, milliseconds a batch."""
+
+    median_ms: float
+    iqr_ms: float  # interquartile range
+
+
+class Latency(TypedDict):
+    """Where the time of one network goes, and on what it was measured."""
+
+    forward: Spread
+    decode: Spread
+    nms: Spread
+    total: Spread
+    candidates: float | None  # mean number of boxes an image that reach NMS; None: not counted
+    batch_size: int
+    image_size: list[int]  # [height, width] in pixels
+    repeats: int
+    device: str  # "cpu", "cuda"
+    device_name: str
+    dtype: str
+    threads: int  # of the CPU, within one operation
+
+
+class Dataset(TypedDict):
+    """What the networks saw; the counts are images."""
+
+    name: str
+    fingerprint: str
+    train: int
+    val: int
+    test: int
+
+
+class LayerSparsity(TypedDict):
+    """One masked layer; `kept` and `pruned` count weights."""
+
+    name: str
+    shape: list[int]
+    kept: int
+    pruned: int
+    units_kept: NotRequired[int]  # the same in units of the granularity
+    units_pruned: NotRequired[int]
+
+
+class Sparsity(TypedDict):
+    """What was asked and what was reached; the counts are weights of all masked layers."""
+
+    ratio_asked: float  # fraction to remove
+    granularity: str
+    kept: int
+    pruned: int
+    total: int
+    layers: list[LayerSparsity]
+
+
+class Stage(TypedDict):
+    """One stage of the run; a reused one was finished by an earlier run."""
+
+    name: str
+    fingerprint: str
+    seconds: float  # of training; of a reused stage what it cost when it was trained
+    reused: bool
+    folder: str
+
+
+class Attack(TypedDict):
+    """The threat model of the attacked numbers."""
+
+    name: str
+    epsilon: float  # in the unit of the images, [0, 1]
+    step_size: NotRequired[float | None]
+    steps: NotRequired[int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything a report may know about a run. Plain values only: it equals itself after a round trip through JSON."""
+
+    name: str
+    created: str  # UTC, ISO 8601
+    config: dict[str, Any]  # resolved
+    seed: int
+    overrides: list[str]  # as typed on the command line
+    versions: dict[str, str | None]
+    commit: str | None
+    dataset: Dataset
+    sparsity: Sparsity
+    stages: list[Stage]
+    metrics: Metrics
+    latency: dict[str, Latency]  # by network: dense, pruned; empty when not measured
+    attack: Attack
+    schema_version: int = SCHEMA_VERSION
+
+
+def write_record(path: str | Path, record: Record) -> None:
+    """Check a record and write it whole or not at all, as JSON with sorted keys and a trailing newline."""
+    payload = dataclasses.asdict(record)
+    _check_payload(payload, str(path))
+    write_atomically(path, json.dumps(payload, allow_nan=False, indent=2, sort_keys=True) + "\n")
+
+
+def read_record(path: str | Path) -> Record:
+    """Read a record back.
+
+    Raises:
+        RecordError: The file is not a record of this version; the message names the file and the key.
+    """
+    try:
+        payload = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(
+            f"{path}: cannot be read ({error.strerror}); is this the folder of a finished run?"
+        ) from error
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise RecordError(f"{path}: not JSON ({error}); run the job again to write it anew") from error
+    _check_payload(payload, str(path))
+    return Record(**payload)
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file so that a reader sees the old file or the new one, never half of one.
+
+    Missing folders are made. Line ends are written as they are.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not `tempfile`: its files are private to the user (0600), and so would be the result.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def collect_versions() -> dict[str, str | None]:
+    """Versions of Python and of the distributions that a result depends on; None where one is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in (*_OURS_AND_TORCH, *_OTHERS):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def current_commit() -> str | None:
+    """Full hash of the checkout this package runs from, with `-dirty` where tracked files differ; None outside one."""
+    # An installed package may lie in a virtual environment inside somebody else's repository: whose commit that is,
+    # says whether git tracks this very file.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the folder of this package, None where it fails."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _check_payload(payload: Any, path: str) -> None:
+    """Raise a `RecordError` unless the payload is a record of this version."""
+    if not isinstance(payload, dict):
+        _refuse(path, "the whole file", "a JSON object", payload)
+    version = payload.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: schema_version: expected {SCHEMA_VERSION}, got {version!r}; "
+            "read it with the hydra_det that wrote it, or run the job again"
+        )
+    hints = get_type_hints(Record)
+    for key in payload.keys() - hints.keys():
+        raise RecordError(f"{path}: {key}: not a key of a record; expected {', '.join(sorted(hints))}")
+    _check_keys(payload, hints, frozenset(hints), path, "")
+    for where in _non_finite(payload, ""):
+        raise RecordError(f"{path}: {where}: expected a finite number; write None for a value that does not exist")
+    sparsity = payload["sparsity"]
+    if sparsity["kept"] + sparsity["pruned"] != sparsity["total"]:
+        _refuse(path, "sparsity.total", f"kept + pruned = {sparsity['kept'] + sparsity['pruned']}", sparsity["total"])
+
+
+def _check(value: Any, expected: Any, path: str, where: str) -> None:
+    """Raise a `RecordError` unless the value has the type: a typed dictionary, list, dict, optional or plain type."""
+    kind, arguments = get_origin(expected), get_args(expected)
+    if expected is Any or (value is None and NoneType in arguments):
+        return
+    if NoneType in arguments:
+        return _check(value, arguments[0], path, where)
+    plain = dict if is_typeddict(expected) else kind or expected
+    accepted: Any = (int, float) if plain is float else plain
+    # bool is an int to Python, but `true` is not a count.
+    if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
+        _refuse(path, where, plain.__name__, value)
+    if is_typeddict(expected):
+        _check_keys(value, get_type_hints(expected), expected.__required_keys__, path, f"{where}.")
+    elif plain in (list, dict):
+        for key, item in _items(value):
+            _check(item, arguments[-1], path, f"{where}.{key}")
+
+
+def _check_keys(value: dict[str, Any], hints: dict[str, Any], required: frozenset[str], path: str, prefix: str) -> None:
+    """Check the known keys of an object; others are left alone."""
+    for key, hint in hints.items():
+        if key in value:
+            _check(value[key], hint, path, prefix + key)
+        elif key in required:
+            raise RecordError(f"{path}: {prefix}{key}: missing; run the job again to write it anew")
+
+
+def _refuse(path: str, where: str, expected: str, value: Any) -> NoReturn:
+    raise RecordError(f"{path}: {where}: expected {expected}, got {value!r:.60}; run the job again to write it anew")
+
+
+def _non_finite(value: Any, where: str) -> Iterator[str]:
+    """Where a value holds NaN or infinity, which JSON does not know."""
+    if isinstance(value, dict | list | tuple):
+        for key, item in _items(value):
+            yield from _non_finite(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield where
+
+
+def _items(value: dict[str, Any] | Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value)

@@ -1,0 +1,198 @@
+"""Tables for the terminal: one run, and a sweep of runs. They return what Rich can print, and print nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hydra_det.record import Latency, Protocols, Record, Spread, write_atomically
+from hydra_det.reports.records import achieved_sparsity
+
+ABSENT = "-"
+
+_CHOICES = ("granularity", "init", "seed")  # what a sweep varies besides the ratio, which shows as sparsity
+
+_PRECISION_ROWS: tuple[tuple[str, Callable[[Protocols], float | None]], ...] = (
+    ("AP {}", lambda protocols: protocols["coco"]["map"]),
+    ("AP50 {}", lambda protocols: protocols["coco"]["map_50"]),
+    ("AP50 {}, confidence ≥ 0.5", lambda protocols: protocols["paper"]["map_50"]),
+)
+_LATENCY_ROWS: tuple[tuple[str, Callable[[Latency], Spread]], ...] = (
+    ("forward", lambda latency: latency["forward"]),
+    ("decode", lambda latency: latency["decode"]),
+    ("NMS", lambda latency: latency["nms"]),
+    ("total", lambda latency: latency["total"]),
+)
+
+
+def run_table(record: Record) -> Group:
+    """One run: its stages with their time, then the dense and the pruned network side by side, then what to know."""
+    notes = [Text(note, style="dim") for note in _notes(record)]
+    return Group(_stages(record), Text(), _networks(record), *notes)
+
+
+def sweep_table(frame: pd.DataFrame, failures: Mapping[str, str]) -> Group:
+    """A sweep, a line a job.
+
+    Args:
+        frame: The finished jobs, from `records_frame`.
+        failures: One-line reason of every failed job, by its name.
+    """
+    parts: list[RenderableType] = [_finished(frame)]
+    if failures:
+        parts += [Text(), _failed(failures)]
+    return Group(*parts)
+
+
+def write_summary_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """The frame as CSV, full precision, empty cells for what was not measured; whole or not at all."""
+    write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _table(title: str) -> Table:
+    # Names come as Text everywhere: Rich would read the brackets in a plain string as markup.
+    return Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+
+
+def _stages(record: Record) -> Table:
+    table = _table(f"{record.name} · stages")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("folder", overflow="fold", style="dim")
+    for stage in record.stages:
+        origin = Text("reused", style="dim") if stage["reused"] else Text("trained", style="green")
+        table.add_row(Text(stage["name"]), origin, _duration(stage["seconds"]), Text(stage["folder"]))
+    table.add_section()
+    spent = sum(stage["seconds"] for stage in record.stages if not stage["reused"])
+    table.add_row("this run", "", _duration(spent), "", style="bold")
+    return table
+
+
+def _networks(record: Record) -> Table:
+    table = _table(f"{record.name} · networks, on {record.dataset['test']:,} test images of {record.dataset['name']}")
+    table.add_column("", no_wrap=True)
+    for heading in ("dense", "pruned", "pruned / dense"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, dense, pruned in _precisions(record):
+        table.add_row(name, _number(dense, "{:.3f}"), _number(pruned, "{:.3f}"), _share(dense, pruned))
+    table.add_section()
+    total, kept = record.sparsity["total"], record.sparsity["kept"]
+    table.add_row("masked weights", f"{total:,}", f"{kept:,}", _share(total, kept))
+    table.add_row("sparsity", "0.000", _number(achieved_sparsity(record), "{:.3f}"), "")
+    table.add_section()
+    before, after = record.latency.get("dense"), record.latency.get("pruned")
+    for name, read in _LATENCY_ROWS if before or after else ():
+        slow, fast = (read(latency) if latency else None for latency in (before, after))
+        share = _share(slow and slow["median_ms"], fast and fast["median_ms"])
+        table.add_row(f"{name} ms", _spread(slow), _spread(fast), share)
+    counts = [latency["candidates"] if latency else None for latency in (before, after)]
+    if any(count is not None for count in counts):
+        table.add_row("boxes reaching NMS", *(_number(count, "{:,.1f}") for count in counts), _share(*counts))
+    return table
+
+
+def _precisions(record: Record) -> Iterator[tuple[str, float | None, float | None]]:
+    """The rows of average precision: name, dense, pruned."""
+    dense, pruned = record.metrics["dense"], record.metrics["pruned"]
+    for condition, before, after in (
+        ("clean", dense["clean"], pruned["clean"]),
+        ("attacked", dense["attacked"], pruned["attacked"]),
+    ):
+        for name, read in _PRECISION_ROWS:
+            yield name.format(condition), before and read(before), after and read(after)
+
+
+def _notes(record: Record) -> Iterator[str]:
+    """What a reader must know before comparing the numbers above with others."""
+    attack = record.attack
+    if any(network["attacked"] for network in (record.metrics["dense"], record.metrics["pruned"])):
+        detail = [f"epsilon {attack['epsilon']:.4g} ({attack['epsilon'] * 255:.4g}/255)"]
+        detail += [f"step size {attack['step_size']:.4g}"] if attack.get("step_size") else []
+        detail += [f"{attack['steps']} steps"] if attack.get("steps") else []
+        yield f"Attacked: {attack['name']}, {', '.join(detail)}."
+    for latency in list(record.latency.values())[:1]:
+        height, width = latency["image_size"]
+        yield (
+            f"Time: median ± interquartile range of {latency['repeats']} repeats, batch {latency['batch_size']}, "
+            f"{width} x {height} px, {latency['dtype']}, {latency['device_name']}, {latency['threads']} CPU threads."
+        )
+    if record.sparsity["granularity"] == "kernel":
+        shapes = [layer["shape"] for layer in record.sparsity["layers"]]
+        single = sum(shape[-2:] == [1, 1] for shape in shapes)
+        yield f"In {single} of {len(shapes)} masked layers the kernels are 1 x 1: there a kernel is one weight."
+    if record.sparsity["ratio_asked"] > 0:
+        yield "Masks alone give no speed: a masked network costs as much as the dense one until it is compacted."
+
+
+def _finished(frame: pd.DataFrame) -> Table:
+    """The finished jobs; a choice that is the same in all of them stands once, in the title."""
+    same = [column for column in _CHOICES if frame[column].nunique(dropna=False) == 1]
+    varied = [column for column in _CHOICES if column not in same]
+    table = _table(" · ".join([f"{len(frame)} finished", *(f"{column} {frame[column].iloc[0]}" for column in same)]))
+    table.add_column("run", overflow="fold", min_width=10)
+    for column in varied:
+        table.add_column("units" if column == "granularity" else column, overflow="fold")
+    for heading in ("sparsity", "AP clean", "AP attacked", "speed-up", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in frame.to_dict("records"):
+        table.add_row(
+            Text(row["name"]),
+            *(Text(ABSENT if pd.isna(row[column]) else str(row[column])) for column in varied),
+            _number(row["sparsity"], "{:.3f}"),
+            _pair(row["map_clean_dense"], row["map_clean_pruned"]),
+            _pair(row["map_attacked_dense"], row["map_attacked_pruned"]),
+            _number(row["total_ms_dense"] / row["total_ms_pruned"], "{:.2f}x"),
+            _duration(row["seconds"]),
+        )
+    if len(frame):
+        table.caption = Text(
+            "AP: dense → pruned. Speed-up: time of the dense network / time of the pruned one, NMS included."
+        )
+        table.caption_justify = "left"
+    return table
+
+
+def _failed(failures: Mapping[str, str]) -> Table:
+    table = _table(f"{len(failures)} failed")
+    table.add_column("run", overflow="fold", style="red")
+    table.add_column("reason", overflow="fold")
+    for name, reason in failures.items():
+        table.add_row(Text(name), Text(reason))
+    return table
+
+
+def _pair(before: float, after: float) -> str:
+    """'before → after', or one dash where neither was measured."""
+    if pd.isna(before) and pd.isna(after):
+        return ABSENT
+    return " → ".join(_number(value, "{:.3f}") for value in (before, after))
+
+
+def _number(value: float | None, form: str) -> str:
+    return ABSENT if value is None or pd.isna(value) else form.format(value)
+
+
+def _share(before: float | None, after: float | None) -> str:
+    """After in percent of before; empty where that says nothing."""
+    return f"{after / before:.1%}" if before and after is not None else ""
+
+
+def _spread(spread: Spread | None) -> str:
+    return ABSENT if spread is None else f"{spread['median_ms']:.2f} ± {spread['iqr_ms']:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

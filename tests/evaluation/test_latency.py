@@ -1,0 +1,138 @@
+"""Latency: each part gets its own time, measured on functions that take a known time on a clock of our own."""
+
+import numpy as np
+import pytest
+import torch
+
+from hydra_det.evaluation.latency import measure_latency
+from hydra_det.types import InputError
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+    def stage(self, durations):
+        """A function that returns what it gets and takes the next of the durations, in seconds."""
+        remaining = iter(durations)
+
+        def run(value):
+            self.now += next(remaining)
+            return value
+
+        return run
+
+
+def test_each_part_gets_its_own_median_and_spread():
+    clock = Clock()
+    forward = [9.0, 9.0, 0.010, 0.030, 0.020, 0.050]  # two of warm-up, four counted
+    decode = [9.0, 9.0, 0.004, 0.001, 0.002, 0.003]
+    nms = [9.0, 9.0, 0.001, 0.001, 0.001, 0.005]
+    latency = measure_latency(
+        [torch.zeros(2, 3, 32, 64)],
+        forward=clock.stage(forward),
+        decode=clock.stage(decode),
+        nms=clock.stage(nms),
+        warmup=2,
+        repeats=4,
+        clock=clock,
+    )
+    # By hand, with linear interpolation between the sorted four values: quartiles at 3/4, 6/4 and 9/4 of the way.
+    assert latency["forward"] == pytest.approx({"median_ms": 25.0, "iqr_ms": 35.0 - 17.5})
+    assert latency["decode"] == pytest.approx({"median_ms": 2.5, "iqr_ms": 3.25 - 1.75})
+    assert latency["nms"] == pytest.approx({"median_ms": 1.0, "iqr_ms": 2.0 - 1.0})
+    # The totals of the iterations are 15, 32, 23 and 58 ms; not the sum of the medians.
+    assert latency["total"]["median_ms"] == pytest.approx(27.5)
+    assert latency["candidates"] is None
+    assert (latency["batch_size"], latency["image_size"], latency["repeats"]) == (2, [32, 64], 4)
+    assert (latency["device"], latency["dtype"], latency["threads"]) == ("cpu", "float32", torch.get_num_threads())
+    assert latency["device_name"]
+
+
+def test_images_are_used_in_turn_and_handed_from_part_to_part():
+    images = [torch.full((1, 3, 8, 8), float(value)) for value in range(3)]
+    seen: list[tuple[str, int]] = []
+    measure_latency(
+        images,
+        forward=lambda batch: int(batch[0, 0, 0, 0]),
+        decode=lambda raw: ("decoded", raw),
+        nms=seen.append,
+        warmup=1,
+        repeats=4,
+    )
+    assert seen == [("decoded", value) for value in (0, 1, 2, 0, 1)]
+
+
+def test_candidates_are_a_mean_per_image_outside_the_timing():
+    clock = Clock()
+    counts = iter([10, 30])
+
+    def count(decoded):
+        clock.now += 5.0
+        return next(counts)
+
+    nothing = clock.stage([0.0] * 6)
+    latency = measure_latency(
+        [torch.zeros(4, 3, 8, 8)],
+        forward=nothing,
+        decode=nothing,
+        nms=nothing,
+        count_candidates=count,
+        warmup=0,
+        repeats=2,
+        clock=clock,
+    )
+    assert latency["candidates"] == 20 / 4
+    assert latency["total"] == {"median_ms": 0.0, "iqr_ms": 0.0}
+
+
+def test_no_gradients_and_no_inference_tensors():
+    weight = torch.ones(1, requires_grad=True)
+    raws = []
+    measure_latency(
+        [torch.zeros(1, 3, 8, 8)],
+        forward=lambda batch: raws.append(batch * weight),
+        decode=lambda raw: raw,
+        nms=lambda decoded: decoded,
+        warmup=0,
+        repeats=1,
+    )
+    assert not raws[0].requires_grad
+    assert not raws[0].is_inference()
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "message"),
+    [
+        ([], {}, "at least one batch"),
+        ([torch.zeros(3, 8, 8)], {}, "batch 0: expected"),
+        ([torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 16)], {}, "batch 1: expected"),
+        ([torch.zeros(1, 3, 8, 8)], {"repeats": 0}, "repeats >= 1"),
+        ([torch.zeros(1, 3, 8, 8)], {"warmup": -1}, "warmup >= 0"),
+    ],
+)
+def test_wrong_arguments(images, settings, message):
+    with pytest.raises(InputError, match=message):
+        measure_latency(images, forward=np.array, decode=np.array, nms=np.array, **settings)
+
+
+@pytest.mark.gpu
+def test_waits_for_the_device():
+    matrix = torch.randn(8192, 8192, device="cuda")
+    latency = measure_latency(
+        [torch.zeros(1, 3, 8, 8, device="cuda")],
+        forward=lambda batch: matrix @ matrix @ matrix,
+        decode=lambda raw: raw,
+        nms=lambda decoded: decoded,
+        repeats=5,
+    )
+    # Two products of 2 * 8192^3 operations each take any device a millisecond, which an unsynchronised clock misses.
+    assert latency["forward"]["median_ms"] > 1.0
+    assert latency["nms"]["median_ms"] < 1.0
+    assert latency["device"] == "cuda"

@@ -1,0 +1,85 @@
+"""A complete record with a different number in every place, so that a mix-up shows."""
+
+from typing import Any
+
+from hydra_det.record import AveragePrecision, Latency, NetworkMetrics, Protocols, Record, Spread
+
+
+def precision(value: float) -> AveragePrecision:
+    return AveragePrecision(
+        map=value,
+        map_50=value + 0.2,
+        map_75=value + 0.1,
+        map_small=None,
+        map_medium=value,
+        map_large=value + 0.05,
+        mar_100=value + 0.15,
+        map_per_class={"cat": value, "dog": None},
+        detections_per_image=12.5,
+    )
+
+
+def network(clean: float, attacked: float | None) -> NetworkMetrics:
+    return NetworkMetrics(
+        clean=Protocols(coco=precision(clean), paper=precision(clean - 0.01)),
+        attacked=None if attacked is None else Protocols(coco=precision(attacked), paper=precision(attacked - 0.01)),
+    )
+
+
+def latency(forward: float) -> Latency:
+    return Latency(
+        forward=Spread(median_ms=forward, iqr_ms=1.5),
+        decode=Spread(median_ms=3.25, iqr_ms=0.25),
+        nms=Spread(median_ms=2.5, iqr_ms=0.125),
+        total=Spread(median_ms=forward + 5.75, iqr_ms=1.75),
+        candidates=84.0,
+        batch_size=1,
+        image_size=[416, 416],
+        repeats=20,
+        device="cpu",
+        device_name="Example CPU 3000",
+        dtype="float32",
+        threads=2,
+    )
+
+
+def example_record(**changes: Any) -> Record:
+    """A kernel-pruned run with attacked metrics, two stages reused; `changes` replace whole fields."""
+    fields: dict[str, Any] = {
+        "name": "deeplift_0.9",
+        "created": "2030-01-02T03:04:05+00:00",
+        "config": {"seed": 7, "init": {"_target_": "hydra_det.init.deeplift.DeepLift"}, "lr": 0.1},
+        "seed": 7,
+        "overrides": ["prune.ratio=0.9", "init=deeplift"],
+        "versions": {"python": "3.12.1", "torch": "2.11.0", "hydra-det": None},
+        "commit": "0123456789abcdef0123456789abcdef01234567-dirty",
+        "dataset": {"name": "shapes", "fingerprint": "feed", "train": 2000, "val": 100, "test": 1234},
+        "sparsity": {
+            "ratio_asked": 0.9,
+            "granularity": "kernel",
+            "kept": 1_100,
+            "pruned": 9_900,
+            "total": 11_000,
+            "layers": [
+                {"name": "stem", "shape": [10, 10, 3, 3], "kept": 90, "pruned": 810},
+                {"name": "head", "shape": [10, 1010, 1, 1], "kept": 1_010, "pruned": 9_090, "units_kept": 1_010},
+            ],
+        },
+        "stages": [
+            {
+                "name": "pretrain",
+                "fingerprint": "a1",
+                "seconds": 7_384.0,
+                "reused": True,
+                "folder": "stages/pretrain-a1",
+            },
+            {"name": "init_scores", "fingerprint": "b2", "seconds": 3.5, "reused": True, "folder": "stages/init-b2"},
+            {"name": "train_scores", "fingerprint": "c3", "seconds": 125.0, "reused": False, "folder": "stages/c3"},
+            {"name": "prune", "fingerprint": "d4", "seconds": 0.25, "reused": False, "folder": "stages/d4"},
+            {"name": "finetune", "fingerprint": "e5", "seconds": 600.0, "reused": False, "folder": "stages/e5"},
+        ],
+        "metrics": {"dense": network(0.412, 0.313), "pruned": network(0.304, 0.245)},
+        "latency": {"dense": latency(426.0), "pruned": latency(417.0)},
+        "attack": {"name": "pgd", "epsilon": 0.05, "step_size": 0.02, "steps": 5},
+    }
+    return Record(**(fields | changes))

@@ -1,0 +1,101 @@
+"""From files to a table: every number in its place, unreadable records named."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from hydra_det.record import write_record
+from hydra_det.reports.records import COLUMNS, load_records, records_frame
+from tests.reports.example import example_record, network
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    write_record(tmp_path / "b" / "record.json", example_record(name="second", seed=8))
+    write_record(tmp_path / "a" / "deep" / "record.json", example_record(name="first"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "record.json").write_text("{")
+    (tmp_path / "half").mkdir()
+    return tmp_path
+
+
+def test_records_and_problems_by_folder(sweep):
+    records, problems = load_records(sweep)
+    assert {folder: record.name for folder, record in records.items()} == {"a/deep": "first", "b": "second"}
+    assert list(problems) == ["broken"]
+    assert "not JSON" in problems["broken"]
+
+
+def test_a_single_run_is_a_sweep_of_one(sweep):
+    assert list(load_records(sweep / "b")[0]) == ["."]
+
+
+def test_row_holds_every_number(sweep):
+    frame = records_frame(load_records(sweep)[0])
+    assert tuple(frame.columns) == COLUMNS
+    assert frame.loc[0].to_dict() == {
+        "name": "first",
+        "granularity": "kernel",
+        "init": "DeepLift",
+        "ratio": 0.9,
+        "seed": 7,
+        "sparsity": pytest.approx(9_900 / 11_000),
+        "map_clean_dense": 0.412,
+        "map_clean_pruned": 0.304,
+        "map_attacked_dense": 0.313,
+        "map_attacked_pruned": 0.245,
+        "map_50_clean_dense": pytest.approx(0.612),
+        "map_50_clean_pruned": pytest.approx(0.504),
+        "map_50_attacked_dense": pytest.approx(0.513),
+        "map_50_attacked_pruned": pytest.approx(0.445),
+        "map_50_paper_clean_dense": pytest.approx(0.602),
+        "map_50_paper_clean_pruned": pytest.approx(0.494),
+        "map_50_paper_attacked_dense": pytest.approx(0.503),
+        "map_50_paper_attacked_pruned": pytest.approx(0.435),
+        "forward_ms_dense": 426.0,
+        "forward_ms_pruned": 417.0,
+        "decode_ms_dense": 3.25,
+        "decode_ms_pruned": 3.25,
+        "nms_ms_dense": 2.5,
+        "nms_ms_pruned": 2.5,
+        "total_ms_dense": 431.75,
+        "total_ms_pruned": 422.75,
+        "seconds": 125.0 + 0.25 + 600.0,  # reused stages cost this run nothing
+        "folder": "a/deep",
+    }
+
+
+def test_what_was_not_measured_is_nan():
+    bare = example_record(metrics={"dense": network(0.4, None), "pruned": network(0.3, None)}, latency={})
+    row = records_frame({".": bare}).to_dict("records")[0]
+    assert math.isnan(row["map_attacked_dense"])
+    assert math.isnan(row["total_ms_pruned"])
+    assert row["map_clean_pruned"] == 0.3
+
+
+def test_no_records_give_an_empty_frame(tmp_path):
+    records, problems = load_records(tmp_path)
+    assert (records, problems) == ({}, {})
+    assert tuple(records_frame(records).columns) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"init": "scaled"}, "scaled"),
+        ({"init": {"name": "snip", "_target_": "a.b.Other"}}, "snip"),
+        ({"init": {"_target_": "hydra_det.init.simple.magnitude"}}, "magnitude"),
+        ({"init": {}}, None),
+        ({}, None),
+    ],
+)
+def test_name_of_the_initialisation(config, expected):
+    init = records_frame({".": example_record(config=config)})["init"][0]
+    assert init == expected if expected else init is None or math.isnan(init)
+
+
+def test_reports_need_no_torch():
+    code = "import sys, hydra_det.reports.records, hydra_det.reports.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

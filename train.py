@@ -1,0 +1,44 @@
+"""Make a detector small and robust: adversarial pretraining, scores, masks, fine-tuning, proof.
+
+python train.py                                               all five stages on the built-in shapes
+python train.py data=coco data.root=... model=yolov3          on your own images
+python train.py -m prune.ratio=0.25,0.5,0.75 init=scaled      a sweep; jobs share the stages they have in common
+"""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides, plain
+from hydra_det.pipeline.command_line import job
+from hydra_det.pipeline.runner import Run
+from hydra_det.record import Record
+
+
+def train(config: Config, folder: Path) -> Record:
+    """HYDRA for detectors, stage by stage."""
+    run = Run(config, folder, choices=choices(), overrides=overrides())
+
+    pretrained = run.stage("pretrain")  # weights learn, from clean images to attacked ones
+    initialised = run.stage("init_scores", pretrained)  # every weight gets a score
+    scored = run.stage("train_scores", initialised)  # scores learn, weights are frozen
+    pruned = run.stage("prune", scored)  # the weights with the top-k scores stay
+    finetuned = run.stage("finetune", pruned)  # what is left learns
+
+    return run.finish(
+        dense=run.evaluate(pretrained, name="dense"),
+        pruned=run.evaluate(finetuned, name="pruned"),
+    )
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
+@job
+def main(config: DictConfig) -> None:
+    """The command line of `train`."""
+    train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+
+
+if __name__ == "__main__":
+    main()

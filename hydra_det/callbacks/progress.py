@@ -34,9 +34,14 @@ class EpochLine(pl.Callback):
     def __init__(self, *, name: str) -> None:
         self.name = name
         self._start = 0.0
+        self._validated = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -46,7 +51,7 @@ class EpochLine(pl.Callback):
         measured += [
             f"{shown} {float(trainer.callback_metrics[name]):.3f}"
             for name, shown in SHOWN.items()
-            if name in trainer.callback_metrics
+            if self._validated and name in trainer.callback_metrics
         ]
         left = seconds * (epochs - done)
         log.info("%s %d/%d  %s  %.0f s, %.0f s left", self.name, done, epochs, "  ".join(measured), seconds, left)

@@ -4,7 +4,6 @@ The images themselves are not looked at here; `coco.py` does that.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,8 +164,6 @@ def _annotation(entry: _Entry, *, images: dict[int, ImageEntry], categories: dic
         raise entry.error(f"expected a category_id listed under 'categories' ({known}), came {category_id}")
     bbox = entry.box("bbox")
     area = entry.number("area") if "area" in entry.item else bbox[2] * bbox[3]
-    if not math.isfinite(area):
-        raise entry.error(f"expected a finite area, came {area}")
     crowd = entry.item.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise entry.error(f"expected 0 or 1 for 'iscrowd', came {crowd!r}")

@@ -172,8 +172,9 @@ def _paint(rng: np.random.Generator, colour: str, height: int, width: int) -> _C
         np.linspace(-1, 1, width, dtype=np.float32)[None],
     )
     shade = 1 - depth * (ramp_x * math.cos(angle) + ramp_y * math.sin(angle) + 1) / 2
-    mottle = 1 + 0.08 * (_noise(rng, height, width, cells=5, colour=0) - 0.5)
-    return np.clip(rgb * shade[:, :, None] * mottle, 0, 1)
+    mottle = 1 - 0.08 * _noise(rng, height, width, cells=5, colour=0)
+    # Only ever darker: clipping at 1 would change the luminance of one colour and not of the other.
+    return rgb * shade[:, :, None] * mottle
 
 
 def _background(rng: np.random.Generator, canvas: int) -> _Colour:

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.types import InputError
 
@@ -23,7 +21,7 @@ def choose(split: Split, count: int | None, *, seed: int) -> Split:
 def hold_out(train: Split, count: int, *, seed: int) -> tuple[Split, Split]:
     """Split off `count` seeded images under the name `val`. Returns (what is left, held out).
 
-    They are the last of the order whose first `choose` takes, so a subset of the rest hardly depends on `count`.
+    They are the last of the order whose first `choose` takes: a small subset of the rest does not depend on `count`.
     """
     if count == 0:
         return train, train.restricted([], name="val")
@@ -79,9 +77,8 @@ def _check_count(split: Split, count: int) -> None:
 
 
 def _shuffled(split: Split, seed: int) -> list[int]:
-    # Sorted first: the order of the entries in the file must not decide.
-    ids = np.array(sorted(split.image_ids), dtype=np.int64)
-    return [int(image_id) for image_id in np.random.default_rng(seed).permutation(ids)]
+    """The image ids in an order in which the place of two ids does not depend on the others."""
+    return sorted(split.image_ids, key=lambda image_id: hashlib.sha256(f"{seed} {image_id}".encode()).digest())
 
 
 def _refuse_equal(group: Iterable[tuple[str, ImageRecord]]) -> None:

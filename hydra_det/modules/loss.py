@@ -77,17 +77,18 @@ def yolo_losses(
     """
     batch = raw[0].shape[0]
     box, objectness, classification = (raw[0].new_zeros(batch, dtype=torch.float32) for _ in range(3))
+    levels = [level.float() for level in raw]
+    decoded = [decode_boxes(*level) for level in zip(levels, anchors, strides, strict=True)]
+    near = _near_objects(decoded, targets, settings.ignore_iou)
     assignments = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=settings.anchor_iou)
-    for level, level_anchors, stride, pairs in zip(raw, anchors, strides, assignments, strict=True):
-        logits = level.float()
+    for index, (logits, pairs) in enumerate(zip(levels, assignments, strict=True)):
         chosen = logits[pairs.image, pairs.anchor, pairs.row, pairs.column]  # [K, 5 + C]
-        decoded = decode_boxes(logits, level_anchors, stride)
-        box_values = BOX_LOSSES[settings.box_loss](chosen, decoded, pairs, level_anchors, stride)
-        box = box.index_add(0, pairs.image, box_values)
+        box_loss = BOX_LOSSES[settings.box_loss]
+        box = box.index_add(0, pairs.image, box_loss(chosen, decoded[index], pairs, anchors[index], strides[index]))
         classes = F.one_hot(pairs.labels, logits.shape[-1] - 5).to(logits.dtype)
         class_values = F.binary_cross_entropy_with_logits(chosen[:, 5:], classes, reduction="none").sum(1)
         classification = classification.index_add(0, pairs.image, class_values)
-        objectness = objectness + _objectness(logits[..., 4], decoded, pairs, targets, settings.ignore_iou)
+        objectness = objectness + _objectness(logits[..., 4], pairs, near[index])
     return LossTerms(
         box * settings.box_weight,
         objectness * settings.objectness_weight,
@@ -148,21 +149,19 @@ def _mse(chosen: Tensor, decoded: Tensor, pairs: Assignment, anchors: Tensor, st
 BOX_LOSSES = {"ciou": _ciou, "mse": _mse}
 
 
-def _objectness(
-    logits: Tensor, decoded: Tensor, pairs: Assignment, targets: Sequence[Target], ignore_iou: float
-) -> Tensor:
+def _objectness(logits: Tensor, pairs: Assignment, near: Tensor) -> Tensor:
     wanted = torch.zeros_like(logits)
     wanted[pairs.image, pairs.anchor, pairs.row, pairs.column] = 1.0
-    counts = torch.stack(
-        [_near_an_object(boxes, t["boxes"], ignore_iou) for boxes, t in zip(decoded.detach(), targets, strict=True)]
-    )
-    weight = torch.where(counts & (wanted == 0), 0.0, 1.0)
+    weight = torch.where(near & (wanted == 0), 0.0, 1.0)
     return F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none").sum((1, 2, 3))  # [B]
 
 
-def _near_an_object(decoded: Tensor, objects: Tensor, ignore_iou: float) -> Tensor:
-    """[A, H, W, 4], [N, 4] -> [A, H, W] bool"""
-    if not len(objects):
-        return torch.zeros(decoded.shape[:3], dtype=torch.bool, device=decoded.device)
-    overlap = box_iou(decoded.reshape(-1, 4), objects.to(decoded.dtype)).amax(1)
-    return (overlap > ignore_iou).view(decoded.shape[:3])
+def _near_objects(decoded: Sequence[Tensor], targets: Sequence[Target], ignore_iou: float) -> list[Tensor]:
+    """Where a prediction overlaps any object of its image well. Per level [B, A, H, W, 4] -> [B, A, H, W] bool"""
+    boxes = torch.cat([level.detach().flatten(1, 3) for level in decoded], dim=1)  # [B, N, 4]
+    near = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    for index, target in enumerate(targets):
+        if len(target["boxes"]):
+            near[index] = box_iou(boxes[index], target["boxes"].to(boxes.dtype)).amax(1) > ignore_iou
+    parts = near.split([level[0, ..., 0].numel() for level in decoded], dim=1)
+    return [part.view(level.shape[:-1]) for part, level in zip(parts, decoded, strict=True)]

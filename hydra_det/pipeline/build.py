@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
@@ -43,7 +43,7 @@ def instantiate(config: Any, **arguments: Any) -> Any:
         raise InputError(str(cause or error).replace("\n", " ")) from error
 
 
-def plain(config: DictConfig) -> Config:
+def plain(config: Any) -> Config:
     """A config with everything resolved, as dicts and lists."""
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -57,6 +57,11 @@ def plain(config: DictConfig) -> Config:
 def to_yaml(config: Config) -> str:
     """For people to read and `--config-name` to take."""
     return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+def read_yaml(path: Path) -> Config:
+    """A file that `to_yaml` or `json` wrote."""
+    return plain(OmegaConf.load(path))
 
 
 def choices() -> dict[str, str]:

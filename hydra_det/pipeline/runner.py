@@ -17,7 +17,7 @@ from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store
 from hydra_det.prune.sparsity import check_sparsity, count_sparsity
-from hydra_det.record import Record, collect_versions, current_commit, write_atomically, write_record
+from hydra_det.record import Attack, Record, collect_versions, current_commit, write_atomically, write_record
 from hydra_det.reports.tables import run_table
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,7 @@ class Run:
         """AP clean and attacked, and latency, of the network after a stage; its files go to the folder `name`."""
         log.info("evaluate: %s network", name)
         net = self.runner.network(stage)
-        scores, folder = score(
-            net, self.config, data=self.data, store=self.store, identity={"stage": stage.name, "key": stage.key}
-        )
+        scores, folder = score(net, self.config, data=self.data, store=self.store, stage=stage)
         self._link(folder, Path(name))
         return scores
 
@@ -90,7 +88,7 @@ class Run:
             stages=[stage.summary() for stage in self.stages],  # type: ignore[misc]
             metrics={"dense": dense["metrics"], "pruned": pruned["metrics"]},
             latency={"dense": dense["latency"], "pruned": pruned["latency"]},
-            attack=self._attack(),  # type: ignore[arg-type]
+            attack=threat_model(self.choices["attack"], config["evaluation"]["attack"]),
         )
         self._report(record)
         return record
@@ -116,11 +114,6 @@ class Run:
         totals = {key: count[key] for key in ("kept", "pruned", "total")}
         return {"ratio_asked": prune["ratio"], "granularity": prune["granularity"], **totals, "layers": layers}
 
-    def _attack(self) -> dict[str, Any]:
-        attack = self.config["evaluation"]["attack"]
-        known = {key: attack[key] for key in ("step_size", "steps") if key in attack}
-        return {"name": self.choices["attack"], "epsilon": attack.get("epsilon", 0.0), **known}
-
     def _resolved(self) -> dict[str, Any]:
         return {**self.config, "model": self.model, "choices": self.choices}
 
@@ -143,3 +136,10 @@ class Run:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(folder.resolve(), target_is_directory=True)
+
+
+def threat_model(name: str, attack: Config) -> Attack:
+    """What the record says of an attack, from its config."""
+    return Attack(
+        name=name, epsilon=attack.get("epsilon", 0.0), step_size=attack.get("step_size"), steps=attack.get("steps")
+    )

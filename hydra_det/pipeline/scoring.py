@@ -25,6 +25,7 @@ from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.stages import Stage
 from hydra_det.pipeline.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ NAME, SCORES = "evaluate", "scores.json"
 
 
 def score(
-    net: nn.Module, config: Config, *, data: DetectionData, store: Store, identity: dict[str, Any]
+    net: nn.Module, config: Config, *, data: DetectionData, store: Store, stage: Stage
 ) -> tuple[dict[str, Any], Path]:
     """Score a network on the test images, or find that it has been done.
 
@@ -42,13 +43,13 @@ def score(
         config: the whole config; `evaluation`, `data` and `trainer` are read.
         data: prepared.
         store: where the score is kept.
-        identity: what the weights depend on.
+        stage: that the network comes from.
 
     Returns:
         `{"metrics": NetworkMetrics, "latency": Latency}` and the folder with them and with the detections.
     """
     key = fingerprint({
-        "evaluate": identity,
+        "evaluate": {"stage": stage.name, "key": stage.key},
         "config": config["evaluation"],
         "content": data.fingerprint,
         "images": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hydra_det.record import Latency, Protocols, Record, Spread, write_atomically
+from hydra_det.record import Attack, Latency, NetworkMetrics, Protocols, Record, Spread, write_atomically
 from hydra_det.reports.records import achieved_sparsity
 
 ABSENT = "-"
@@ -33,6 +33,21 @@ def run_table(record: Record) -> Group:
     """One run: its stages with their time, then the dense and the pruned network side by side, then what to know."""
     notes = [Text(note, style="dim") for note in _notes(record)]
     return Group(_stages(record), Text(), _networks(record), *notes)
+
+
+def attack_table(metrics: NetworkMetrics, attack: Attack, *, title: str) -> Group:
+    """One network under one attack: the two protocols, clean beside attacked."""
+    table = _table(title)
+    table.add_column("", no_wrap=True)
+    for heading in ("clean", "attacked", "attacked / clean"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, read in _PRECISION_ROWS:
+        clean, attacked = (
+            read(protocols) if protocols else None for protocols in (metrics["clean"], metrics["attacked"])
+        )
+        row = (_number(value, "{:.3f}") for value in (clean, attacked))
+        table.add_row(" ".join(name.format("").split()).replace(" ,", ","), *row, _share(clean, attacked))
+    return Group(table, Text(_threat(attack), style="dim"))
 
 
 def sweep_table(frame: pd.DataFrame, failures: Mapping[str, str]) -> Group:
@@ -117,10 +132,7 @@ def _notes(record: Record) -> Iterator[str]:
     """What a reader must know before comparing the numbers above with others."""
     attack = record.attack
     if any(network["attacked"] for network in (record.metrics["dense"], record.metrics["pruned"])):
-        detail = [f"epsilon {attack['epsilon']:.4g} ({attack['epsilon'] * 255:.4g}/255)"]
-        detail += [f"step size {attack['step_size']:.4g}"] if attack.get("step_size") else []
-        detail += [f"{attack['steps']} steps"] if attack.get("steps") else []
-        yield f"Attacked: {attack['name']}, {', '.join(detail)}."
+        yield _threat(attack)
     for latency in list(record.latency.values())[:1]:
         height, width = latency["image_size"]
         yield (
@@ -135,6 +147,14 @@ def _notes(record: Record) -> Iterator[str]:
         yield "Masks alone give no speed: a masked network costs as much as the dense one until it is compacted."
 
 
+def _threat(attack: Attack) -> str:
+    """The threat model in words."""
+    detail = [f"L-infinity, epsilon {attack['epsilon']:.4g} ({attack['epsilon'] * 255:.4g}/255)"]
+    detail += [f"step size {attack['step_size']:.4g}"] if attack.get("step_size") else []
+    detail += [f"{attack['steps']} steps"] if attack.get("steps") else []
+    return f"Attacked: {attack['name']}, {', '.join(detail)}."
+
+
 def _finished(frame: pd.DataFrame) -> Table:
     """The finished jobs; a choice that is the same in all of them stands once, in the title."""
     same = [column for column in _CHOICES if frame[column].nunique(dropna=False) == 1]
@@ -147,7 +167,7 @@ def _finished(frame: pd.DataFrame) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
         table.add_row(
-            Text(row["name"]),
+            Text(row["folder"]),
             *(Text(ABSENT if pd.isna(row[column]) else str(row[column])) for column in varied),
             _number(row["sparsity"], "{:.3f}"),
             _pair(row["map_clean_dense"], row["map_clean_pruned"]),
@@ -157,7 +177,8 @@ def _finished(frame: pd.DataFrame) -> Table:
         )
     if len(frame):
         table.caption = Text(
-            "AP: dense → pruned. Speed-up: time of the dense network / time of the pruned one, NMS included."
+            "AP: dense → pruned. Speed-up: time of the dense network / time of the pruned one, NMS included; a masked "
+            "network computes as much as the dense one, so what is not 1 is NMS or noise."
         )
         table.caption_justify = "left"
     return table

@@ -1,0 +1,49 @@
+"""A finished run, opened again from its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_det.pipeline import build
+from hydra_det.pipeline.runner import threat_model
+from hydra_det.pipeline.scoring import score
+from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.store import ABOUT, Store
+from hydra_det.record import Attack
+from hydra_det.types import InputError
+
+# Which stage each network of a run comes from.
+NETWORKS = {"dense": "pretrain", "pruned": "finetune"}
+
+
+class FinishedRun:
+    """The networks of a run, to be scored under another attack.
+
+    Args:
+        folder: of the run.
+        attack: config of the attack.
+        attack_name: what it is called.
+    """
+
+    def __init__(self, folder: str | Path, *, attack: Mapping[str, Any], attack_name: str) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "record.json").is_file():
+            raise InputError(f"run: expected the folder of a finished run with a record.json, got {folder}")
+        self.attack: Attack = threat_model(attack_name, attack)
+        config = build.read_yaml(self.folder / "config.yaml")
+        self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
+        build.instantiate(dict(attack))
+        self.data = build.data(self.config)
+        self.data.prepare()
+        self.store = Store(Path(config["store"]))
+        self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
+
+    def score(self, network: str) -> tuple[dict[str, Any], Path]:
+        """Metrics and latency of the `dense` or the `pruned` network, and the folder with its detections."""
+        if network not in NETWORKS:
+            raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
+        name = NETWORKS[network]
+        about = build.read_yaml(self.folder / "stages" / name / ABOUT)
+        stage = Stage(name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], True)
+        net = self.runner.network(stage)
+        return score(net, self.config, data=self.data, store=self.store, stage=stage)

@@ -1,0 +1,120 @@
+"""The scripts as processes: sweeps, exit codes, and what is said about bad input."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.types import InputError
+from tests.pipeline.tiny import arguments, run
+
+
+def script(*words: str, name: str = "train") -> list[str]:
+    return [sys.executable, str(SCRIPTS / f"{name}.py"), *words]
+
+
+def outputs(folder: Path) -> list[str]:
+    return [f"hydra.run.dir={folder / 'run'}", f"hydra.sweep.dir={folder / 'sweep'}"]
+
+
+def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
+    words = [*arguments(tmp_path), *outputs(tmp_path), "-m", "prune.ratio=0.25,1.5,0.5", "init=scaled"]
+    done = subprocess.run(script(*words), capture_output=True, text=True, check=False, cwd=tmp_path)
+    shown = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in shown
+    assert "1 of 3 jobs failed: init=scaled,prune.ratio=1.5" in " ".join(shown.split())
+    summary = pd.read_csv(tmp_path / "sweep" / "summary.csv")
+    assert sorted(summary["ratio"]) == [0.25, 0.5]
+    stages = [path.name.split("-")[0] for path in (tmp_path / "store").iterdir()]
+    assert stages.count("pretrain") == stages.count("init_scores") == 1
+    assert stages.count("finetune") == 2
+    assert not (tmp_path / "sweep" / "init=scaled,prune.ratio=1.5" / "record.json").exists()
+
+    finished = f"run={tmp_path / 'sweep' / 'init=scaled,prune.ratio=0.25'}"
+    words = [finished, "network=pruned", "attack=noise", f"hydra.run.dir={tmp_path / 'evaluation'}"]
+    done = subprocess.run(script(*words, name="evaluate"), capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Attacked: noise" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
+    words = script(*arguments(tmp_path), *outputs(tmp_path), "stage.pretrain.epochs=30")
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "store").glob("pretrain-*.partial/last.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "store").glob("*/stage.json"))
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "pretrain: goes on from" in done.stdout
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["stages"][0]["name"] == "pretrain"
+
+
+# What is typed -> what is said.
+BAD_INPUT = {
+    "prune.ratio=1.0": "prune.ratio: expected a fraction removed in [0, 1), got 1.0",
+    "prune.ratio=-0.1": "prune.ratio: expected a fraction removed in [0, 1), got -0.1",
+    "attack.epsilon=-0.01": "attack.epsilon: expected a distance in [0, 1]",
+    "attack.steps=0": "attack.steps: expected at least 1, got 0",
+    "attack.step_size=0": "attack.step_size: expected a distance in (0, 1], got 0",
+    "data.image_size=100": "data.image_size: expected a multiple of 32",
+    "stage.pretrain.attacked_share=2": "attacked_share: expected a share of the batches in [0, 1], got 2",
+    "model.loss.box_loss=iou": "model.loss.box_loss: expected one of ciou, mse, got 'iou'",
+    "model.weights=nowhere.safetensors": "nowhere.safetensors: expected a .safetensors file",
+    "prune.granularity=filters": "prune.granularity: expected one of weight, kernel, got 'filters'",
+    "prune.exclude=[nowhere]": "prune.exclude: expected the start of a layer's name, got 'nowhere'",
+    "trainer.accelerator=abacus": "abacus",
+    "trainer.inference_mode=true": "trainer.inference_mode: expected false",
+}
+
+
+@pytest.mark.parametrize(("typed", "said"), BAD_INPUT.items(), ids=list(BAD_INPUT))
+def test_bad_input_is_refused_before_anything_is_trained(tmp_path, tmp_path_factory, typed, said):
+    with pytest.raises(InputError) as refused:
+        run(tmp_path, f"data.root={tmp_path_factory.getbasetemp() / 'shapes'}", typed)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "run" / "record.json").exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path, tmp_path_factory):
+    from safetensors.torch import save_file
+
+    from hydra_det.modules.yolov3 import YOLOv3
+
+    file = tmp_path / "other.safetensors"
+    save_file(YOLOv3(num_classes=6, width=0.25, depth=0.125).state_dict(), file)
+    with pytest.raises(InputError, match="is this the file of a network of another width"):
+        run(tmp_path, f"data.root={tmp_path_factory.getbasetemp() / 'shapes'}", f"model.weights={file}")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data=coco"], "data.root: expected a value, got none"),
+        (["data=coco", "data.root=nowhere"], "nowhere"),
+        (["init=magic"], "Could not find 'init/magic'"),
+        (["prune.ration=0.5"], "ration"),
+    ],
+    ids=["no root", "no such root", "unknown init", "unknown key"],
+)
+def test_the_process_ends_with_one_line_and_not_with_a_traceback(tmp_path, words, said):
+    done = subprocess.run(script(*words, *outputs(tmp_path)), capture_output=True, text=True, check=False, cwd=tmp_path)
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert said in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "outputs" / "store").exists()

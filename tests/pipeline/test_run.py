@@ -1,0 +1,169 @@
+"""Whole runs, tiny: what they leave behind, what they share, and how they go on."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hydra_det.callbacks.progress import EpochLine
+from hydra_det.record import read_record
+from tests.pipeline.tiny import compose, run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    run(folder, "prune.ratio=0.75")
+    return folder
+
+
+def test_the_record_reads_back_and_names_every_stage(finished):
+    record = read_record(finished / "run" / "record.json")
+    assert [stage["name"] for stage in record.stages] == [
+        "pretrain", "init_scores", "train_scores", "prune", "finetune",
+    ]  # fmt: skip
+    assert not any(stage["reused"] for stage in record.stages)
+    assert record.config["choices"]["init"] == "scaled"
+    assert record.attack["steps"] == 2
+
+
+def test_every_layer_of_the_saved_file_keeps_exactly_the_asked_share(finished):
+    record = read_record(finished / "run" / "record.json")
+    tensors = load_file(finished / "run" / "stages" / "finetune" / "weights.safetensors")
+    masks = {name: mask for name, mask in tensors.items() if name.endswith(".mask")}
+    assert len(masks) == len(record.sparsity["layers"]) == sum(t.ndim == 4 for n, t in tensors.items() if ".weight" in n)
+    for layer in record.sparsity["layers"]:
+        mask = masks[f"{layer['name']}.mask"]
+        assert layer["pruned"] == np.count_nonzero(~mask.astype(bool)) == round(0.75 * mask.size)
+    assert record.sparsity["kept"] == sum(int(mask.sum()) for mask in masks.values())
+
+
+def test_the_mask_of_finetune_is_that_of_prune_and_scores_moved_only_in_train_scores(finished):
+    stages = finished / "run" / "stages"
+    initial, trained, pruned, final = (
+        load_file(stages / name / "weights.safetensors") for name in ("init_scores", "train_scores", "prune", "finetune")
+    )
+    for name in initial:
+        if name.endswith((".mask", ".scores")):
+            np.testing.assert_array_equal(pruned[name], final[name])
+        if name.endswith(".scores"):
+            np.testing.assert_array_equal(trained[name], pruned[name])
+            assert not np.array_equal(initial[name], trained[name])
+        elif not name.endswith(".mask"):  # weights and BatchNorm, its statistics too
+            np.testing.assert_array_equal(initial[name], pruned[name])
+
+
+def test_ap_equals_plain_pycocotools_on_the_saved_detections(finished, capsys):
+    record = read_record(finished / "run" / "record.json")
+    (annotations,) = (finished / "shapes").rglob("*test*.json")
+    truth = COCO(str(annotations))
+    for network in ("dense", "pruned"):
+        for condition in ("clean", "attacked"):
+            file = finished / "run" / network / f"detections_{condition}.json"
+            evaluation = COCOeval(truth, truth.loadRes(str(file)), "bbox")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+            scored = record.metrics[network][condition]["coco"]
+            for key, expected in zip(("map", "map_50", "map_75"), evaluation.stats, strict=False):
+                assert scored[key] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_csv_holds_the_detections_of_the_json(finished):
+    folder = finished / "run" / "pruned"
+    results = json.loads((folder / "detections_clean.json").read_text())
+    with (folder / "detections_clean.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(results) > 0
+    for row, result in zip(rows, results, strict=True):
+        assert float(row["confidence"]) == result["score"]
+        assert float(row["x_max"]) == pytest.approx(result["bbox"][0] + result["bbox"][2])
+
+
+def test_tensorboard_shows_losses_ap_sparsity_and_pictures(finished):
+    stages = finished / "run" / "stages"
+    pretrain = EventAccumulator(str(stages / "pretrain" / "tensorboard")).Reload()
+    assert {"train/loss_box", "train/loss_objectness", "train/loss_classification"} <= set(pretrain.Tags()["scalars"])
+    assert {"val/map", "val/map_attacked"} <= set(pretrain.Tags()["scalars"])
+    assert {"val/clean", "val/attacked"} <= set(pretrain.Tags()["images"])
+    scored = EventAccumulator(str(stages / "train_scores" / "tensorboard")).Reload()
+    assert scored.Scalars("sparsity/total")[-1].value == pytest.approx(0.75, abs=1e-3)
+
+
+def test_the_second_run_trains_nothing_and_says_the_same(finished, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the second run trained or tested something")
+
+    monkeypatch.setattr(pl.Trainer, "fit", refuse)
+    monkeypatch.setattr(pl.Trainer, "test", refuse)
+    again = run(finished, "prune.ratio=0.75", name="again")
+    first = read_record(finished / "run" / "record.json")
+    assert all(stage["reused"] for stage in again.stages)
+    assert again.metrics == first.metrics
+    assert again.sparsity == first.sparsity
+
+
+def test_runs_of_another_ratio_share_pretraining_and_initialisation(finished):
+    other = run(finished, "prune.ratio=0.5", "prune=kernel", name="other")
+    first = read_record(finished / "run" / "record.json")
+    assert [stage["reused"] for stage in other.stages] == [True, True, False, False, False]
+    shared = [a["fingerprint"] == b["fingerprint"] for a, b in zip(other.stages, first.stages, strict=True)]
+    assert shared == [True, True, False, False, False]
+    for layer in other.sparsity["layers"]:
+        units = layer["units_kept"] + layer["units_pruned"]
+        assert units == layer["shape"][0] * layer["shape"][1]
+        assert layer["units_pruned"] == round(0.5 * units)
+
+
+@pytest.mark.parametrize(
+    "changed", ["seed=1", "stage.pretrain.epochs=4", "attack.epsilon=0.03", "model.width=0.25", "data.flip=0.0"]
+)
+def test_what_matters_changes_the_fingerprint_of_the_first_stage(finished, changed):
+    assert first_key(finished, changed) != first_key(finished)
+
+
+@pytest.mark.parametrize("changed", ["prune.ratio=0.9", "init=random", "data.workers=1", "trainer.log_every_n_steps=1"])
+def test_what_does_not_matter_leaves_the_first_stage_alone(finished, changed):
+    assert first_key(finished, changed) == first_key(finished)
+
+
+def first_key(folder: Path, *further: str) -> str:
+    from hydra_det.pipeline import build
+    from hydra_det.pipeline.stages import StageRunner
+    from hydra_det.pipeline.store import Store
+    from tests.pipeline.tiny import arguments
+
+    config = compose(arguments(folder, *further))
+    data = build.data(config)
+    data.prepare()
+    runner = StageRunner(config, data=data, model=build.model_config(config, data), store=Store(folder / "store"))
+    return runner.key("pretrain", None)
+
+
+def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_path, monkeypatch):
+    begun = []
+    start = EpochLine.on_train_epoch_start
+
+    def stop_in_the_last_epoch(self, trainer, module):
+        begun.append(trainer.current_epoch)
+        if trainer.current_epoch == 2 and begun.count(2) == 1:
+            raise RuntimeError("pulled the plug")
+        start(self, trainer, module)
+
+    monkeypatch.setattr(EpochLine, "on_train_epoch_start", stop_in_the_last_epoch)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        run(tmp_path, "prune.ratio=0.75")
+    assert not list((tmp_path / "store").glob("pretrain-*/stage.json"))[1:]
+    record = run(tmp_path, "prune.ratio=0.75")
+    assert begun[:4] == [0, 1, 2, 2]  # the epochs before the last one were not trained again
+    assert record.metrics == read_record(finished / "run" / "record.json").metrics
+    for name in ("pretrain", "finetune"):
+        file = Path("run", "stages", name, "weights.safetensors")
+        assert (tmp_path / file).read_bytes() == (finished / file).read_bytes()

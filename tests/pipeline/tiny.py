@@ -1,0 +1,37 @@
+"""A whole run in seconds: a tiny network on tiny pictures, composed as the command line would."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+from hydra_det.pipeline.build import CONFIG_DIR, plain
+from hydra_det.record import Record
+from train import train
+
+OVERRIDES = [
+    "data.canvas=64", "data.image_size=64", "data.train_size=20", "data.test_size=6", "data.val_images=4",
+    "data.batch_size=4", "model.width=0.125", "attack.steps=2", "trainer.check_val_every_n_epoch=2",
+    "trainer.enable_progress_bar=false", "evaluation.latency.repeats=3", "evaluation.latency.warmup=1",
+    "stage.pretrain.epochs=3", "stage.pretrain.clean_epochs=1", "stage.train_scores.epochs=1", "stage.finetune.epochs=1",
+]  # fmt: skip
+
+
+def arguments(folder: Path, *further: str) -> list[str]:
+    """Overrides of a tiny run whose store and pictures lie in `folder`."""
+    return [*OVERRIDES, f"data.root={folder / 'shapes'}", f"store={folder / 'store'}", *further]
+
+
+def compose(overrides: Sequence[str], config_name: str = "train") -> dict[str, Any]:
+    """The resolved config that a command line would give."""
+    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        config = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return plain({key: value for key, value in config.items() if key != "hydra"})
+
+
+def run(folder: Path, *further: str, name: str = "run") -> Record:
+    """A run with its output in `folder / name`."""
+    return train(compose(arguments(folder, *further)), folder / name)

@@ -1,5 +1,6 @@
 """Replaces clean images by attacked ones before the step sees them: the only place where attack and network meet."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,33 +44,41 @@ class AdversarialBatch(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        due = int((batch_idx + 1) * self.share) > int(batch_idx * self.share)
-        if due and trainer.current_epoch >= self.first_epoch:
-            self._replace(trainer, pl_module, batch, draw=trainer.global_step)
+        if trainer.current_epoch >= self.first_epoch and is_due(batch_idx, self.share):
+            self._replace(trainer, pl_module, batch, draw=(trainer.current_epoch, batch_idx))
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if PASSES[dataloader_idx] == ATTACKED:
-            self._replace(trainer, pl_module, batch, draw=batch_idx)
+            self._replace(trainer, pl_module, batch, draw=(batch_idx,))
 
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self.on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
-    def _replace(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, *, draw: int) -> None:
+    def _replace(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, *, draw: tuple[int, ...]
+    ) -> None:
         if self.attack is None:
             return
         if torch.is_inference_mode_enabled():
             raise InputError(
                 "trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation"
             )
-        generator = torch.Generator().manual_seed(hash((self.seed, draw, trainer.global_rank)) % 2**63)
+        generator = torch.Generator().manual_seed(hash((self.seed, *draw, trainer.global_rank)) % 2**63)
         with undisturbed(pl_module), trainer.precision_plugin.forward_context():
             batch["images"] = self.attack(
                 batch["images"], detection_loss(pl_module.net, batch), region=content_region(batch), generator=generator
             )
+
+
+def is_due(batch_idx: int, share: float) -> bool:
+    """Whether batch number `batch_idx` is among the attacked share."""
+    # In floats 0.29 * 100 is 28.999...; the small term is far below any share and above any rounding.
+    before, after = (math.floor(count * share + 1e-9) for count in (batch_idx, batch_idx + 1))
+    return after > before
 
 
 def detection_loss(net: Any, batch: Batch) -> Callable[[Tensor], Tensor]:

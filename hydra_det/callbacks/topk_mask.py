@@ -1,5 +1,6 @@
 """Keeps the masks of a network equal to the top-k of its scores."""
 
+import logging
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,8 @@ from hydra_det.prune.granularity import GRANULARITIES
 from hydra_det.prune.masks import kept_units, mask_from_scores
 from hydra_det.prune.sparsity import check_sparsity, count_sparsity
 from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 class TopKMask(pl.Callback):
@@ -31,8 +34,12 @@ class TopKMask(pl.Callback):
         self._masked_at = -1  # the global step whose masks are in place
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._refresh(pl_module.get_submodule("net"))
+        net = pl_module.get_submodule("net")
+        self._refresh(net)
         self._masked_at = trainer.global_step
+        empty = [name for name, mask in masks_of(net).items() if not mask.any()]
+        if empty:
+            log.warning("ratio %s keeps nothing of %s: the network is cut there", self.ratio, ", ".join(empty))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         # With accumulated gradients most batches end without an optimiser step.

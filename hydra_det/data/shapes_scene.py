@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-SHAPES = ("circle", "square", "triangle")
+SHAPES = ("circle", "ring", "cross")
 COLOURS = ("red", "green")
 # In label order; the ids have gaps, as COCO's have, so that nothing can mistake an id for a label.
 CATEGORIES = {
     1: "red circle",
     2: "green circle",
-    4: "red square",
-    7: "green square",
-    8: "red triangle",
-    11: "green triangle",
+    4: "red ring",
+    7: "green ring",
+    8: "red cross",
+    11: "green cross",
 }
 
 REFERENCE = 160  # canvas side in pixels for which sizes are given; they grow with the canvas
-SIDES = (12.0, 84.0)  # shortest and longest side of a shape, before it is turned; drawn evenly on a logarithmic scale
-MOST_OBJECTS = 7
+SIDES = (20.0, 96.0)  # shortest and longest side of a shape, before it is turned; drawn evenly on a logarithmic scale
+MOST_OBJECTS = 5
 EMPTY_SHARE = 0.06  # of the pictures
 MIN_VISIBLE = 0.4  # of every object's area
 _TRIES = 12
@@ -146,12 +146,15 @@ def _stamp(rng: np.random.Generator, shape: str, canvas: int) -> _Stamp:
 
 def _outline(shape: str) -> _Points:
     """Corners of a shape in [-1, 1]. [P, 2]"""
-    if shape == "square":
-        return np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]) * 0.9
-    if shape == "triangle":
-        return np.array([[0.0, -1], [1, 0.8], [-1, 0.8]])
-    angles = np.arange(64) * (2 * math.pi / 64)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    if shape == "cross":
+        arm = 0.36  # half the width of an arm
+        quarter = np.array([[-arm, -1], [arm, -1], [arm, -arm]])
+        turns = ([[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]])
+        return np.concatenate([quarter @ np.array(turn) for turn in turns])
+    angles = np.linspace(0, 2 * math.pi, 65)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    # A ring is one line: once around outside, and back around the hole.
+    return np.concatenate([circle, 0.5 * circle[::-1]]) if shape == "ring" else circle
 
 
 def _spread(stamp: _Stamp, canvas: int) -> _Grey:

@@ -34,7 +34,7 @@ class LossSettings:
 
     box_weight: float = 2.0
     objectness_weight: float = 1.0
-    classification_weight: float = 1.0
+    classification_weight: float = 3.0
     box_loss: str = "ciou"
     ignore_iou: float = 0.7
     anchor_iou: float = 0.4

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hydra_det.types import InputError
+
 
 class _StraightThrough(torch.autograd.Function):
     """Forward the mask, backward the identity to |score|, for kept and for pruned weights."""
@@ -54,8 +56,14 @@ def to_masked(network: nn.Module, *, exclude: Iterable[str] = ()) -> nn.Module:
     Scores start at 0 and masks keep everything. A layer is left alone when its name starts with one of `exclude`.
     """
     excluded = tuple(exclude)
-    for name, module in list(network.named_modules()):
-        if type(module) is nn.Conv2d and not (excluded and name.startswith(excluded)):
+    convolutions = {name: module for name, module in network.named_modules() if type(module) is nn.Conv2d}
+    for prefix in excluded:
+        if not any(name.startswith(prefix) for name in convolutions):
+            raise InputError(
+                f"prune.exclude: expected the start of a layer's name, got {prefix!r}; try {next(iter(convolutions))!r}"
+            )
+    for name, module in convolutions.items():
+        if not name.startswith(excluded):
             # Changing the class keeps the module's identity, hooks and state-dict keys.
             module.__class__ = MaskedConv2d
             module.register_parameter("scores", nn.Parameter(torch.zeros_like(module.weight)))

@@ -107,6 +107,7 @@ class YoloDetector(nn.Module):
             head.weight.mul_(0.1)  # start near the prior whatever the image
             bias = head.bias.zero_().view(self.anchors.shape[1], -1)
             bias[:, 4] = math.log(OBJECT_PRIOR / (1 - OBJECT_PRIOR))
+            bias[:, 5:] = -math.log(max(1, self.num_classes - 1))  # every class as likely as the others
         return head
 
     def _split_anchors(self, maps: Tensor) -> Tensor:

@@ -124,4 +124,6 @@ def check(config: Config) -> None:
         instantiate(stage["callbacks"])
         if stage["optimizer"]:
             instantiate(stage["optimizer"])
+    if config["trainer"]["inference_mode"]:
+        raise InputError("trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation")
     trainer(config, logger=False)

@@ -47,6 +47,7 @@ class Run:
         self.data.evaluation_passes = 1 if build.instantiate(config["attack"]) is None else 2
         self.model = build.model_config(config, self.data)
         build.network(self.model)
+        build.masked_network(self.model, config["prune"]["exclude"])
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(config, data=self.data, model=self.model, store=self.store)
         self.stages: list[Stage] = []

@@ -44,7 +44,7 @@ def count_sparsity(masks: Mapping[str, Tensor], *, granularity: str) -> Sparsity
 
 
 def check_sparsity(count: SparsityCount, ratio: float) -> None:
-    """Refuse a mask that does not keep exactly the asked number of units in every layer."""
+    """Refuse a mask that does not keep exactly the asked number of units in every layer, each of them whole."""
     for layer in count["layers"]:
         expected = kept_units(layer["units"], ratio)
         if layer["units_kept"] != expected:
@@ -52,6 +52,8 @@ def check_sparsity(count: SparsityCount, ratio: float) -> None:
                 f"layer {layer['name']}: expected {expected} of {layer['units']} units kept at ratio {ratio}, "
                 f"found {layer['units_kept']}"
             )
+        if layer["kept"] * layer["units"] != layer["units_kept"] * layer["total"]:
+            raise ValueError(f"layer {layer['name']}: expected whole units, found some that are kept in part")
 
 
 def _count_layer(name: str, mask: Tensor, granularity: str) -> LayerCount:

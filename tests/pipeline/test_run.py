@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def test_ap_equals_plain_pycocotools_on_the_saved_detections(finished, capsys):
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-            scored = record.metrics[network][condition]["coco"]
+            metrics: Any = record.metrics
+            scored = metrics[network][condition]["coco"]
             for key, expected in zip(("map", "map_50", "map_75"), evaluation.stats, strict=False):
                 assert scored[key] == pytest.approx(expected, abs=1e-6)
 

@@ -1,11 +1,13 @@
 """A whole run in seconds: a tiny network on tiny pictures, composed as the command line would."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
 from hydra_det.pipeline.build import CONFIG_DIR, plain
 from hydra_det.record import Record
@@ -28,8 +30,10 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> dict[str, A
     """The resolved config that a command line would give."""
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         config = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    return plain({key: value for key, value in config.items() if key != "hydra"})
+    HydraConfig.instance().set_config(copy.deepcopy(config))
+    with open_dict(config):
+        del config.hydra
+    return dict(plain(config))
 
 
 def run(folder: Path, *further: str, name: str = "run") -> Record:

@@ -1,0 +1,140 @@
+"""Weights come back bit by bit, and a file that does not fit leaves the network alone."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.weights import load_weights, save_weights, weights_hash
+from hydra_det.modules.yolov3 import YOLOv3
+from hydra_det.types import InputError
+from tests.modules.example import CLASSES, NETWORKS, assert_untouched, network, snapshot
+from tests.modules.test_masked_conv import scatter_masks
+
+
+def saved(net, folder):
+    path = folder / "weights.safetensors"
+    save_weights(net, path)
+    return path
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_round_trip(name, masked, tmp_path):
+    net, other = network(name, seed=1), network(name, seed=2)
+    if masked:
+        to_masked(net)
+        to_masked(other)
+        scatter_masks(net)
+    expected = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    path = saved(net, tmp_path)
+    load_weights(other, path)
+    assert other.state_dict().keys() == expected.keys() == load_file(path).keys()
+    for key, tensor in other.state_dict().items():
+        assert torch.equal(tensor, expected[key]), key
+        assert tensor.dtype == expected[key].dtype
+
+
+def test_memory_format_is_not_in_the_file(tmp_path):
+    net = to_masked(network("yolov3").to(memory_format=torch.channels_last))
+    scatter_masks(net)
+    path, other = saved(net, tmp_path), to_masked(network("yolov3", seed=3))
+    load_weights(other, path)
+    assert all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in net.state_dict().items())
+    plain = tmp_path / "plain.safetensors"
+    save_weights(other, plain)
+    assert weights_hash(path) == weights_hash(plain)
+
+
+def wider(folder):
+    return saved(YOLOv3(num_classes=CLASSES, width=0.25, depth=0.125), folder)
+
+
+def more_classes(folder):
+    return saved(YOLOv3(num_classes=CLASSES + 1, width=0.125, depth=0.125), folder)
+
+
+def another_network(folder):
+    return saved(network("yolov3_tiny"), folder)
+
+
+def masked_one(folder):
+    return saved(to_masked(network("yolov3")), folder)
+
+
+def truncated(folder):
+    path = saved(network("yolov3"), folder)
+    path.write_bytes(path.read_bytes()[:-1000])
+    return path
+
+
+def empty(folder):
+    path = folder / "empty.safetensors"
+    path.touch()
+    return path
+
+
+def not_weights(folder):
+    path = folder / "text.safetensors"
+    path.write_text("these are not weights\n" * 100)
+    return path
+
+
+def missing(folder):
+    return folder / "nothing.safetensors"
+
+
+def one_tensor_less(folder):
+    path = saved(network("yolov3"), folder)
+    tensors = load_file(path)
+    del tensors["heads.2.bias"]
+    save_file(tensors, path)
+    return path
+
+
+def one_tensor_more(folder):
+    path = saved(network("yolov3"), folder)
+    save_file({**load_file(path), "heads.3.bias": torch.zeros(1)}, path)
+    return path
+
+
+def one_float_more(folder):
+    path = saved(network("yolov3"), folder)
+    tensors = load_file(path)
+    save_file({**tensors, "heads.2.bias": torch.cat([tensors["heads.2.bias"], torch.zeros(1)])}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (wider, "expected .* of shape .*another width"),
+        (more_classes, "expected heads.0.weight of shape .*other classes"),
+        (another_network, "file of another network"),
+        (masked_one, "is not expected"),
+        (truncated, "truncated"),
+        (empty, "cannot be read"),
+        (not_weights, "cannot be read"),
+        (missing, "found none"),
+        (one_tensor_less, "heads.2.bias is missing"),
+        (one_tensor_more, "heads.3.bias is not expected"),
+        (one_float_more, r"expected heads.2.bias of shape \[21\], found \[22\]"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(spoil, complaint, tmp_path):
+    net = network("yolov3", seed=4)
+    path, before = spoil(tmp_path), snapshot(net)
+    with pytest.raises(InputError, match=complaint) as caught:
+        load_weights(net, path)
+    assert str(path) in str(caught.value)
+    assert_untouched(net, before)
+
+
+def test_hash_is_of_the_content(tmp_path):
+    net = to_masked(network("yolov3_tiny"))
+    path = saved(net, tmp_path)
+    before = weights_hash(path)
+    assert weights_hash(saved(net, tmp_path)) == before
+    _, layer = masked_layers(net)[2]
+    layer.mask.view(-1)[5] = False
+    assert weights_hash(saved(net, tmp_path)) != before

@@ -1,0 +1,201 @@
+"""Everything in conf/ composes, builds, and is called what the code calls it."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_det.attacks import ATTACKS
+from hydra_det.init import INITIALISERS
+from hydra_det.modules.yolov3 import YOLOv3, YOLOv3Tiny
+from hydra_det.pipeline import build
+from hydra_det.pipeline.stages import STAGES
+from hydra_det.prune.granularity import GRANULARITIES
+from hydra_det.types import InputError
+
+CONF = Path(__file__).parents[1] / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
+MODELS: dict[str, Any] = {"yolov3": YOLOv3, "yolov3_tiny": YOLOv3Tiny, "yolov3_nano": YOLOv3}
+COMMAND = re.compile(r"# python train\.py( -m| --multirun)?(?P<overrides>( \S.*)?)")
+
+
+def names(group: str) -> set[str]:
+    return {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+def composed(*overrides: str, config_name: str = "train", with_hydra: bool = False) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def config_of(*overrides: str) -> dict[str, Any]:
+    return dict(build.plain(composed(*overrides)))
+
+
+def command_of(text: str) -> list[str]:
+    """The overrides in the first line of an experiment; of a swept value the first one."""
+    first = text.splitlines()[0]
+    match = COMMAND.fullmatch(first)
+    assert match, f"expected `# python train.py ...`, got {first!r}"
+    words = [word for word in shlex.split(match["overrides"]) if word not in ("-m", "--multirun")]
+    swept = match[1] is not None
+    return [re.sub(r"=([^,\[({]*),.*", r"=\1", word) if swept else word for word in words]
+
+
+def targets_in(node: Any) -> list[str]:
+    """Every `_target_` below a node."""
+    if isinstance(node, dict):
+        here = [node["_target_"]] if "_target_" in node else []
+        return here + [target for value in node.values() for target in targets_in(value)]
+    return [target for value in node for target in targets_in(value)] if isinstance(node, list) else []
+
+
+@pytest.mark.parametrize(("group", "registry"), [("attack", ATTACKS), ("init", INITIALISERS)])
+def test_names_are_those_of_the_registry(group: str, registry: dict[str, Any]) -> None:
+    assert names(group) == set(registry)
+    for name, built in registry.items():
+        config: Any = OmegaConf.load(CONF / group / f"{name}.yaml")
+        assert hydra.utils.get_object(config["_target_"]) is built
+
+
+def test_names_of_granularities() -> None:
+    assert names("prune") == set(GRANULARITIES)
+    for name in GRANULARITIES:
+        assert config_of(f"prune={name}")["prune"]["granularity"] == name
+
+
+def test_names_of_stages() -> None:
+    assert names("stage") == set(STAGES) == set(config_of()["stage"])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("yolov3", 61_949_149), ("yolov3_tiny", 8_852_366), ("yolov3_nano", None)]
+)
+def test_models_build(name: str, parameters: int | None) -> None:
+    assert names("model") == set(MODELS)
+    model = config_of(f"model={name}")["model"]
+    if model["anchors"] == "auto":
+        model["anchors"] = [[k, k] for k in range(1, 1 + MODELS[name].ANCHOR_COUNT)]
+    else:
+        assert len(model["anchors"]) == MODELS[name].ANCHOR_COUNT
+    with torch.device("meta"):
+        net: Any = build.network(
+            {key: value for key, value in model.items() if value is not None} | {"num_classes": 80}
+        )
+    assert type(net) is MODELS[name]
+    count = sum(parameter.numel() for parameter in net.parameters())
+    assert count == parameters if parameters else count < 5_000_000
+    assert net.loss_settings.box_weight == model["loss"]["box_weight"]
+    assert net.nms_settings.iou == model["nms"]["iou"]
+
+
+def test_coco_anchors_are_those_of_the_code() -> None:
+    for name in ("yolov3", "yolov3_tiny"):
+        with torch.device("cpu"):
+            default = MODELS[name](num_classes=1, width=0.125).anchors
+        assert config_of(f"model={name}")["model"]["anchors"] == default.flip(0).view(-1, 2).tolist()
+
+
+def test_every_target_imports() -> None:
+    found = {target for path in FILES for target in targets_in(OmegaConf.to_container(OmegaConf.load(path)))}
+    assert "hydra_det.modules.yolov3.YOLOv3Tiny" in found
+    assert "hydra_det.callbacks.topk_mask.TopKMask" in found
+    for target in found:
+        assert callable(hydra.utils.get_object(target)), target
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_top_configs_compose(name: str) -> None:
+    assert "hydra" in composed(config_name=name, with_hydra=True)
+
+
+def test_default_config_passes_its_check() -> None:
+    config = config_of()
+    build.check(config)
+    assert config["trainer"]["inference_mode"] is False, "an attack needs gradients in evaluation"
+    assert config["seed"] == config["data"]["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("attack", "init"), [("none", "scaled"), ("noise", "random"), ("fgsm", "magnitude"), ("pgd", "scaled")]
+)
+def test_choices_pass_the_check(attack: str, init: str) -> None:
+    config = config_of(f"attack={attack}", f"init={init}", "prune=kernel", "seed=3")
+    build.check(config)
+    for stage in ("pretrain", "train_scores", "finetune"):
+        assert config["stage"][stage]["callbacks"]["adversarial_batch"]["attack"] == config["attack"]
+    made = build.instantiate(config["stage"]["pretrain"]["callbacks"])["adversarial_batch"]
+    assert made.attack is None if attack == "none" else type(made.attack) is ATTACKS[attack]
+    assert made.seed == 3
+    initialiser = build.instantiate(config["stage"]["init_scores"]["callbacks"])["score_init"].initialiser
+    assert type(initialiser) is INITIALISERS[init]
+
+
+def test_one_ratio_for_all_stages() -> None:
+    config = config_of("prune.ratio=0.9", "prune=kernel", "prune.exclude=[heads]")
+    for stage in ("train_scores", "prune"):
+        mask = build.instantiate(config["stage"][stage]["callbacks"])["topk_mask"]
+        assert (mask.ratio, mask.granularity) == (0.9, "kernel")
+    assert [name for name, stage in config["stage"].items() if stage.get("exclude") == ["heads"]] == list(STAGES[1:])
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("attack.epsilon=2", r"attack\.epsilon"),
+        ("attack.steps=0", r"attack\.steps"),
+        ("evaluation.attack={_target_: hydra_det.attacks.gradient.PGD, step_size: 0}", r"attack\.step_size"),
+        ("prune.ratio=1", r"prune\.ratio"),
+        ("prune.granularity=filters", "weight, kernel"),
+        ("stage.finetune.attacked_share=1.5", "share"),
+        ("stage.train_scores.callbacks.freeze.train=[everything]", "everything"),
+        ("+attack.stepsize=0.1", "stepsize"),
+        ("trainer.precision=7", "7"),
+    ],
+)
+def test_wrong_values_fail_the_check(override: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        build.check(config_of(override))
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(InputError, match=r"data\.root: expected a value"):
+        config_of("data=coco")
+
+
+@pytest.mark.parametrize("group", ["model", "data", "attack", "init", "prune", "trainer", "experiment"])
+def test_unknown_choice_is_refused(group: str) -> None:
+    with pytest.raises(HydraException, match="nonsense"):
+        composed(f"{group}=nonsense")
+
+
+@pytest.mark.parametrize("override", ["nonsense=1", "prune.ration=0.5", "nonsense=default"])
+def test_unknown_key_is_refused(override: str) -> None:
+    with pytest.raises(HydraException, match="Could not override"):
+        composed(override)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_compose_as_their_first_line_says(path: Path) -> None:
+    overrides = command_of(path.read_text(encoding="utf-8"))
+    assert f"experiment={path.stem}" in overrides
+    config = composed(*overrides, with_hydra=True)
+    assert config.hydra.runtime.choices.experiment == path.stem
+    build.check(build.plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
+
+
+def test_command_of_a_first_line() -> None:
+    assert command_of("# python train.py\nseed: 1") == []
+    assert command_of("# python train.py experiment=a 'x.y=[1, 2]'") == ["experiment=a", "x.y=[1, 2]"]
+    assert command_of("# python train.py -m experiment=a prune.ratio=0.5,0.9") == ["experiment=a", "prune.ratio=0.5"]
+    for wrong in ("seed: 1", "# python trainpy", "#python train.py", "# python evaluate.py"):
+        with pytest.raises(AssertionError, match="expected `# python train"):
+            command_of(wrong)

@@ -4,14 +4,17 @@ python evaluate.py run=outputs/runs/... attack=pgd attack.steps=20
 python evaluate.py run=outputs/runs/... attack=noise network=dense
 """
 
+import logging
+
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
 from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
 from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.reports.tables import attack_table
+from hydra_det.reports.tables import attack_table, show
+
+log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")
@@ -21,8 +24,8 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     run = FinishedRun(settings["run"], attack=settings["attack"], attack_name=choices()["attack"])
     scores, folder = run.score(settings["network"])
-    Console().print(attack_table(scores["metrics"], run.attack, title=f"{settings['network']} network of {run.folder}"))
-    Console().print(f"detections: {folder}", style="dim", highlight=False)
+    show(attack_table(scores["metrics"], run.attack, title=f"{settings['network']} network of {run.folder}"))
+    log.info("detections: %s", folder)
 
 
 if __name__ == "__main__":

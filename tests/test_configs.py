@@ -41,8 +41,11 @@ def config_of(*overrides: str) -> dict[str, Any]:
 
 
 def command_of(text: str) -> list[str]:
-    """The overrides in the first line of an experiment; of a swept value the first one."""
-    first = text.splitlines()[0]
+    """The overrides in the first line of an experiment; of a swept value the first one.
+
+    Hydra reads its own header, `# @package _global_`, only where it stands before everything else.
+    """
+    first = next(line for line in text.splitlines() if not line.startswith("# @package"))
     match = COMMAND.fullmatch(first)
     assert match, f"expected `# python train.py ...`, got {first!r}"
     words = [word for word in shlex.split(match["overrides"]) if word not in ("-m", "--multirun")]

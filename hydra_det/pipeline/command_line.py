@@ -4,6 +4,7 @@ import functools
 import logging
 import runpy
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,25 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.record import write_atomically
 from hydra_det.reports.records import load_records, records_frame
-from hydra_det.reports.tables import sweep_table, write_summary_csv
+from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
 FAILED, SUMMARY = "failed.txt", "summary.csv"
+
+# What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches, and
+# pictures kept in memory need no workers. The last one is about Lightning's own use of torch.
+EXPECTED_WARNINGS = (
+    ".*configure_optimizers` returned `None`",
+    ".*The number of training batches .* is smaller than the logging interval",
+    ".*does not have many workers",
+    ".*isinstance.treespec, LeafSpec.. is deprecated",
+)
 
 
 def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
@@ -34,6 +43,8 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
 
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> None:
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
         try:
             task(config)
         except InputError as error:
@@ -62,7 +73,7 @@ class SweepSummary(Callback):
         failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
         frame = records_frame(records)
         write_summary_csv(folder / SUMMARY, frame)
-        Console().print(sweep_table(frame, failures))
+        show(sweep_table(frame, failures))
         log.info("summary: %s", folder / SUMMARY)
         if failures:
             log.error(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from rich.console import Console
 
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
@@ -18,7 +17,7 @@ from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store
 from hydra_det.prune.sparsity import check_sparsity, count_sparsity
 from hydra_det.record import Attack, Record, collect_versions, current_commit, write_atomically, write_record
-from hydra_det.reports.tables import run_table
+from hydra_det.reports.tables import run_table, show
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ class Run:
     @rank_zero_only
     def _report(self, record: Record) -> None:
         write_record(self.folder / "record.json", record)
-        Console().print(run_table(record))
+        show(run_table(record))
         log.info("record: %s", self.folder / "record.json")
 
     @rank_zero_only

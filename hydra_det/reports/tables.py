@@ -1,11 +1,11 @@
-"""Tables for the terminal: one run, and a sweep of runs. They return what Rich can print, and print nothing."""
+"""Tables for the terminal: one run, an attack on one network, a sweep of runs. All but `show` print nothing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +27,14 @@ _LATENCY_ROWS: tuple[tuple[str, Callable[[Latency], Spread]], ...] = (
     ("NMS", lambda latency: latency["nms"]),
     ("total", lambda latency: latency["total"]),
 )
+
+
+def show(content: RenderableType) -> None:
+    """Print to the terminal; to a file or a pipe in 110 columns."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    console.print(content)
 
 
 def run_table(record: Record) -> Group:

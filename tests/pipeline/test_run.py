@@ -39,7 +39,9 @@ def test_every_layer_of_the_saved_file_keeps_exactly_the_asked_share(finished):
     record = read_record(finished / "run" / "record.json")
     tensors = load_file(finished / "run" / "stages" / "finetune" / "weights.safetensors")
     masks = {name: mask for name, mask in tensors.items() if name.endswith(".mask")}
-    assert len(masks) == len(record.sparsity["layers"]) == sum(t.ndim == 4 for n, t in tensors.items() if ".weight" in n)
+    assert (
+        len(masks) == len(record.sparsity["layers"]) == sum(t.ndim == 4 for n, t in tensors.items() if ".weight" in n)
+    )
     for layer in record.sparsity["layers"]:
         mask = masks[f"{layer['name']}.mask"]
         assert layer["pruned"] == np.count_nonzero(~mask.astype(bool)) == round(0.75 * mask.size)
@@ -49,7 +51,8 @@ def test_every_layer_of_the_saved_file_keeps_exactly_the_asked_share(finished):
 def test_the_mask_of_finetune_is_that_of_prune_and_scores_moved_only_in_train_scores(finished):
     stages = finished / "run" / "stages"
     initial, trained, pruned, final = (
-        load_file(stages / name / "weights.safetensors") for name in ("init_scores", "train_scores", "prune", "finetune")
+        load_file(stages / name / "weights.safetensors")
+        for name in ("init_scores", "train_scores", "prune", "finetune")
     )
     for name in initial:
         if name.endswith((".mask", ".scores")):

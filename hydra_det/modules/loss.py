@@ -54,6 +54,11 @@ class Assignment(NamedTuple):
     boxes: Tensor  # [K, 4] xyxy in pixels of the network input
     labels: Tensor  # [K]
 
+    @property
+    def cells(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The index of the pairs in a raw map or in decoded boxes [B, A, H, W, ...]."""
+        return self.image, self.anchor, self.row, self.column
+
 
 def yolo_losses(
     raw: Sequence[Tensor],
@@ -76,23 +81,30 @@ def yolo_losses(
         Weighted terms, [B] each.
     """
     batch = raw[0].shape[0]
-    box, objectness, classification = (raw[0].new_zeros(batch, dtype=torch.float32) for _ in range(3))
     levels = [level.float() for level in raw]
     decoded = [decode_boxes(*level) for level in zip(levels, anchors, strides, strict=True)]
     near = _near_objects(decoded, targets, settings.ignore_iou)
-    assignments = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=settings.anchor_iou)
-    for index, (logits, pairs) in enumerate(zip(levels, assignments, strict=True)):
-        chosen = logits[pairs.image, pairs.anchor, pairs.row, pairs.column]  # [K, 5 + C]
-        box_loss = BOX_LOSSES[settings.box_loss]
-        box = box.index_add(0, pairs.image, box_loss(chosen, decoded[index], pairs, anchors[index], strides[index]))
-        classes = F.one_hot(pairs.labels, logits.shape[-1] - 5).to(logits.dtype)
-        class_values = F.binary_cross_entropy_with_logits(chosen[:, 5:], classes, reduction="none").sum(1)
-        classification = classification.index_add(0, pairs.image, class_values)
-        objectness = objectness + _objectness(logits[..., 4], pairs, near[index])
+    pairs = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=settings.anchor_iou)
+
+    # The pairs of all levels together: few large operations instead of many small ones.
+    image = torch.cat([level.image for level in pairs])  # [K]
+    wanted = torch.cat([level.boxes for level in pairs]).float()  # [K, 4]
+    predicted = torch.cat([boxes[level.cells] for boxes, level in zip(decoded, pairs, strict=True)])  # [K, 4]
+    cell = torch.cat(
+        [boxes.new_full(level.image.shape, s) for level, s, boxes in zip(pairs, strides, decoded, strict=True)]
+    )  # [K]
+    area = levels[0].shape[2] * levels[0].shape[3] * strides[0] ** 2
+    box = BOX_LOSSES[settings.box_loss](predicted, wanted, cell, area)  # [K]
+    logits = torch.cat([maps[level.cells] for maps, level in zip(levels, pairs, strict=True)])[:, 5:]  # [K, C]
+    classes = F.one_hot(torch.cat([level.labels for level in pairs]), logits.shape[1]).to(logits.dtype)
+    classification = F.binary_cross_entropy_with_logits(logits, classes, reduction="none").sum(1)  # [K]
+
+    nothing = levels[0].new_zeros(batch)
+    objectness = sum((_objectness(*level) for level in zip(levels, pairs, near, strict=True)), start=nothing)
     return LossTerms(
-        box * settings.box_weight,
+        nothing.index_add(0, image, box) * settings.box_weight,
         objectness * settings.objectness_weight,
-        classification * settings.classification_weight,
+        nothing.index_add(0, image, classification) * settings.classification_weight,
     )
 
 
@@ -130,30 +142,29 @@ def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
     return overlap / (sizes.prod(1)[:, None] + anchors.prod(1)[None] - overlap)
 
 
-def _ciou(_chosen: Tensor, decoded: Tensor, pairs: Assignment, _anchors: Tensor, _stride: int) -> Tensor:
-    predicted = decoded[pairs.image, pairs.anchor, pairs.row, pairs.column]
-    return complete_box_iou_loss(predicted, pairs.boxes.float())  # [K]
+def _ciou(predicted: Tensor, wanted: Tensor, _cell: Tensor, _area: int) -> Tensor:
+    return complete_box_iou_loss(predicted, wanted)  # [K]
 
 
-def _mse(chosen: Tensor, decoded: Tensor, pairs: Assignment, anchors: Tensor, stride: int) -> Tensor:
-    size = pairs.boxes[:, 2:] - pairs.boxes[:, :2]
-    centre = (pairs.boxes[:, :2] + pairs.boxes[:, 2:]) / 2 / stride
-    offset = centre - torch.stack([pairs.column, pairs.row], dim=1)
-    log_scale = (size / anchors[pairs.anchor]).log()
-    error = torch.cat([chosen[:, :2].sigmoid() - offset, chosen[:, 2:4] - log_scale], dim=1).square().sum(1)
-    # Darknet: small boxes weigh more, by 2 - the share of the image that the object covers.
-    input_area = decoded.shape[2] * decoded.shape[3] * stride**2
-    return error * (2 - size.prod(1) / input_area)  # [K]
+def _mse(predicted: Tensor, wanted: Tensor, cell: Tensor, area: int) -> Tensor:
+    """Darknet's: squared errors of the centre in cells and of the log size; small boxes weigh more, by 2 - share."""
+    size = wanted[:, 2:] - wanted[:, :2]
+    predicted_size = (predicted[:, 2:] - predicted[:, :2]).clamp(min=1e-3)  # below, corners coincide in float32
+    centre = (predicted[:, :2] + predicted[:, 2:] - wanted[:, :2] - wanted[:, 2:]) / 2 / cell[:, None]
+    error = torch.cat([centre, predicted_size.log() - size.log()], dim=1).square().sum(1)
+    return error * (2 - size.prod(1) / area)  # [K]
 
 
 BOX_LOSSES = {"ciou": _ciou, "mse": _mse}
 
 
 def _objectness(logits: Tensor, pairs: Assignment, near: Tensor) -> Tensor:
-    wanted = torch.zeros_like(logits)
-    wanted[pairs.image, pairs.anchor, pairs.row, pairs.column] = 1.0
+    """One level: [B, A, H, W, 5 + C] -> [B]"""
+    certainty = logits[..., 4]
+    wanted = torch.zeros_like(certainty)
+    wanted[pairs.cells] = 1.0
     weight = torch.where(near & (wanted == 0), 0.0, 1.0)
-    return F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none").sum((1, 2, 3))  # [B]
+    return F.binary_cross_entropy_with_logits(certainty, wanted, weight, reduction="none").sum((1, 2, 3))
 
 
 def _near_objects(decoded: Sequence[Tensor], targets: Sequence[Target], ignore_iou: float) -> list[Tensor]:

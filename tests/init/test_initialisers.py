@@ -29,7 +29,7 @@ def initialiser(name, *, seed=0):
 @pytest.mark.parametrize("network_name", NETWORKS)
 @pytest.mark.parametrize("name", INITIALISERS)
 def test_scores_of_every_layer(name, network_name):
-    net = to_masked(network(network_name), exclude=["heads.0"])
+    net = to_masked(network(network_name), exclude=["head"])
     unsettle(net)
     before, state = snapshot(net), torch.get_rng_state()
     scores = initialiser(name)(net, batches)

@@ -194,7 +194,7 @@ def test_a_perfect_answer_costs_nothing(box_loss, box):
     truth = [target([box], [1])]
     terms = losses(perfect_raw(box, 1), truth, box_loss=box_loss, anchor_iou=1.0)
     assert all(0 <= term < 1e-4 for term in terms)
-    wrong = losses(perfect_raw(box, 2), truth, box_loss=box_loss, anchor_iou=1.0)
+    wrong = losses(perfect_raw(box, 2), truth, box_loss=box_loss, anchor_iou=1.0, classification_weight=1.0)
     assert wrong.classification.item() == pytest.approx(40, rel=1e-3)  # both logits are wrong by 20
 
 

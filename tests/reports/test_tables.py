@@ -42,7 +42,7 @@ def test_run_table(width):
     assert cells(text, "forward ms") == ["426.00 ± 1.50", "417.00 ± 1.50", "97.9%"]
     assert cells(text, "total ms") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]
     assert cells(text, "boxes reaching NMS") == ["84.0", "84.0", "100.0%"]
-    assert "Attacked: pgd, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
+    assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
     assert "Masks alone give no speed" in text
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text
 
@@ -76,7 +76,7 @@ def test_names_with_brackets_are_not_markup():
 def sweep():
     first = example_record(name="ratio_0.5", sparsity=example_record().sparsity | {"kept": 5_500, "pruned": 5_500})
     unattacked = {"dense": network(0.412, 0.313), "pruned": network(0.2, None)}
-    return records_frame({"0": first, "1": example_record(name="ratio_0.9", metrics=unattacked, latency={})})
+    return records_frame({"ratio_0.5": first, "ratio_0.9": example_record(name="ratio_0.9", metrics=unattacked, latency={})})
 
 
 @pytest.mark.parametrize("width", [100, 110, 120])
@@ -93,7 +93,7 @@ def test_sweep_table(width):
 def test_sweep_shows_the_choices_that_vary():
     base = example_record()
     records = {
-        str(seed): replace(base, name=f"run_{seed}", seed=seed, config={"init": init})
+        f"run_{seed}": replace(base, name=f"run_{seed}", seed=seed, config={"init": init})
         for seed, init in ((1, "scaled"), (2, None))
     }
     text = render(sweep_table(records_frame(records), {}))

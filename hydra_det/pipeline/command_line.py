@@ -25,11 +25,12 @@ log = logging.getLogger(__name__)
 FAILED, SUMMARY = "failed.txt", "summary.csv"
 
 # What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches, and
-# pictures kept in memory need no workers. The last one is about Lightning's own use of torch.
+# pictures kept in memory need no workers, and a stage that goes on finds its folder. The last one is about Lightning's own use of torch.
 EXPECTED_WARNINGS = (
     ".*configure_optimizers` returned `None`",
     ".*The number of training batches .* is smaller than the logging interval",
     ".*does not have many workers",
+    ".*Checkpoint directory .* exists and is not empty",
     ".*isinstance.treespec, LeafSpec.. is deprecated",
 )
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STAGES = ("pretrain", "init_scores", "train_scores", "prune", "finetune")
 WEIGHTS, CHECKPOINT = "weights.safetensors", "last.ckpt"
+EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "every_n_epochs": 1, "save_on_train_epoch_end": True}
 # Of the data and of the trainer, what does not change the result of a stage.
 INDIFFERENT_DATA = ("root", "workers", "cache_images", "evaluation_batch_size", "seed")
 DECISIVE_TRAINER = (
@@ -176,11 +177,8 @@ class StageRunner:
         made.append(EpochLine(name=name))
         if spec["epochs"]:
             made.append(LearningRateMonitor())
-            made.append(
-                ModelCheckpoint(
-                    partial, save_last=True, save_top_k=0, enable_version_counter=False, save_on_train_epoch_end=True
-                )
-            )
+            # One file that every epoch replaces. Not `save_last`: it saves nothing where `save_top_k` is 0.
+            made.append(ModelCheckpoint(partial, filename="last", enable_version_counter=False, **EVERY_EPOCH))
         if build.wants_bar(config):
             made.append(StageBar())
         return made

@@ -13,6 +13,7 @@ NETWORKS = ("dense", "pruned")
 PARTS = ("forward", "decode", "nms", "total")
 
 _TEXT = ("name", "granularity", "init")
+_WORDS = (*_TEXT, "varied", "seed", "folder")
 _PRECISION = tuple(
     f"{metric}_{condition}_{network}"
     for metric in ("map", "map_50", "map_50_paper")
@@ -20,7 +21,7 @@ _PRECISION = tuple(
     for network in NETWORKS
 )
 _LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in NETWORKS)
-COLUMNS = (*_TEXT, "ratio", "seed", "sparsity", *_PRECISION, *_LATENCY, "seconds", "folder")
+COLUMNS = (*_TEXT, "varied", "ratio", "seed", "sparsity", *_PRECISION, *_LATENCY, "seconds", "folder")
 
 
 def load_records(folder: str | Path) -> tuple[dict[str, Record], dict[str, str]]:
@@ -42,10 +43,17 @@ def load_records(folder: str | Path) -> tuple[dict[str, Record], dict[str, str]]
 
 
 def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
-    """One row a record, with `COLUMNS`; what a run did not measure is NaN. AP in [0, 1], latency in ms, time in s."""
-    rows = [_row(record) | {"folder": folder} for folder, record in records.items()]
+    """One row a record, with `COLUMNS`; what a run did not measure is NaN. AP in [0, 1], latency in ms, time in s.
+
+    `varied` holds the overrides of a run that not all runs have.
+    """
+    common = set.intersection(*(set(record.overrides) for record in records.values())) if records else set()
+    rows = [
+        _row(record) | {"folder": folder, "varied": " ".join(o for o in record.overrides if o not in common) or None}
+        for folder, record in records.items()
+    ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    numbers = [column for column in COLUMNS if column not in (*_TEXT, "seed", "folder")]
+    numbers = [column for column in COLUMNS if column not in _WORDS]
     return frame.astype(dict.fromkeys(numbers, float) | {"seed": "int64"})
 
 

@@ -175,7 +175,7 @@ def _finished(frame: pd.DataFrame) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
         table.add_row(
-            Text(row["folder"]),
+            Text(row["varied"] or row["folder"]),
             *(Text(ABSENT if pd.isna(row[column]) else str(row[column])) for column in varied),
             _number(row["sparsity"], "{:.3f}"),
             _pair(row["map_clean_dense"], row["map_clean_pruned"]),

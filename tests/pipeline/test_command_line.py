@@ -24,20 +24,21 @@ def outputs(folder: Path) -> list[str]:
 
 
 def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
-    words = [*arguments(tmp_path), *outputs(tmp_path), "-m", "prune.ratio=0.25,1.5,0.5", "init=scaled"]
+    words = ["-m", *arguments(tmp_path), *outputs(tmp_path), "prune.ratio=0.25,1.5,0.5", "init=scaled"]
+    folder = "{}_shapes_yolov3_nano_scaled_weight_{}_seed0"
     done = subprocess.run(script(*words), capture_output=True, text=True, check=False, cwd=tmp_path)
     shown = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in shown
-    assert "1 of 3 jobs failed: init=scaled,prune.ratio=1.5" in " ".join(shown.split())
+    assert f"1 of 3 jobs failed: {folder.format(1, 1.5)}" in " ".join(shown.split())
     summary = pd.read_csv(tmp_path / "sweep" / "summary.csv")
     assert sorted(summary["ratio"]) == [0.25, 0.5]
     stages = [path.name.split("-")[0] for path in (tmp_path / "store").iterdir()]
     assert stages.count("pretrain") == stages.count("init_scores") == 1
     assert stages.count("finetune") == 2
-    assert not (tmp_path / "sweep" / "init=scaled,prune.ratio=1.5" / "record.json").exists()
+    assert not (tmp_path / "sweep" / folder.format(1, 1.5) / "record.json").exists()
 
-    finished = f"run={tmp_path / 'sweep' / 'init=scaled,prune.ratio=0.25'}"
+    finished = f"run={tmp_path / 'sweep' / folder.format(0, 0.25)}"
     words = [finished, "network=pruned", "attack=noise", f"hydra.run.dir={tmp_path / 'evaluation'}"]
     done = subprocess.run(script(*words, name="evaluate"), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -105,11 +106,9 @@ def test_weights_of_another_network_are_refused(tmp_path, tmp_path_factory):
     ("words", "said"),
     [
         (["data=coco"], "data.root: expected a value, got none"),
-        (["data=coco", "data.root=nowhere"], "nowhere"),
         (["init=magic"], "Could not find 'init/magic'"),
-        (["prune.ration=0.5"], "ration"),
     ],
-    ids=["no root", "no such root", "unknown init", "unknown key"],
+    ids=["no root", "unknown init"],
 )
 def test_the_process_ends_with_one_line_and_not_with_a_traceback(tmp_path, words, said):
     done = subprocess.run(script(*words, *outputs(tmp_path)), capture_output=True, text=True, check=False, cwd=tmp_path)

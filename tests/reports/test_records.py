@@ -13,7 +13,10 @@ from tests.reports.example import example_record, network
 
 @pytest.fixture
 def sweep(tmp_path):
-    write_record(tmp_path / "b" / "record.json", example_record(name="second", seed=8))
+    write_record(
+        tmp_path / "b" / "record.json",
+        example_record(name="second", seed=8, overrides=["prune.ratio=0.9", "init=scaled"]),
+    )
     write_record(tmp_path / "a" / "deep" / "record.json", example_record(name="first"))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "record.json").write_text("{")
@@ -39,6 +42,7 @@ def test_row_holds_every_number(sweep):
         "name": "first",
         "granularity": "kernel",
         "init": "DeepLift",
+        "varied": "init=deeplift",
         "ratio": 0.9,
         "seed": 7,
         "sparsity": pytest.approx(9_900 / 11_000),

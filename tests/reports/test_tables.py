@@ -76,7 +76,9 @@ def test_names_with_brackets_are_not_markup():
 def sweep():
     first = example_record(name="ratio_0.5", sparsity=example_record().sparsity | {"kept": 5_500, "pruned": 5_500})
     unattacked = {"dense": network(0.412, 0.313), "pruned": network(0.2, None)}
-    return records_frame({"ratio_0.5": first, "ratio_0.9": example_record(name="ratio_0.9", metrics=unattacked, latency={})})
+    return records_frame(
+        {"ratio_0.5": first, "ratio_0.9": example_record(name="ratio_0.9", metrics=unattacked, latency={})}
+    )
 
 
 @pytest.mark.parametrize("width", [100, 110, 120])

@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 
 FAILED, SUMMARY = "failed.txt", "summary.csv"
 
-# What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches, and
-# pictures kept in memory need no workers, and a stage that goes on finds its folder. The last one is about Lightning's own use of torch.
+# What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches,
+# pictures kept in memory need no workers, and a stage that goes on finds its folder. The last one is about Lightning's
+# own use of torch.
 EXPECTED_WARNINGS = (
     ".*configure_optimizers` returned `None`",
     ".*The number of training batches .* is smaller than the logging interval",

@@ -52,6 +52,7 @@ def score(
         "evaluate": {"stage": stage.name, "key": stage.key},
         "config": config["evaluation"],
         "content": data.fingerprint,
+        "nms": config["model"]["nms"],
         "images": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
         "trainer": {name: config["trainer"][name] for name in ("precision", "limit_test_batches")},
     })  # fmt: skip

@@ -184,8 +184,8 @@ class StageRunner:
         return made
 
     def _model_identity(self) -> dict[str, Any]:
-        """The model's config; a file of weights counts by its content."""
-        identity = {key: value for key, value in self.model.items() if key not in build.MODEL_OPTIONS}
+        """The model's config; a file of weights counts by its content, suppression only when a network is scored."""
+        identity = {key: value for key, value in self.model.items() if key not in (*build.MODEL_OPTIONS, "nms")}
         if self.model.get("weights"):
             identity["weights"] = weights_hash(Path(self.model["weights"]))
         return identity

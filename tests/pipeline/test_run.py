@@ -134,7 +134,9 @@ def test_what_matters_changes_the_fingerprint_of_the_first_stage(finished, chang
     assert first_key(finished, changed) != first_key(finished)
 
 
-@pytest.mark.parametrize("changed", ["prune.ratio=0.9", "init=random", "data.workers=1", "trainer.log_every_n_steps=1"])
+@pytest.mark.parametrize(
+    "changed", ["prune.ratio=0.9", "init=random", "model.nms.iou=0.5", "data.workers=1", "trainer.log_every_n_steps=1"]
+)
 def test_what_does_not_matter_leaves_the_first_stage_alone(finished, changed):
     assert first_key(finished, changed) == first_key(finished)
 

@@ -24,7 +24,7 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     run = FinishedRun(settings["run"], attack=settings["attack"], attack_name=choices()["attack"])
     scores, folder = run.score(settings["network"])
-    show(attack_table(scores["metrics"], run.attack, title=f"{settings['network']} network of {run.folder}"))
+    show(attack_table(scores, run.attack, title=f"{settings['network']} network of {run.folder}"))
     log.info("detections: %s", folder)
 
 

@@ -16,7 +16,7 @@ from hydra_det.data.shapes_scene import CATEGORIES, Scene, draw_scene
 from hydra_det.types import InputError
 
 # Raise it whenever the same parameters would give other pictures: old folders are then left alone and new ones drawn.
-GENERATOR = 1
+GENERATOR = 2
 
 _RUN_LENGTHS = 3  # zlib's Z_RLE: on noise smaller than a search for repeats, and faster
 

@@ -28,7 +28,7 @@ CATEGORIES = {
 }
 
 REFERENCE = 160  # canvas side in pixels for which sizes are given; they grow with the canvas
-SIDES = (24.0, 100.0)  # shortest and longest side of a shape, before it is turned; drawn evenly on a logarithmic scale
+SIDES = (30.0, 100.0)  # shortest and longest side of a shape, before it is turned; drawn evenly on a logarithmic scale
 MOST_OBJECTS = 4
 EMPTY_SHARE = 0.06  # of the pictures
 MIN_VISIBLE = 0.4  # of every object's area

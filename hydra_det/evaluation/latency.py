@@ -1,14 +1,14 @@
 """Where the time of a detector goes: forward, decode and NMS, timed apart within the same iterations.
 
 Apart, because masks do not make the convolutions faster while fewer boxes make decoding and NMS faster: a total alone
-cannot tell the two.
+cannot tell the two. Networks that are to be compared take turns, so that whatever else the machine does falls on all.
 """
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,62 +18,93 @@ from hydra_det.record import Latency, Spread
 from hydra_det.types import InputError
 
 
-def measure_latency(
-    images: Sequence[Tensor],
-    *,
-    forward: Callable[[Tensor], Any],
-    decode: Callable[[Any], Any],
-    nms: Callable[[Any], Any],
-    count_candidates: Callable[[Any], int] | None = None,
-    warmup: int = 3,
-    repeats: int = 20,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Latency:
-    """Median and interquartile range of each part, in milliseconds a batch.
+class Parts(NamedTuple):
+    """A detector as three functions, each of what the one before it returned.
 
-    The network must already be in eval mode and on the device of the images.
+    Its network must already be in eval mode and on the device of the images.
 
-    Args:
-        images: Batches [B, 3, H, W] of one shape and device, used in turn: NMS depends on what an image shows.
-        forward: Images -> raw maps.
+    Attributes:
+        forward: Images [B, 3, H, W] -> raw maps.
         decode: Raw maps -> candidate boxes, those above the confidence floor.
         nms: Candidate boxes -> detections.
         count_candidates: Number of boxes in what `decode` returned, for the whole batch. Not timed.
+    """
+
+    forward: Callable[[Tensor], Any]
+    decode: Callable[[Any], Any]
+    nms: Callable[[Any], Any]
+    count_candidates: Callable[[Any], int] | None = None
+
+
+def measure_latency(
+    networks: Mapping[str, Parts],
+    images: Sequence[Tensor],
+    *,
+    warmup: int = 3,
+    repeats: int = 20,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Latency]:
+    """Median and interquartile range of each part of each network, in milliseconds a batch.
+
+    In every iteration all networks see the same batch, one after the other, and another one goes first.
+
+    Args:
+        networks: By name.
+        images: Batches [B, 3, H, W] of one shape and device, used in turn: NMS depends on what an image shows.
         warmup: Iterations that are run and not counted.
         repeats: Iterations that are counted.
         clock: Seconds, monotonic.
     """
     _check(images, warmup, repeats)
-    device = images[0].device
-    parts, candidates = [], []
+    names = list(networks)
+    seconds: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    candidates: dict[str, list[int]] = {name: [] for name in names}
     # Not inference_mode: a grid that a network caches in its first forward would be barred from autograd for ever.
     with torch.no_grad():
         for iteration in range(warmup + repeats):
-            batch = images[iteration % len(images)]
-            times = [_now(clock, device)]
-            raw = forward(batch)
-            times.append(_now(clock, device))
-            decoded = decode(raw)
-            times.append(_now(clock, device))
-            nms(decoded)
-            times.append(_now(clock, device))
-            if iteration >= warmup:
-                parts.append(np.diff(times))
-                candidates.append(count_candidates(decoded) if count_candidates else 0)
-    seconds = np.stack(parts)  # [repeats, 3]
-    batch_size, _, height, width = images[0].shape
+            first = iteration % len(names)
+            for name in names[first:] + names[:first]:
+                times, count = _time_once(networks[name], images[iteration % len(images)], clock)
+                if iteration >= warmup:
+                    seconds[name].append(times)
+                    candidates[name].append(count)
+    return {
+        name: _summary(
+            np.stack(seconds[name]),
+            images[0],
+            candidates=float(np.mean(candidates[name])) if networks[name].count_candidates else None,
+        )
+        for name in names
+    }
+
+
+def _time_once(network: Parts, batch: Tensor, clock: Callable[[], float]) -> tuple[np.ndarray, int]:
+    """Seconds of forward, decode and NMS, and the number of candidates."""
+    times = [_now(clock, batch.device)]
+    raw = network.forward(batch)
+    times.append(_now(clock, batch.device))
+    decoded = network.decode(raw)
+    times.append(_now(clock, batch.device))
+    network.nms(decoded)
+    times.append(_now(clock, batch.device))
+    return np.diff(times), network.count_candidates(decoded) if network.count_candidates else 0
+
+
+def _summary(seconds: np.ndarray, batch: Tensor, *, candidates: float | None) -> Latency:
+    """Seconds [repeats, 3] and candidates a batch -> what the record keeps."""
+    batch_size, _, height, width = batch.shape
     return Latency(
         forward=_spread(seconds[:, 0]),
         decode=_spread(seconds[:, 1]),
         nms=_spread(seconds[:, 2]),
         total=_spread(seconds.sum(axis=1)),
-        candidates=float(np.mean(candidates)) / batch_size if count_candidates else None,
+        candidates=None if candidates is None else candidates / batch_size,
         batch_size=batch_size,
         image_size=[height, width],
-        repeats=repeats,
-        device=device.type,
-        device_name=_device_name(device),
-        dtype=str(images[0].dtype).removeprefix("torch."),
+        repeats=len(seconds),
+        device=batch.device.type,
+        device_name=_device_name(batch.device),
+        dtype=str(batch.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
     )
 

@@ -9,7 +9,7 @@ from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import ABOUT, Store
-from hydra_det.record import Attack
+from hydra_det.record import Attack, NetworkMetrics
 from hydra_det.types import InputError
 
 # Which stage each network of a run comes from.
@@ -38,8 +38,8 @@ class FinishedRun:
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
 
-    def score(self, network: str) -> tuple[dict[str, Any], Path]:
-        """Metrics and latency of the `dense` or the `pruned` network, and the folder with its detections."""
+    def score(self, network: str) -> tuple[NetworkMetrics, Path]:
+        """AP of the `dense` or the `pruned` network, and the folder with its detections."""
         if network not in NETWORKS:
             raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
         name = NETWORKS[network]

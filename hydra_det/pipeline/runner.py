@@ -4,7 +4,7 @@ import json
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -12,14 +12,29 @@ from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.scoring import score
+from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store
 from hydra_det.prune.sparsity import check_sparsity, count_sparsity
-from hydra_det.record import Attack, Record, collect_versions, current_commit, write_atomically, write_record
+from hydra_det.record import (
+    Attack,
+    NetworkMetrics,
+    Record,
+    collect_versions,
+    current_commit,
+    write_atomically,
+    write_record,
+)
 from hydra_det.reports.tables import run_table, show
 
 log = logging.getLogger(__name__)
+
+
+class Scored(NamedTuple):
+    """A network after a stage, and its AP clean and attacked."""
+
+    stage: Stage
+    metrics: NetworkMetrics
 
 
 class Run:
@@ -59,17 +74,18 @@ class Run:
         self._link(stage.folder, Path("stages", name))
         return stage
 
-    def evaluate(self, stage: Stage, *, name: str) -> dict[str, Any]:
-        """AP clean and attacked, and latency, of the network after a stage; its files go to the folder `name`."""
+    def evaluate(self, stage: Stage, *, name: str) -> Scored:
+        """AP clean and attacked of the network after a stage; its files go to the folder `name`."""
         log.info("evaluate: %s network", name)
         net = self.runner.network(stage)
-        scores, folder = score(net, self.config, data=self.data, store=self.store, stage=stage)
+        metrics, folder = score(net, self.config, data=self.data, store=self.store, stage=stage)
         self._link(folder, Path(name))
-        return scores
+        return Scored(stage, metrics)
 
-    def finish(self, *, dense: dict[str, Any], pruned: dict[str, Any]) -> Record:
-        """Count what the saved mask keeps, write the record, show the table."""
+    def finish(self, *, dense: Scored, pruned: Scored) -> Record:
+        """Count what the saved mask keeps, time both networks in turn, write the record, show the table."""
         config = self.config
+        networks = {"dense": self.runner.network(dense.stage), "pruned": self.runner.network(pruned.stage)}
         record = Record(
             name="_".join(self.choices[group] for group in ("data", "model", "init", "prune"))
             + f"_{config['prune']['ratio']}_seed{config['seed']}",
@@ -86,8 +102,8 @@ class Run:
             },
             sparsity=self._sparsity(),  # type: ignore[arg-type]
             stages=[stage.summary() for stage in self.stages],  # type: ignore[misc]
-            metrics={"dense": dense["metrics"], "pruned": pruned["metrics"]},
-            latency={"dense": dense["latency"], "pruned": pruned["latency"]},
+            metrics={"dense": dense.metrics, "pruned": pruned.metrics},
+            latency=latency(networks, config, self.data),
             attack=threat_model(self.choices["attack"], config["evaluation"]["attack"]),
         )
         self._report(record)

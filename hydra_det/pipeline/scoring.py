@@ -1,25 +1,26 @@
-"""What a finished network is worth: AP clean and attacked on the test images, and where its time goes.
+"""What finished networks are worth: AP clean and attacked on the test images, and where their time goes.
 
-A score is kept in the store like a stage: it is not computed twice.
+AP is kept in the store like a stage and not computed twice. Time is measured anew in every run, all networks in turn:
+times from different minutes or machines do not compare.
 """
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
 from hydra_det.callbacks.progress import StageBar
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.coco_map import evaluate_protocols
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
-from hydra_det.evaluation.latency import measure_latency
+from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.modules.decode import Candidates
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
@@ -27,6 +28,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
 from hydra_det.pipeline.store import Store, fingerprint
+from hydra_det.record import Latency, NetworkMetrics
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ NAME, SCORES = "evaluate", "scores.json"
 
 def score(
     net: nn.Module, config: Config, *, data: DetectionData, store: Store, stage: Stage
-) -> tuple[dict[str, Any], Path]:
-    """Score a network on the test images, or find that it has been done.
+) -> tuple[NetworkMetrics, Path]:
+    """AP of a network on the test images, computed or found in the store.
 
     Args:
         net: dense or masked; is made dense in place.
@@ -46,11 +48,13 @@ def score(
         stage: that the network comes from.
 
     Returns:
-        `{"metrics": NetworkMetrics, "latency": Latency}` and the folder with them and with the detections.
+        AP clean and attacked, and the folder with it and with the detections.
     """
+    settings = config["evaluation"]
     key = fingerprint({
         "evaluate": {"stage": stage.name, "key": stage.key},
-        "config": config["evaluation"],
+        "attack": settings["attack"],
+        "attack_seed": settings["attack_seed"],
         "content": data.fingerprint,
         "nms": config["model"]["nms"],
         "images": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
@@ -81,35 +85,39 @@ def _evaluate(net: nn.Module, config: Config, data: DetectionData, store: Store,
         folder = store.partial(NAME, key)
         ground_truth = data.ground_truth("test")
         names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-        scores: dict[str, Any] = {"metrics": {"clean": None, "attacked": None}}
+        scores = {}
         for name, results in metrics.results.items():
-            scores["metrics"][name] = evaluate_protocols(ground_truth, results)
+            scores[name] = evaluate_protocols(ground_truth, results)
             write_detections_csv(folder / f"detections_{name}.csv", results, category_names=names)
             write_results_json(folder / f"detections_{name}.json", results)
-        scores["latency"] = latency(detector, config, data, device=trainer.strategy.root_device)
-        (folder / SCORES).write_text(json.dumps(scores, allow_nan=False, indent=2))
+        both = NetworkMetrics(clean=scores[CLEAN], attacked=scores.get(ATTACKED))
+        (folder / SCORES).write_text(json.dumps(both, allow_nan=False, indent=2))
         store.publish(NAME, key, {"name": NAME, "fingerprint": key})
     trainer.strategy.barrier()
 
 
-def latency(detector: Detector, config: Config, data: DetectionData, *, device: torch.device) -> Any:
-    """Time of forward, decode and suppression of single test images, in float32."""
-    net = detector.net.to(device).eval()
+def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionData) -> dict[str, Latency]:
+    """Time of forward, decode and suppression of single test images in float32, of networks that are made dense."""
+    if getattr(rank_zero_only, "rank", 0):
+        return {}  # the first rank measures, undisturbed by the others
     settings = config["evaluation"]["latency"]
+    device = build.trainer(config, logger=False, enable_checkpointing=False).strategy.root_device
     samples = data.dataset("test")
     images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
     size = (data.image_size, data.image_size)
     return measure_latency(
+        {name: _parts(to_dense(net).to(device).eval(), size) for name, net in networks.items()},
         images,
-        forward=net,
-        decode=net.decode,
-        nms=lambda candidates: net.suppress(candidates, size),
-        count_candidates=lambda candidates: _count(candidates, net.nms_settings.confidence),
         warmup=settings["warmup"],
         repeats=settings["repeats"],
     )
 
 
-def _count(candidates: Candidates, confidence: float) -> int:
-    reached: Tensor = candidates.confidences >= confidence
-    return int(reached.sum())
+def _parts(net: Any, size: tuple[int, int]) -> Parts:
+    confidence = net.nms_settings.confidence
+
+    def count(candidates: Candidates) -> int:
+        reached: Tensor = candidates.confidences >= confidence
+        return int(reached.sum())
+
+    return Parts(net, net.decode, lambda candidates: net.suppress(candidates, size), count)

@@ -171,7 +171,7 @@ def _finished(frame: pd.DataFrame) -> Table:
     table.add_column("run", overflow="fold", min_width=10)
     for column in varied:
         table.add_column("units" if column == "granularity" else column, overflow="fold")
-    for heading in ("sparsity", "AP clean", "AP attacked", "time"):
+    for heading in ("sparsity", "AP clean", "AP attacked", "ms an image", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
         table.add_row(
@@ -180,10 +180,14 @@ def _finished(frame: pd.DataFrame) -> Table:
             _number(row["sparsity"], "{:.3f}"),
             _pair(row["map_clean_dense"], row["map_clean_pruned"]),
             _pair(row["map_attacked_dense"], row["map_attacked_pruned"]),
+            _pair(row["total_ms_dense"], row["total_ms_pruned"], "{:.1f}"),
             _duration(row["seconds"]),
         )
     if len(frame):
-        table.caption = Text("AP: dense → pruned. Time: of the stages that were run, not of those found finished.")
+        table.caption = Text(
+            "Dense → pruned; milliseconds compare within a row, not between rows. Time: of the stages that were run, "
+            "not of those found finished."
+        )
         table.caption_justify = "left"
     return table
 
@@ -197,11 +201,11 @@ def _failed(failures: Mapping[str, str]) -> Table:
     return table
 
 
-def _pair(before: float, after: float) -> str:
+def _pair(before: float, after: float, form: str = "{:.3f}") -> str:
     """'before → after', or one dash where neither was measured."""
     if pd.isna(before) and pd.isna(after):
         return ABSENT
-    return " → ".join(_number(value, "{:.3f}") for value in (before, after))
+    return " → ".join(_number(value, form) for value in (before, after))
 
 
 def _number(value: float | None, form: str) -> str:

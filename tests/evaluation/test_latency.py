@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_det.evaluation.latency import measure_latency
+from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.types import InputError
 
 
@@ -33,15 +33,8 @@ def test_each_part_gets_its_own_median_and_spread():
     forward = [9.0, 9.0, 0.010, 0.030, 0.020, 0.050]  # two of warm-up, four counted
     decode = [9.0, 9.0, 0.004, 0.001, 0.002, 0.003]
     nms = [9.0, 9.0, 0.001, 0.001, 0.001, 0.005]
-    latency = measure_latency(
-        [torch.zeros(2, 3, 32, 64)],
-        forward=clock.stage(forward),
-        decode=clock.stage(decode),
-        nms=clock.stage(nms),
-        warmup=2,
-        repeats=4,
-        clock=clock,
-    )
+    network = Parts(clock.stage(forward), clock.stage(decode), clock.stage(nms))
+    latency = measure_latency({"net": network}, [torch.zeros(2, 3, 32, 64)], warmup=2, repeats=4, clock=clock)["net"]
     # By hand, with linear interpolation between the sorted four values: quartiles at 3/4, 6/4 and 9/4 of the way.
     assert latency["forward"] == pytest.approx({"median_ms": 25.0, "iqr_ms": 35.0 - 17.5})
     assert latency["decode"] == pytest.approx({"median_ms": 2.5, "iqr_ms": 3.25 - 1.75})
@@ -57,14 +50,8 @@ def test_each_part_gets_its_own_median_and_spread():
 def test_images_are_used_in_turn_and_handed_from_part_to_part():
     images = [torch.full((1, 3, 8, 8), float(value)) for value in range(3)]
     seen: list[tuple[str, int]] = []
-    measure_latency(
-        images,
-        forward=lambda batch: int(batch[0, 0, 0, 0]),
-        decode=lambda raw: ("decoded", raw),
-        nms=seen.append,
-        warmup=1,
-        repeats=4,
-    )
+    network = Parts(lambda batch: int(batch[0, 0, 0, 0]), lambda raw: ("decoded", raw), seen.append)
+    measure_latency({"net": network}, images, warmup=1, repeats=4)
     assert seen == [("decoded", value) for value in (0, 1, 2, 0, 1)]
 
 
@@ -77,31 +64,36 @@ def test_candidates_are_a_mean_per_image_outside_the_timing():
         return next(counts)
 
     nothing = clock.stage([0.0] * 6)
-    latency = measure_latency(
-        [torch.zeros(4, 3, 8, 8)],
-        forward=nothing,
-        decode=nothing,
-        nms=nothing,
-        count_candidates=count,
-        warmup=0,
-        repeats=2,
-        clock=clock,
-    )
+    network = Parts(nothing, nothing, nothing, count)
+    latency = measure_latency({"net": network}, [torch.zeros(4, 3, 8, 8)], warmup=0, repeats=2, clock=clock)["net"]
     assert latency["candidates"] == 20 / 4
     assert latency["total"] == {"median_ms": 0.0, "iqr_ms": 0.0}
+
+
+def test_networks_take_turns_on_the_same_image_and_a_slow_minute_falls_on_all():
+    clock = Clock()
+    order: list[tuple[str, float]] = []
+
+    def network(name, duration):
+        def forward(batch):
+            order.append((name, float(batch.max())))
+            # The machine becomes ten times slower half way.
+            clock.now += duration * (1 if len(order) <= 8 else 10)
+
+        return Parts(forward, lambda raw: raw, lambda decoded: decoded)
+
+    images = [torch.full((1, 3, 8, 8), float(value)) for value in range(2)]
+    networks = {"dense": network("dense", 0.2), "pruned": network("pruned", 0.1)}
+    latency = measure_latency(networks, images, warmup=0, repeats=8, clock=clock)
+    assert order[:6] == [("dense", 0), ("pruned", 0), ("pruned", 1), ("dense", 1), ("dense", 0), ("pruned", 0)]
+    assert latency["dense"]["forward"]["median_ms"] == pytest.approx(2 * latency["pruned"]["forward"]["median_ms"])
 
 
 def test_no_gradients_and_no_inference_tensors():
     weight = torch.ones(1, requires_grad=True)
     raws = []
-    measure_latency(
-        [torch.zeros(1, 3, 8, 8)],
-        forward=lambda batch: raws.append(batch * weight),
-        decode=lambda raw: raw,
-        nms=lambda decoded: decoded,
-        warmup=0,
-        repeats=1,
-    )
+    network = Parts(lambda batch: raws.append(batch * weight), lambda raw: raw, lambda decoded: decoded)
+    measure_latency({"net": network}, [torch.zeros(1, 3, 8, 8)], warmup=0, repeats=1)
     assert not raws[0].requires_grad
     assert not raws[0].is_inference()
     assert torch.is_grad_enabled()
@@ -119,19 +111,14 @@ def test_no_gradients_and_no_inference_tensors():
 )
 def test_wrong_arguments(images, settings, message):
     with pytest.raises(InputError, match=message):
-        measure_latency(images, forward=np.array, decode=np.array, nms=np.array, **settings)
+        measure_latency({"net": Parts(np.array, np.array, np.array)}, images, **settings)
 
 
 @pytest.mark.gpu
 def test_waits_for_the_device():
     matrix = torch.randn(8192, 8192, device="cuda")
-    latency = measure_latency(
-        [torch.zeros(1, 3, 8, 8, device="cuda")],
-        forward=lambda batch: matrix @ matrix @ matrix,
-        decode=lambda raw: raw,
-        nms=lambda decoded: decoded,
-        repeats=5,
-    )
+    network = Parts(lambda batch: matrix @ matrix @ matrix, lambda raw: raw, lambda decoded: decoded)
+    latency = measure_latency({"net": network}, [torch.zeros(1, 3, 8, 8, device="cuda")], repeats=5)["net"]
     # Two products of 2 * 8192^3 operations each take any device a millisecond, which an unsynchronised clock misses.
     assert latency["forward"]["median_ms"] > 1.0
     assert latency["nms"]["median_ms"] < 1.0

@@ -86,8 +86,8 @@ def test_sweep_table(width):
     failures = {"job[7]": "prune.ratio: expected a fraction, got 1.5; choose one below 1"}
     text = render(sweep_table(sweep(), failures), width=width)
     assert "2 finished · granularity kernel · init DeepLift · seed 7" in text
-    assert cells(text, "ratio_0.5") == ["0.500", "0.412 → 0.304", "0.313 → 0.245", "12.1 min"]
-    assert cells(text, "ratio_0.9") == ["0.900", "0.412 → 0.200", "0.313 → -", "12.1 min"]
+    assert cells(text, "ratio_0.5") == ["0.500", "0.412 → 0.304", "0.313 → 0.245", "431.8 → 422.8", "12.1 min"]
+    assert cells(text, "ratio_0.9") == ["0.900", "0.412 → 0.200", "0.313 → -", "-", "12.1 min"]
     assert "1 failed" in text
     assert cells(text, "job[7]") == ["prune.ratio: expected a fraction, got 1.5; choose one below 1"]
 

@@ -82,7 +82,8 @@ class DetectionData(pl.LightningDataModule, ABC):
             seed: of order and augmentation.
             subset_seed: of the subsets and of what is held out.
             train_images: size of a random subset, None for all.
-            val_images: held out of the training images when there are no validation annotations, else a random subset.
+            val_images: held out of the training images (None: a tenth, at most 1000) when there are no validation
+                annotations, else the size of a random subset of theirs (None: all).
             test_images: size of a random subset, None for all.
             greyscale: show the luminance only, in all splits.
             flip: probability of a mirror image.
@@ -104,8 +105,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         self.greyscale = greyscale
         self.flip, self.colour_jitter, self.crop_jitter = flip, colour_jitter, crop_jitter
         self.cache_images = cache_images
-        self.strict = strict
-        self.allow_overlap = allow_overlap
+        self.strict, self.allow_overlap = strict, allow_overlap
         self.evaluation_passes = 1
         self._splits: dict[str, Split] | None = None
         self._fingerprint = ""
@@ -125,7 +125,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         if "val" in splits:
             splits["val"] = choose(splits["val"], self.val_images, seed=self.subset_seed)
         else:
-            splits["train"], splits["val"] = hold_out(splits["train"], self.val_images or 0, seed=self.subset_seed)
+            splits["train"], splits["val"] = hold_out(splits["train"], self.val_images, seed=self.subset_seed)
         splits["train"] = choose(splits["train"], self.train_images, seed=self.subset_seed)
         splits["test"] = choose(splits["test"], self.test_images, seed=self.subset_seed)
         if not self.allow_overlap:

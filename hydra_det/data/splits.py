@@ -9,6 +9,8 @@ from pathlib import Path
 from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.types import InputError
 
+MOST_HELD_OUT = 1000  # images; validation is for watching
+
 
 def choose(split: Split, count: int | None, *, seed: int) -> Split:
     """A seeded subset, all images for None. Subsets are nested: 100 images are among the 200 of the same seed."""
@@ -18,11 +20,15 @@ def choose(split: Split, count: int | None, *, seed: int) -> Split:
     return split.restricted(_shuffled(split, seed)[:count])
 
 
-def hold_out(train: Split, count: int, *, seed: int) -> tuple[Split, Split]:
-    """Split off `count` seeded images under the name `val`. Returns (what is left, held out).
+def hold_out(train: Split, count: int | None, *, seed: int) -> tuple[Split, Split]:
+    """Split off `count` seeded images under the name `val`, None for a tenth but at most 1000.
+
+    Returns (what is left, held out).
 
     They are the last of the order whose first `choose` takes: a small subset of the rest does not depend on `count`.
     """
+    if count is None:
+        count = min(len(train.records) // 10, MOST_HELD_OUT)
     if count == 0:
         return train, train.restricted([], name="val")
     _check_count(train, count + 1)

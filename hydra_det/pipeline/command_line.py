@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.record import write_atomically
@@ -23,16 +24,18 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 FAILED, SUMMARY = "failed.txt", "summary.csv"
+INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 # What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches,
 # pictures kept in memory need no workers, and a stage that goes on finds its folder. The last one is about Lightning's
-# own use of torch.
+# own use of torch. AP is not to be averaged over processes: it is computed from what all of them found.
 EXPECTED_WARNINGS = (
     ".*configure_optimizers` returned `None`",
     ".*The number of training batches .* is smaller than the logging interval",
     ".*does not have many workers",
     ".*Checkpoint directory .* exists and is not empty",
     ".*isinstance.treespec, LeafSpec.. is deprecated",
+    ".*It is recommended to use .self.log",
 )
 
 
@@ -40,15 +43,20 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
     """Make a task end in one clear line and exit code 1 when what it was given is wrong.
 
     In a sweep a failing job leaves its reason in its folder and lets the others go on; `SweepSummary` names it at the
-    end. An error that is not the user's keeps its traceback.
+    end. An error that is not the user's keeps its traceback. Of several processes only the first one speaks.
     """
 
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> None:
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
+        if _is_helper():
+            logging.getLogger().setLevel(logging.CRITICAL)
         try:
             task(config)
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+            log.error("interrupted; the same command goes on from the last checkpoint")
+            sys.exit(INTERRUPTED)
         except InputError as error:
             log.error("error: %s", error)
             reason = str(error)
@@ -57,10 +65,10 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             reason = f"{type(error).__name__}: {error}"
         else:
             return
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            write_atomically(Path(HydraConfig.get().runtime.output_dir) / FAILED, " ".join(reason.split()) + "\n")
-        else:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
             sys.exit(1)
+        if not _is_helper():
+            write_atomically(Path(HydraConfig.get().runtime.output_dir) / FAILED, " ".join(reason.split()) + "\n")
 
     return wrapped
 
@@ -70,6 +78,8 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Read what the jobs left in their folders, whichever launcher ran them."""
+        if _is_helper():
+            return
         folder = Path(config.hydra.sweep.dir)
         records, failures = load_records(folder)
         failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
@@ -82,6 +92,11 @@ class SweepSummary(Callback):
                 "error: %d of %d jobs failed: %s", len(failures), len(failures) + len(records), "; ".join(failures)
             )
             sys.exit(1)
+
+
+def _is_helper() -> bool:
+    """Whether this is one of the further processes that Lightning starts, e.g. for more devices."""
+    return bool(getattr(rank_zero_only, "rank", 0))
 
 
 def train() -> None:

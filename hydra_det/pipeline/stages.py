@@ -141,8 +141,6 @@ class StageRunner:
         log.info("%s: %s", name, f"goes on from {resumed}" if resumed else "starts")
         start = time.perf_counter()
         trainer.fit(detector, datamodule=self.data, ckpt_path=resumed, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         # The timer's state is in the checkpoint: it counts the time before an interruption too.
         seconds = round(max(timer.time_elapsed("train"), time.perf_counter() - start), 2)
         if trainer.is_global_zero:

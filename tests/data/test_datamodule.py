@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hydra_det.data import datamodule
+from hydra_det.data import datamodule, splits
 from hydra_det.data.datamodule import CocoData
 from hydra_det.data.sampler import EpochSampler
 from hydra_det.types import Batch, InputError
@@ -127,6 +127,16 @@ def test_no_validation_images_no_loaders(files: Files) -> None:
     data = files.data(val_images=0)
     assert data.splits["val"].records == []
     assert data.val_dataloader() == []
+
+
+def test_a_tenth_is_held_out_where_nothing_is_said(files: Files) -> None:
+    chosen = files.data(val_images=None).chosen_ids()
+    assert (len(chosen["train"]), len(chosen["val"])) == (9, 1)
+
+
+def test_no_more_is_held_out_than_one_can_watch(monkeypatch: pytest.MonkeyPatch, files: Files) -> None:
+    monkeypatch.setattr(splits, "MOST_HELD_OUT", 0)
+    assert files.data(val_images=None).chosen_ids()["val"] == []
 
 
 def test_validation_annotations_of_their_own(files: Files) -> None:

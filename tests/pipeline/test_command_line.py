@@ -46,20 +46,46 @@ def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path, sent, code):
     words = script(*arguments(tmp_path), *outputs(tmp_path), "stage.pretrain.epochs=30")
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A program that is started in the background is told to ignore Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads yet
+    )
     deadline = time.monotonic() + 300
     while not list((tmp_path / "store").glob("pretrain-*.partial/last.ckpt")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(sent)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert ("interrupted; the same command goes on" in said) == (sent == signal.SIGINT)
     assert not list((tmp_path / "store").glob("*/stage.json"))
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "pretrain: goes on from" in done.stdout
     assert json.loads((tmp_path / "run" / "record.json").read_text())["stages"][0]["name"] == "pretrain"
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_and_one_of_them_speaks(tmp_path):
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
+    words = script(*arguments(tmp_path), *outputs(tmp_path), *two)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.count("finetune: starts") == 1
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert not any(stage["reused"] for stage in record["stages"])
+    # Every image is scored, and none twice.
+    detections = json.loads((tmp_path / "run" / "pruned" / "detections_clean.json").read_text())
+    assert len({detection["image_id"] for detection in detections}) == 6
+    assert len({json.dumps(detection) for detection in detections}) == len(detections)
 
 
 # What is typed -> what is said.

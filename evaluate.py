@@ -9,7 +9,7 @@ import logging
 import hydra
 from omegaconf import DictConfig
 
-from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
+from hydra_det.pipeline.build import CONFIG_DIR, plain
 from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.reports.tables import attack_table, show
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """AP of a trained network, clean and under the given attack."""
     settings = plain(config)
-    run = FinishedRun(settings["run"], attack=settings["attack"], attack_name=choices()["attack"])
+    run = FinishedRun(settings["run"], attack=settings["attack"])
     scores, folder = run.score(settings["network"])
     show(attack_table(scores, run.attack, title=f"{settings['network']} network of {run.folder}"))
     log.info("detections: %s", folder)

@@ -135,6 +135,7 @@ class Attack(TypedDict):
     epsilon: float  # in the unit of the images, [0, 1]
     step_size: NotRequired[float | None]
     steps: NotRequired[int | None]
+    random_start: NotRequired[bool | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +183,8 @@ def read_record(path: str | Path) -> Record:
     return Record(**payload)
 
 
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file so that a reader sees the old file or the new one, never half of one.
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that a reader sees the old file or the new one, never half of one.
 
     Missing folders are made. Line ends are written as they are.
     """
@@ -192,8 +193,8 @@ def write_atomically(path: str | Path, text: str) -> None:
     # Not `tempfile`: its files are private to the user (0600), and so would be the result.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

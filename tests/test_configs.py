@@ -127,9 +127,7 @@ def test_default_config_passes_its_check() -> None:
     assert config["seed"] == config["data"]["seed"] == 0
 
 
-@pytest.mark.parametrize(
-    ("attack", "init"), [("none", "scaled"), ("noise", "random"), ("fgsm", "magnitude"), ("pgd", "scaled")]
-)
+@pytest.mark.parametrize(("attack", "init"), [*((a, "scaled") for a in ATTACKS), *(("pgd", i) for i in INITIALISERS)])
 def test_choices_pass_the_check(attack: str, init: str) -> None:
     config = config_of(f"attack={attack}", f"init={init}", "prune=kernel", "seed=3")
     build.check(config)

@@ -40,10 +40,12 @@ class DetectionMetrics(pl.Callback):
         found = self._found.setdefault(PASSES[dataloader_idx], {})
         category_ids = trainer.datamodule.category_ids  # type: ignore[attr-defined]
         for target, detections in zip(batch["targets"], outputs, strict=True):
-            boxes = target["letterbox"].to_original(detections.boxes.double())
+            # On the CPU: not every device has float64.
+            boxes, confidences, labels = (tensor.cpu() for tensor in detections)
+            original = target["letterbox"].to_original(boxes.double())
             # An image that two ranks saw counts once.
             found[target["image_id"]] = coco_results(
-                target["image_id"], detections._replace(boxes=boxes), category_ids=category_ids
+                target["image_id"], Detections(original, confidences, labels), category_ids=category_ids
             )
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,10 +1,9 @@
-"""The data as Lightning asks for it, and as the pipeline asks about it."""
+"""The data as Lightning asks for it, and as the pipeline asks about it. Where it comes from is in `sources.py`."""
 
 import copy
 import logging
 import math
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,11 +13,9 @@ from torch.utils.data import DataLoader
 
 from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache
-from hydra_det.data.coco import read_coco
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
 from hydra_det.data.sampler import EpochSampler
 from hydra_det.data.samples import Split
-from hydra_det.data.shapes import ShapesParameters, read_shapes
 from hydra_det.data.splits import check_classes, check_overlap, choose, fingerprint, hold_out
 from hydra_det.data.transforms import Augmentation
 from hydra_det.types import InputError
@@ -108,7 +105,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         self.strict, self.allow_overlap = strict, allow_overlap
         self.evaluation_passes = 1
         self._splits: dict[str, Split] | None = None
-        self._fingerprint = ""
+        self._fingerprints: dict[str, str] = {}
         self._caches: dict[str, PixelCache] = {}
         self._check_arguments()
 
@@ -131,7 +128,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         if not self.allow_overlap:
             check_overlap(splits)
         self._splits = {split: splits[split] for split in ("train", "val", "test")}
-        self._fingerprint = fingerprint(self._splits)
+        self._fingerprints = {name: fingerprint(split) for name, split in self._splits.items()}
         self._reserve_caches()
         log.info(self.summary())
 
@@ -164,10 +161,10 @@ class DetectionData(pl.LightningDataModule, ABC):
         return len(self.class_names)
 
     @property
-    def fingerprint(self) -> str:
-        """sha256 of what the chosen images and annotations are, wherever they lie."""
+    def fingerprints(self) -> dict[str, str]:
+        """Of every split the sha256 of what the chosen images and annotations are, wherever they lie."""
         self.prepare()
-        return self._fingerprint
+        return dict(self._fingerprints)
 
     def ground_truth(self, split: str) -> dict[str, Any]:
         """A COCO-form dict of the chosen images of a split; a copy, since COCO's evaluation writes into it."""
@@ -247,54 +244,3 @@ class DetectionData(pl.LightningDataModule, ABC):
             value = getattr(self, argument)
             if value is not None and not least <= value <= most:
                 raise InputError(f"data.{argument}: expected a value from {least} to {most}, came {value}; change it")
-
-
-class CocoData(DetectionData):
-    """Any data set with COCO annotation files."""
-
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        train_annotations: str,
-        test_annotations: str,
-        val_annotations: str | None = None,
-        train_images_dir: str = "images",
-        val_images_dir: str = "images",
-        test_images_dir: str = "images",
-        **options: Any,
-    ) -> None:
-        """All files and folders are relative to `root`; the further options are those of `DetectionData`."""
-        super().__init__(**options)
-        self.root = Path(root)
-        self.files = {"train": (train_annotations, train_images_dir), "test": (test_annotations, test_images_dir)}
-        if val_annotations is not None:
-            self.files["val"] = (val_annotations, val_images_dir)
-
-    def read(self) -> dict[str, Split]:
-        return {
-            name: read_coco(self.root, annotations, images, name=name, strict=self.strict)
-            for name, (annotations, images) in self.files.items()
-        }
-
-
-class ShapesData(DetectionData):
-    """The built-in data set, see `shapes.py`; drawn on first use."""
-
-    def __init__(
-        self,
-        *,
-        root: str | Path = ".cache/shapes",
-        canvas: int = 160,
-        train_size: int = 1200,
-        test_size: int = 200,
-        drawing_seed: int = 0,
-        **options: Any,
-    ) -> None:
-        """`root` keeps the pictures; the further options are those of `DetectionData`."""
-        super().__init__(**options)
-        self.root = Path(root)
-        self.parameters = ShapesParameters(canvas, train_size, test_size, drawing_seed)
-
-    def read(self) -> dict[str, Split]:
-        return read_shapes(self.root, self.parameters)

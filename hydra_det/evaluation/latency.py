@@ -27,7 +27,7 @@ class Parts(NamedTuple):
         forward: Images [B, 3, H, W] -> raw maps.
         decode: Raw maps -> candidate boxes, those above the confidence floor.
         nms: Candidate boxes -> detections.
-        count_candidates: Number of boxes in what `decode` returned, for the whole batch. Not timed.
+        count_candidates: Number of (box, class) pairs that `nms` compares, for the whole batch. Not timed.
     """
 
     forward: Callable[[Tensor], Any]

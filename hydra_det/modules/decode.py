@@ -13,7 +13,8 @@ from torchvision.ops import batched_nms
 
 from hydra_det.types import Detections
 
-# exp(tw) of an untrained network may overflow; exp(10) is 22,026 times the anchor, out of reach of any real box.
+# exp(tw) of an untrained network may overflow, or collapse to a box without area, whose CIoU has no gradient. exp(10)
+# is 22,026 times the anchor: neither that nor its inverse is a real box.
 MAX_LOG_SCALE = 10.0
 
 
@@ -41,7 +42,7 @@ def decode_boxes(raw: Tensor, anchors: Tensor, stride: int) -> Tensor:
     columns = torch.arange(width, device=raw.device).view(1, width)
     x = (xywh[..., 0].sigmoid() + columns) * stride
     y = (xywh[..., 1].sigmoid() + rows) * stride
-    half = xywh[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * anchors.view(1, -1, 1, 1, 2) / 2
+    half = xywh[..., 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() * anchors.view(1, -1, 1, 1, 2) / 2
     centre = torch.stack([x, y], dim=-1)
     return torch.cat([centre - half, centre + half], dim=-1)
 

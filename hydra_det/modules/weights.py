@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def weights_hash(path: Path) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(read_weights(path).items()):
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().view(-1).numpy().tobytes())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

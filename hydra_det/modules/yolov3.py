@@ -7,6 +7,7 @@ the loss terms, `net.detections(raw)` the boxes. 80 classes: 61,949,149 paramete
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,23 @@ OBJECT_PRIOR = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class NmsSettings:
-    """Arguments of `suppress`."""
+    """Arguments of `suppress`, as COCO's evaluation needs them: what is lost here is lost to every threshold."""
 
     confidence: float = 0.001
     iou: float = 0.6
     max_detections: int = 100
+    max_candidates: int = 3000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 0.001:
+            raise InputError(f"model.nms.confidence: expected a floor in [0, 0.001] as for COCO, got {self.confidence}")
+        if not 0 < self.iou <= 1:
+            raise InputError(f"model.nms.iou: expected an overlap in (0, 1], got {self.iou}")
+        if not 100 <= self.max_detections <= self.max_candidates:
+            raise InputError(
+                "model.nms.max_detections: expected at least 100 as for COCO and at most max_candidates "
+                f"({self.max_candidates}), got {self.max_detections}"
+            )
 
 
 class YoloDetector(nn.Module):
@@ -73,6 +86,7 @@ class YoloDetector(nn.Module):
         self.register_buffer("anchors", levels.flip(0), persistent=False)  # [levels, A, 2], coarsest first
 
     anchors: Tensor
+    DARKNET_ORDER: ClassVar[tuple[str, ...]]  # the parts with weights, in the order of Darknet's .cfg file
 
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
@@ -92,7 +106,13 @@ class YoloDetector(nn.Module):
             confidence=nms.confidence,
             iou=nms.iou,
             max_detections=nms.max_detections,
+            max_candidates=nms.max_candidates,
         )
+
+    def count_candidates(self, candidates: Candidates) -> int:
+        """Number of (box, class) pairs of a batch that `suppress` compares."""
+        reached = (candidates.confidences >= self.nms_settings.confidence).flatten(1).sum(1)  # [B]
+        return int(reached.clamp(max=self.nms_settings.max_candidates).sum())
 
     def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
         """The boxes of every image, the most certain first."""
@@ -149,6 +169,12 @@ class YOLOv3(YoloDetector):
     """
 
     ANCHOR_COUNT = 9
+    DARKNET_ORDER = (
+        "backbone",
+        *("necks.0", "outs.0", "heads.0", "ups.0"),
+        *("necks.1", "outs.1", "heads.1", "ups.1"),
+        *("necks.2", "outs.2", "heads.2"),
+    )
 
     def __init__(
         self,
@@ -190,6 +216,7 @@ class YOLOv3Tiny(YoloDetector):
     """YOLOv3-tiny: two raw maps at strides 32 and 16. Arguments as in `YOLOv3`, without a depth."""
 
     ANCHOR_COUNT = 6
+    DARKNET_ORDER = ("backbone", "neck", "out_coarse", "head_coarse", "up", "out_fine", "head_fine")
 
     def __init__(
         self,

@@ -43,6 +43,11 @@ def instantiate(config: Any, **arguments: Any) -> Any:
         raise InputError(str(cause or error).replace("\n", " ")) from error
 
 
+def target(config: Config) -> Any:
+    """The class or function that a config names."""
+    return hydra.utils.get_object(config["_target_"])
+
+
 def plain(config: Any) -> Config:
     """A config with everything resolved, as dicts and lists."""
     try:
@@ -85,7 +90,7 @@ def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
     """The model's config with the classes of the data and, where `anchors` is `auto`, anchors made from its boxes."""
     model = dict(config["model"])
     if model["anchors"] == "auto":
-        count = getattr(hydra.utils.get_class(model["_target_"]), "ANCHOR_COUNT")  # noqa: B009 - every network says it
+        count = getattr(target(model), "ANCHOR_COUNT")  # noqa: B009 - every network says it
         anchors = kmeans_anchors(module.train_boxes(), count, seed=0)
         model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in anchors]
     return {key: value for key, value in model.items() if value is not None} | {"num_classes": module.num_classes}
@@ -102,8 +107,8 @@ def network(model: Mapping[str, Any]) -> nn.Module:
 
 
 def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Module:
-    """The same with masked convolutions; weights come from a stage, not from the config."""
-    return to_masked(network({**model, "weights": None}), exclude=exclude)
+    """The same with masked convolutions."""
+    return to_masked(network(model), exclude=exclude)
 
 
 def trainer(config: Config, **arguments: Any) -> pl.Trainer:
@@ -124,6 +129,20 @@ def check(config: Config) -> None:
         instantiate(stage["callbacks"])
         if stage["optimizer"]:
             instantiate(stage["optimizer"])
-    if config["trainer"]["inference_mode"]:
+    settings = config["trainer"]
+    if settings["inference_mode"]:
         raise InputError("trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation")
+    if str(settings["precision"]).endswith("16-true"):
+        raise InputError(
+            f"trainer.precision: expected 32-true, bf16-mixed or 16-mixed, got {settings['precision']}; in half "
+            "precision throughout, boxes and anchors would be rounded by pixels"
+        )
+    if settings.get("fast_dev_run"):
+        raise InputError("trainer.fast_dev_run: expected false, as stages are kept; use trainer.limit_train_batches=2")
+    for split, whole in (("test", (None, 1.0)), ("val", (None, 1.0, 0))):
+        if (limit := settings.get(f"limit_{split}_batches")) not in whole:
+            raise InputError(
+                f"trainer.limit_{split}_batches: expected {whole[-1]}, got {limit}; AP counts all images of a split, "
+                f"so take fewer by data.{split}_images"
+            )
     trainer(config, logger=False)

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.record import write_atomically
-from hydra_det.reports.records import load_records, records_frame
+from hydra_det.reports.records import RECORD_NAME, load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError
 
@@ -52,6 +52,10 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             warnings.filterwarnings("ignore", message)
         if _is_helper():
             logging.getLogger().setLevel(logging.CRITICAL)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if not _is_helper():
+            for stale in (FAILED, RECORD_NAME):  # of an earlier job in the same folder
+                (folder / stale).unlink(missing_ok=True)
         try:
             task(config)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
@@ -68,7 +72,7 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             sys.exit(1)
         if not _is_helper():
-            write_atomically(Path(HydraConfig.get().runtime.output_dir) / FAILED, " ".join(reason.split()) + "\n")
+            write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
 
     return wrapped
 

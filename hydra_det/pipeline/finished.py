@@ -22,14 +22,13 @@ class FinishedRun:
     Args:
         folder: of the run.
         attack: config of the attack.
-        attack_name: what it is called.
     """
 
-    def __init__(self, folder: str | Path, *, attack: Mapping[str, Any], attack_name: str) -> None:
+    def __init__(self, folder: str | Path, *, attack: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         if not (self.folder / "record.json").is_file():
             raise InputError(f"run: expected the folder of a finished run with a record.json, got {folder}")
-        self.attack: Attack = threat_model(attack_name, attack)
+        self.attack: Attack = threat_model(attack)
         config = build.read_yaml(self.folder / "config.yaml")
         self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         build.instantiate(dict(attack))

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from hydra_det.attacks import ATTACKS
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
-from hydra_det.pipeline.store import Store
+from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.prune.sparsity import check_sparsity, count_sparsity
 from hydra_det.record import (
     Attack,
@@ -97,14 +98,14 @@ class Run:
             commit=current_commit(),
             dataset={
                 "name": self.data.name,
-                "fingerprint": self.data.fingerprint,
+                "fingerprint": fingerprint(self.data.fingerprints),
                 **{split: len(ids) for split, ids in self.data.chosen_ids().items()},  # type: ignore[typeddict-item]
             },
             sparsity=self._sparsity(),  # type: ignore[arg-type]
             stages=[stage.summary() for stage in self.stages],  # type: ignore[misc]
             metrics={"dense": dense.metrics, "pruned": pruned.metrics},
             latency=latency(networks, config, self.data),
-            attack=threat_model(self.choices["attack"], config["evaluation"]["attack"]),
+            attack=threat_model(config["evaluation"]["attack"]),
         )
         self._report(record)
         return record
@@ -154,8 +155,13 @@ class Run:
         link.symlink_to(folder.resolve(), target_is_directory=True)
 
 
-def threat_model(name: str, attack: Config) -> Attack:
+def threat_model(attack: Config) -> Attack:
     """What the record says of an attack, from its config."""
+    made = build.target(attack)
     return Attack(
-        name=name, epsilon=attack.get("epsilon", 0.0), step_size=attack.get("step_size"), steps=attack.get("steps")
+        name=next((name for name, known in ATTACKS.items() if known is made), attack["_target_"]),
+        epsilon=attack.get("epsilon", 0.0),
+        step_size=attack.get("step_size"),
+        steps=attack.get("steps"),
+        random_start=attack.get("random_start"),
     )

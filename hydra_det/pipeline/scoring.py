@@ -12,7 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from torch import Tensor, nn
+from torch import nn
 
 from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
@@ -21,7 +21,6 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.coco_map import evaluate_protocols
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
 from hydra_det.evaluation.latency import Parts, measure_latency
-from hydra_det.modules.decode import Candidates
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline import build
@@ -55,10 +54,10 @@ def score(
         "evaluate": {"stage": stage.name, "key": stage.key},
         "attack": settings["attack"],
         "attack_seed": settings["attack_seed"],
-        "content": data.fingerprint,
+        "images": data.fingerprints["test"],
         "nms": config["model"]["nms"],
-        "images": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
-        "trainer": {name: config["trainer"][name] for name in ("precision", "limit_test_batches")},
+        "input": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
+        "precision": config["trainer"]["precision"],
     })  # fmt: skip
     folder = store.folder(NAME, key)
     if getattr(rank_zero_only, "rank", 0):
@@ -114,10 +113,4 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
 
 
 def _parts(net: Any, size: tuple[int, int]) -> Parts:
-    confidence = net.nms_settings.confidence
-
-    def count(candidates: Candidates) -> int:
-        reached: Tensor = candidates.confidences >= confidence
-        return int(reached.sum())
-
-    return Parts(net, net.decode, lambda candidates: net.suppress(candidates, size), count)
+    return Parts(net, net.decode, lambda candidates: net.suppress(candidates, size), net.count_candidates)

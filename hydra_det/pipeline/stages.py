@@ -26,11 +26,20 @@ log = logging.getLogger(__name__)
 STAGES = ("pretrain", "init_scores", "train_scores", "prune", "finetune")
 WEIGHTS, CHECKPOINT = "weights.safetensors", "last.ckpt"
 EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "every_n_epochs": 1, "save_on_train_epoch_end": True}
-# Of the data and of the trainer, what does not change the result of a stage.
-INDIFFERENT_DATA = ("root", "workers", "cache_images", "evaluation_batch_size", "seed")
-DECISIVE_TRAINER = (
-    "accumulate_grad_batches", "devices", "gradient_clip_val", "limit_train_batches", "num_nodes", "precision",
+# What a stage does not depend on; all else of these groups is in its fingerprint, also what a user adds. Of the data
+# everything that chooses images is here, as the images themselves are in the fingerprint.
+INDIFFERENT_DATA = (
+    "_target_", "name", "root", "train_annotations", "val_annotations", "test_annotations", "train_images_dir",
+    "val_images_dir", "test_images_dir", "canvas", "train_size", "test_size", "drawing_seed", "train_images",
+    "val_images", "test_images", "subset_seed", "strict", "allow_overlap", "workers", "cache_images",
+    "evaluation_batch_size",
 )  # fmt: skip
+INDIFFERENT_TRAINER = (
+    "_target_", "accelerator", "strategy", "devices", "num_nodes", "benchmark", "deterministic", "inference_mode",
+    "profiler", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "check_val_every_n_epoch",
+    "val_check_interval", "limit_val_batches", "num_sanity_val_steps",
+)  # fmt: skip
+OBSERVERS = "hydra_det.callbacks."  # callbacks of every stage that come with the package only look
 
 
 @dataclass(frozen=True)
@@ -81,19 +90,23 @@ class StageRunner:
         self.config = config
         self.data = data
         self.model = model
+        self.bare = {**model, "weights": None}  # where a stage has a parent, weights come from there
         self.store = store
+        self.processes = build.trainer(config, logger=False, enable_checkpointing=False).world_size
 
     def key(self, name: str, parent: Stage | None) -> str:
         """Fingerprint of a stage: its config, the data, the seed, and its parent or, for the first one, the model."""
         config = self.config
         data = {key: value for key, value in config["data"].items() if key not in INDIFFERENT_DATA}
-        trainer = {key: config["trainer"][key] for key in DECISIVE_TRAINER}
+        trainer = {key: value for key, value in config["trainer"].items() if key not in INDIFFERENT_TRAINER}
+        added = {key: part for key, part in config["callbacks"].items() if not part["_target_"].startswith(OBSERVERS)}
         start = {"parent": parent.key} if parent else {"model": self._model_identity()}
         return fingerprint({
             "stage": name,
             "config": config["stage"][name],
-            "data": {"content": self.data.fingerprint, "config": data},
-            "trainer": trainer,
+            "data": {"images": self.data.fingerprints["train"], "config": data},
+            "trainer": {**trainer, "processes": self.processes},
+            "callbacks": added,
             "seed": config["seed"],
             **start,
         })  # fmt: skip
@@ -157,13 +170,12 @@ class StageRunner:
             return build.network(self.model)
         if self.config["stage"][parent.name]["masked"] == spec["masked"]:
             return self._network(spec, parent.weights)
-        net = build.network({**self.model, "weights": None})
+        net = build.network(self.bare)
         load_weights(net, parent.weights)
         return build.to_masked(net, exclude=spec["exclude"])
 
     def _network(self, spec: Config, weights: Path) -> nn.Module:
-        bare = {**self.model, "weights": None}
-        net = build.masked_network(bare, spec["exclude"]) if spec["masked"] else build.network(bare)
+        net = build.masked_network(self.bare, spec["exclude"]) if spec["masked"] else build.network(self.bare)
         load_weights(net, weights)
         return net
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from hydra_det.record import write_atomically
 log = logging.getLogger(__name__)
 
 # Raise it when the code computes something else from the same config: old results are then made anew.
-FORMAT = 1
+FORMAT = 2
 ABOUT = "stage.json"
 
 
@@ -60,16 +59,11 @@ class Store:
         partial.mkdir(parents=True, exist_ok=True)
         return partial
 
-    def publish(self, name: str, key: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    def publish(self, name: str, key: str, about: Mapping[str, Any]) -> None:
         """Make the partial folder the finished one, in one rename."""
         partial = self.partial(name, key)
         write_atomically(partial / ABOUT, json.dumps(about, indent=2, sort_keys=True, allow_nan=False) + "\n")
         partial.rename(self.folder(name, key))
-        return dict(about)
-
-    def discard_partial(self, name: str, key: str) -> None:
-        """Throw away what an interrupted run left, for stages that cannot be resumed."""
-        shutil.rmtree(self.partial(name, key))
 
     @contextmanager
     def claim(self, name: str, key: str) -> Iterator[None]:

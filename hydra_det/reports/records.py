@@ -66,7 +66,7 @@ def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": record.name,
         "granularity": record.sparsity["granularity"],
-        "init": _choice(record.config.get("init")),
+        "init": record.config.get("choices", {}).get("init"),
         "ratio": record.sparsity["ratio_asked"],
         "seed": record.seed,
         "sparsity": achieved_sparsity(record),
@@ -89,11 +89,3 @@ def _precision(protocols: Protocols | None, suffix: str) -> dict[str, float | No
         f"map_50_{suffix}": protocols["coco"]["map_50"],
         f"map_50_paper_{suffix}": protocols["paper"]["map_50"],
     }
-
-
-def _choice(config: Any) -> str | None:
-    """Which one of a config group was chosen: its name, or what its `_target_` ends in."""
-    if isinstance(config, Mapping):
-        name = config.get("name") or config.get("_target_")
-        return str(name).rpartition(".")[2] if name else None
-    return None if config is None else str(config)

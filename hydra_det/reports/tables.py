@@ -121,7 +121,7 @@ def _networks(record: Record) -> Table:
         table.add_row(f"{name} ms", _spread(slow), _spread(fast), share)
     counts = [latency["candidates"] if latency else None for latency in (before, after)]
     if any(count is not None for count in counts):
-        table.add_row("boxes reaching NMS", *(_number(count, "{:,.1f}") for count in counts), _share(*counts))
+        table.add_row("(box, class) pairs in NMS", *(_number(count, "{:,.1f}") for count in counts), _share(*counts))
     return table
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_det.data.datamodule import CocoData
+from hydra_det.data.sources import CocoData
 
 Content = dict[str, Any]
 

@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_det.data import datamodule
+from hydra_det.data import sources
 from hydra_det.data.datamodule import DetectionData
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "data"
 
 
-@pytest.mark.parametrize("name", ["shapes", "coco", "deeppcb", "coco_real"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in CONFIGS.glob("*.yaml")))
 def test_keys_are_arguments(name: str) -> None:
-    files = [name] if name in ("shapes", "coco") else ["coco", name]
-    config = OmegaConf.merge(*(OmegaConf.load(CONFIGS / f"{file}.yaml") for file in files))
+    config = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    if "defaults" in config:
+        config = OmegaConf.merge(OmegaConf.load(CONFIGS / f"{config.defaults[0]}.yaml"), config)
     assert isinstance(config, DictConfig)
     keys = {str(key) for key in config} - {"defaults"}
-    built = getattr(datamodule, config["_target_"].rsplit(".", 1)[1])
+    built = getattr(sources, config["_target_"].rsplit(".", 1)[1])
     arguments = {*inspect.signature(built).parameters, *inspect.signature(DetectionData).parameters}
     assert keys - {"_target_"} == arguments - {"options"}
     assert config["name"] == name

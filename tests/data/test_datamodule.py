@@ -12,8 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hydra_det.data import datamodule, splits
-from hydra_det.data.datamodule import CocoData
 from hydra_det.data.sampler import EpochSampler
+from hydra_det.data.sources import CocoData
 from hydra_det.types import Batch, InputError
 from tests.data.conftest import Files
 
@@ -169,11 +169,11 @@ def test_summary_and_boxes(files: Files) -> None:
 
 
 def test_fingerprint_is_of_the_content_alone(files: Files) -> None:
-    original = files.data(val_images=2).fingerprint
-    assert len(original) == 64
-    assert files.data(val_images=2, seed=5, image_size=96, workers=1).fingerprint == original
+    original = files.data(val_images=2).fingerprints
+    assert {name: len(digest) for name, digest in original.items()} == {"train": 64, "val": 64, "test": 64}
+    assert files.data(val_images=2, seed=5, image_size=96, workers=1).fingerprints == original
     moved = files.root.rename(files.root.parent / "elsewhere")
-    assert Files(moved, files.train, files.test).data(val_images=2).fingerprint == original
+    assert Files(moved, files.train, files.test).data(val_images=2).fingerprints == original
 
 
 def change_box(files: Files) -> None:
@@ -194,16 +194,32 @@ def change_file_name(files: Files) -> None:
     files.test["images"][0]["file_name"] = "new.png"
 
 
-@pytest.mark.parametrize("change", [change_box, change_class_name, change_file, change_file_name])
-def test_fingerprint_follows_the_content(files: Files, change: Callable[[Files], None]) -> None:
-    original = files.data().fingerprint
+def changed_splits(before: CocoData, after: CocoData) -> set[str]:
+    return {name for name in ("train", "val", "test") if before.fingerprints[name] != after.fingerprints[name]}
+
+
+@pytest.mark.parametrize(
+    ("change", "splits"),
+    [
+        (change_box, {"train"}),
+        (change_class_name, {"train", "val", "test"}),
+        (change_file, {"test"}),
+        (change_file_name, {"test"}),
+    ],
+)
+def test_fingerprint_follows_the_content(files: Files, change: Callable[[Files], None], splits: set[str]) -> None:
+    original = files.data()
+    original.prepare()
     change(files)
-    assert files.write().data().fingerprint != original
+    assert changed_splits(original, files.write().data()) == splits
 
 
-@pytest.mark.parametrize("options", [{"train_images": 9}, {"test_images": 4}, {"val_images": 1}])
-def test_fingerprint_follows_the_choice(files: Files, options: dict[str, Any]) -> None:
-    assert files.data(**options).fingerprint != files.data().fingerprint
+@pytest.mark.parametrize(
+    ("options", "splits"),
+    [({"train_images": 9}, {"train"}), ({"test_images": 4}, {"test"}), ({"val_images": 1}, {"train", "val"})],
+)
+def test_fingerprint_follows_the_choice(files: Files, options: dict[str, Any], splits: set[str]) -> None:
+    assert changed_splits(files.data(), files.data(**options)) == splits
 
 
 def test_shared_images_are_refused(files: Files) -> None:
@@ -218,7 +234,12 @@ def test_images_of_equal_length_are_not_taken_for_equal(files: Files) -> None:
     for name, value in (("4", 10), ("23", 20)):
         Image.fromarray(pixels + np.uint8(value)).save(files.root / "images" / f"{name}.bmp")
     files.train["images"][3]["file_name"], files.test["images"][2]["file_name"] = "4.bmp", "23.bmp"
-    files.write().data().prepare()
+    data = files.write().data()
+    assert {4, 23} <= {image_id for ids in data.chosen_ids().values() for image_id in ids}
+    assert len({(files.root / "images" / f"{name}.bmp").stat().st_size for name in ("4", "23")}) == 1
+    shutil.copy(files.root / "images" / "4.bmp", files.root / "images" / "23.bmp")
+    with pytest.raises(InputError, match=r"hold the same image"):
+        files.data().prepare()
 
 
 def test_other_categories_in_the_test_file(files: Files) -> None:

@@ -2,8 +2,8 @@
 
 import torch
 
-from hydra_det.data.datamodule import CocoData
 from hydra_det.data.dataset import collate
+from hydra_det.data.sources import CocoData
 from tests.data.conftest import Files
 
 

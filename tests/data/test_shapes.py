@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from hydra_det.data import shapes, shapes_scene
-from hydra_det.data.datamodule import ShapesData
 from hydra_det.data.shapes import ShapesParameters, draw_shapes, read_shapes
+from hydra_det.data.sources import ShapesData
 from hydra_det.types import InputError
 
 SMALL = ShapesParameters(canvas=96, train_size=6, test_size=3, seed=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hydra_det.modules.decode import decode_boxes
-from hydra_det.modules.loss import LossSettings, assign, yolo_losses
+from hydra_det.modules.loss import BOX_LOSSES, LossSettings, assign, yolo_losses
 from hydra_det.types import InputError
 from tests.modules.example import target
 from tests.modules.test_decode import overlap, sigmoid
@@ -15,7 +15,6 @@ HEIGHT, WIDTH, CLASSES = 64, 96, 3
 STRIDES = [32, 16]
 ANCHORS = [torch.tensor([[40.0, 30.0], [24.0, 48.0]]), torch.tensor([[8.0, 10.0], [20.0, 14.0]])]
 WEIGHTS = {"box_weight": 2.0, "objectness_weight": 3.0, "classification_weight": 5.0}
-BOX_LOSSES = ["ciou", "mse"]
 
 
 def random_raw(seed, *, images=3):
@@ -261,3 +260,16 @@ def test_half_precision_is_computed_in_float32(box_loss):
 def test_unknown_box_loss_is_refused():
     with pytest.raises(InputError, match="expected one of ciou, mse, got 'giou'"):
         LossSettings(box_loss="giou")
+
+
+@pytest.mark.parametrize("box_loss", BOX_LOSSES)
+@pytest.mark.parametrize("size", [(-40.0, -40.0), (0.0, -40.0), (40.0, 40.0), (-40.0, 40.0)])
+def test_collapsed_and_exploded_boxes_keep_a_finite_loss_and_gradient(box_loss, size):
+    raw = random_raw(0)
+    for level in raw:
+        level[..., 2:4] = torch.tensor(size)
+        level.requires_grad_()
+    total = losses(raw, random_targets(1, random_raw(0)), box_loss=box_loss).total
+    assert torch.isfinite(total).all()
+    for gradient in torch.autograd.grad(total.sum(), raw):
+        assert torch.isfinite(gradient).all()

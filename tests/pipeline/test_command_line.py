@@ -103,6 +103,13 @@ BAD_INPUT = {
     "prune.exclude=[nowhere]": "prune.exclude: expected the start of a layer's name, got 'nowhere'",
     "trainer.accelerator=abacus": "abacus",
     "trainer.inference_mode=true": "trainer.inference_mode: expected false",
+    "trainer.precision=bf16-true": "trainer.precision: expected 32-true, bf16-mixed or 16-mixed, got bf16-true",
+    "+trainer.fast_dev_run=true": "trainer.fast_dev_run: expected false",
+    "+trainer.limit_test_batches=2": "trainer.limit_test_batches: expected 1.0, got 2",
+    "+trainer.limit_val_batches=0.5": "trainer.limit_val_batches: expected 0, got 0.5",
+    "model.nms.confidence=0.5": "model.nms.confidence: expected a floor in [0, 0.001] as for COCO, got 0.5",
+    "model.nms.iou=7": "model.nms.iou: expected an overlap in (0, 1], got 7",
+    "model.nms.max_detections=50": "model.nms.max_detections: expected at least 100",
 }
 
 

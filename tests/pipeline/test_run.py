@@ -14,8 +14,11 @@ from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hydra_det.callbacks.progress import EpochLine
+from hydra_det.pipeline import build
+from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
+from hydra_det.pipeline.store import Store
 from hydra_det.record import read_record
-from tests.pipeline.tiny import compose, run
+from tests.pipeline.tiny import arguments, compose, run
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def test_the_record_reads_back_and_names_every_stage(finished):
     ]  # fmt: skip
     assert not any(stage["reused"] for stage in record.stages)
     assert record.config["choices"]["init"] == "scaled"
-    assert record.attack["steps"] == 2
+    assert (record.attack["name"], record.attack["steps"], record.attack["random_start"]) == ("pgd", 2, False)
 
 
 def test_every_layer_of_the_saved_file_keeps_exactly_the_asked_share(finished):
@@ -129,50 +132,78 @@ def test_runs_of_another_ratio_share_pretraining_and_initialisation(finished):
         assert layer["units_pruned"] == round(0.5 * units)
 
 
-@pytest.mark.parametrize(
-    "changed", ["seed=1", "stage.pretrain.epochs=4", "attack.epsilon=0.03", "model.width=0.25", "data.flip=0.0"]
-)
-def test_what_matters_changes_the_fingerprint_of_the_first_stage(finished, changed):
-    assert first_key(finished, changed) != first_key(finished)
+# What is changed -> the first stage that depends on it; all later ones then do.
+FIRST_CHANGED = {
+    "seed=1": "pretrain",
+    "data.seed=1": "pretrain",
+    "data.flip=0.0": "pretrain",
+    "data.train_images=12": "pretrain",
+    "data.val_images=6": "pretrain",  # they are taken out of the training images
+    "stage.pretrain.epochs=4": "pretrain",
+    "attack.epsilon=0.03": "pretrain",
+    "model.width=0.25": "pretrain",
+    "trainer.gradient_clip_val=1.0": "pretrain",
+    "+trainer.max_steps=1": "pretrain",
+    "+trainer.overfit_batches=1": "pretrain",
+    "trainer={accelerator:cpu,devices:2,strategy:ddp}": "pretrain",
+    "+callbacks.swa={_target_:pytorch_lightning.callbacks.StochasticWeightAveraging,swa_lrs:0.1}": "pretrain",
+    "init=random": "init_scores",
+    "prune.exclude=[heads]": "init_scores",
+    "prune.ratio=0.9": "train_scores",
+    "prune=kernel": "train_scores",
+    "stage.train_scores.optimizer.lr=0.1": "train_scores",
+    "stage.finetune.attacked_share=1": "finetune",
+    "model.nms.iou=0.5": None,
+    "data.test_images=3": None,
+    "data.workers=1": None,
+    "data.evaluation_batch_size=3": None,
+    "evaluation.latency.repeats=9": None,
+    "trainer.log_every_n_steps=1": None,
+    "trainer.check_val_every_n_epoch=1": None,
+    "callbacks.inspection.images=1": None,
+}
 
 
-@pytest.mark.parametrize(
-    "changed", ["prune.ratio=0.9", "init=random", "model.nms.iou=0.5", "data.workers=1", "trainer.log_every_n_steps=1"]
-)
-def test_what_does_not_matter_leaves_the_first_stage_alone(finished, changed):
-    assert first_key(finished, changed) == first_key(finished)
+@pytest.mark.parametrize(("changed", "first"), FIRST_CHANGED.items(), ids=list(FIRST_CHANGED))
+def test_a_fingerprint_changes_with_what_its_stage_depends_on(finished, changed, first):
+    before, after = keys(finished), keys(finished, changed)
+    expected = STAGES[STAGES.index(first) :] if first else ()
+    assert tuple(name for name in STAGES if before[name] != after[name]) == expected
 
 
-def first_key(folder: Path, *further: str) -> str:
-    from hydra_det.pipeline import build
-    from hydra_det.pipeline.stages import StageRunner
-    from hydra_det.pipeline.store import Store
-    from tests.pipeline.tiny import arguments
-
+def keys(folder: Path, *further: str) -> dict[str, str]:
     config = compose(arguments(folder, *further))
     data = build.data(config)
     data.prepare()
     runner = StageRunner(config, data=data, model=build.model_config(config, data), store=Store(folder / "store"))
-    return runner.key("pretrain", None)
+    found: dict[str, str] = {}
+    stage = None
+    for name in STAGES:
+        found[name] = runner.key(name, stage)
+        stage = Stage(name, found[name], folder, 0.0, False)
+    return found
 
 
-def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_path, monkeypatch):
-    begun = []
+@pytest.mark.parametrize("stopped", ["pretrain", "train_scores", "finetune"])
+def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_path, monkeypatch, stopped):
+    begun: list[tuple[str, int]] = []
     start = EpochLine.on_train_epoch_start
+    last = (stopped, {"pretrain": 2}.get(stopped, 1))
 
     def stop_in_the_last_epoch(self, trainer, module):
-        begun.append(trainer.current_epoch)
-        if trainer.current_epoch == 2 and begun.count(2) == 1:
+        begun.append((self.name, trainer.current_epoch))
+        if begun[-1] == last and begun.count(last) == 1:
             raise RuntimeError("pulled the plug")
         start(self, trainer, module)
 
     monkeypatch.setattr(EpochLine, "on_train_epoch_start", stop_in_the_last_epoch)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         run(tmp_path, "prune.ratio=0.75")
-    assert not list((tmp_path / "store").glob("pretrain-*/stage.json"))[1:]
+    assert not list((tmp_path / "store").glob(f"{stopped}-*/stage.json"))
     record = run(tmp_path, "prune.ratio=0.75")
-    assert begun[:4] == [0, 1, 2, 2]  # the epochs before the last one were not trained again
+    # The epochs before the last one were not trained again.
+    assert [epoch for name, epoch in begun if name == stopped] == [*range(last[1] + 1), last[1]]
     assert record.metrics == read_record(finished / "run" / "record.json").metrics
-    for name in ("pretrain", "finetune"):
+    for name in STAGES:
         file = Path("run", "stages", name, "weights.safetensors")
         assert (tmp_path / file).read_bytes() == (finished / file).read_bytes()

@@ -162,3 +162,12 @@ def test_scores_are_not_touched():
 def test_examples_run():
     result = doctest.testmod(masks)
     assert (result.failed, result.attempted > 0) == (0, True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("ratio", [0.25, 0.9])
+def test_every_device_keeps_the_same_weights(ratio):
+    scores = torch.randn(64, 32, 3, 3, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with ties
+    mask = mask_from_scores(scores.cuda(), ratio=ratio)
+    assert mask.is_cuda
+    assert torch.equal(mask.cpu(), mask_from_scores(scores, ratio=ratio))

@@ -48,7 +48,7 @@ def example_record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
         "name": "deeplift_0.9",
         "created": "2030-01-02T03:04:05+00:00",
-        "config": {"seed": 7, "init": {"_target_": "hydra_det.init.deeplift.DeepLift"}, "lr": 0.1},
+        "config": {"seed": 7, "choices": {"init": "deeplift"}, "lr": 0.1},
         "seed": 7,
         "overrides": ["prune.ratio=0.9", "init=deeplift"],
         "versions": {"python": "3.12.1", "torch": "2.11.0", "hydra-det": None},

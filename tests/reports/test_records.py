@@ -41,7 +41,7 @@ def test_row_holds_every_number(sweep):
     assert frame.loc[0].to_dict() == {
         "name": "first",
         "granularity": "kernel",
-        "init": "DeepLift",
+        "init": "deeplift",
         "varied": "init=deeplift",
         "ratio": 0.9,
         "seed": 7,
@@ -88,10 +88,8 @@ def test_no_records_give_an_empty_frame(tmp_path):
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"init": "scaled"}, "scaled"),
-        ({"init": {"name": "snip", "_target_": "a.b.Other"}}, "snip"),
-        ({"init": {"_target_": "hydra_det.init.simple.magnitude"}}, "magnitude"),
-        ({"init": {}}, None),
+        ({"choices": {"init": "snip", "prune": "weight"}, "init": {"_target_": "a.b.Other"}}, "snip"),
+        ({"choices": {}}, None),
         ({}, None),
     ],
 )

@@ -41,7 +41,7 @@ def test_run_table(width):
     assert cells(text, "sparsity") == ["0.000", "0.900"]
     assert cells(text, "forward ms") == ["426.00 ± 1.50", "417.00 ± 1.50", "97.9%"]
     assert cells(text, "total ms") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]
-    assert cells(text, "boxes reaching NMS") == ["84.0", "84.0", "100.0%"]
+    assert cells(text, "(box, class) pairs in NMS") == ["84.0", "84.0", "100.0%"]
     assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
     assert "Masks alone give no speed" in text
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text
@@ -85,7 +85,7 @@ def sweep():
 def test_sweep_table(width):
     failures = {"job[7]": "prune.ratio: expected a fraction, got 1.5; choose one below 1"}
     text = render(sweep_table(sweep(), failures), width=width)
-    assert "2 finished · granularity kernel · init DeepLift · seed 7" in text
+    assert "2 finished · granularity kernel · init deeplift · seed 7" in text
     assert cells(text, "ratio_0.5") == ["0.500", "0.412 → 0.304", "0.313 → 0.245", "431.8 → 422.8", "12.1 min"]
     assert cells(text, "ratio_0.9") == ["0.900", "0.412 → 0.200", "0.313 → -", "-", "12.1 min"]
     assert "1 failed" in text
@@ -95,7 +95,7 @@ def test_sweep_table(width):
 def test_sweep_shows_the_choices_that_vary():
     base = example_record()
     records = {
-        f"run_{seed}": replace(base, name=f"run_{seed}", seed=seed, config={"init": init})
+        f"run_{seed}": replace(base, name=f"run_{seed}", seed=seed, config={"choices": {"init": init}})
         for seed, init in ((1, "scaled"), (2, None))
     }
     text = render(sweep_table(records_frame(records), {}))

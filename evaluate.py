@@ -5,8 +5,10 @@ python evaluate.py run=outputs/runs/... attack=noise network=dense
 """
 
 import logging
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, plain
@@ -23,9 +25,10 @@ def main(config: DictConfig) -> None:
     """AP of a trained network, clean and under the given attack."""
     settings = plain(config)
     run = FinishedRun(settings["run"], attack=settings["attack"])
-    scores, folder = run.score(settings["network"])
+    scores, detections = run.score(settings["network"])
+    file = run.write_scores(Path(HydraConfig.get().runtime.output_dir), settings["network"], scores, detections)
     show(attack_table(scores, run.attack, title=f"{settings['network']} network of {run.folder}"))
-    log.info("detections: %s", folder)
+    log.info("scores: %s; detections: %s", file, detections)
 
 
 if __name__ == "__main__":

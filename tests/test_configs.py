@@ -16,6 +16,7 @@ from hydra_det.attacks import ATTACKS
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.yolov3 import YOLOv3, YOLOv3Tiny
 from hydra_det.pipeline import build
+from hydra_det.pipeline.check import check
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.prune.granularity import GRANULARITIES
 from hydra_det.types import InputError
@@ -122,7 +123,7 @@ def test_top_configs_compose(name: str) -> None:
 
 def test_default_config_passes_its_check() -> None:
     config = config_of()
-    build.check(config)
+    check(config)
     assert config["trainer"]["inference_mode"] is False, "an attack needs gradients in evaluation"
     assert config["seed"] == config["data"]["seed"] == 0
 
@@ -130,7 +131,7 @@ def test_default_config_passes_its_check() -> None:
 @pytest.mark.parametrize(("attack", "init"), [*((a, "scaled") for a in ATTACKS), *(("pgd", i) for i in INITIALISERS)])
 def test_choices_pass_the_check(attack: str, init: str) -> None:
     config = config_of(f"attack={attack}", f"init={init}", "prune=kernel", "seed=3")
-    build.check(config)
+    check(config)
     for stage in ("pretrain", "train_scores", "finetune"):
         assert config["stage"][stage]["callbacks"]["adversarial_batch"]["attack"] == config["attack"]
     made = build.instantiate(config["stage"]["pretrain"]["callbacks"])["adversarial_batch"]
@@ -164,7 +165,7 @@ def test_one_ratio_for_all_stages() -> None:
 )
 def test_wrong_values_fail_the_check(override: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        build.check(config_of(override))
+        check(config_of(override))
 
 
 def test_a_missing_value_is_named() -> None:
@@ -190,7 +191,7 @@ def test_experiments_compose_as_their_first_line_says(path: Path) -> None:
     assert f"experiment={path.stem}" in overrides
     config = composed(*overrides, with_hydra=True)
     assert config.hydra.runtime.choices.experiment == path.stem
-    build.check(build.plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
+    check(build.plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
 
 
 def test_command_of_a_first_line() -> None:

@@ -1,15 +1,21 @@
 """What TensorBoard shows beside the losses: pictures with boxes, sparsity and scores."""
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, make_grid
 
 from hydra_det.callbacks.adversarial_batch import PASSES
 from hydra_det.modules.masked_conv import masked_layers
-from hydra_det.types import Batch, Detections
+from hydra_det.types import Batch, Detections, Target
+
+READABLE = 320  # least side of a picture, pixels
+# By label, repeated: the light colours of Matplotlib's tab20.
+COLOURS = ("#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#dbdb8d", "#9edae5")
 
 
 class Inspection(pl.Callback):
@@ -37,8 +43,8 @@ class Inspection(pl.Callback):
         if batch_idx == 0 and trainer.logger is not None:
             names = trainer.datamodule.class_names  # type: ignore[attr-defined]
             pictures = [
-                _draw(image, found, names, self.confidence)
-                for image, found in zip(batch["images"][: self.images], outputs, strict=False)
+                _draw(image, target, found, names, self.confidence)
+                for image, target, found in zip(batch["images"][: self.images], batch["targets"], outputs, strict=False)
             ]
             writer: Any = trainer.logger.experiment  # type: ignore[attr-defined]
             grid = make_grid(torch.stack(pictures), nrow=2)  # [3, H', W'] uint8
@@ -58,11 +64,23 @@ class Inspection(pl.Callback):
         writer.add_scalar("sparsity/total", 1 - kept / total, trainer.global_step)
 
 
-def _draw(image: torch.Tensor, found: Detections, names: list[str], confidence: float) -> torch.Tensor:
-    """[3, H, W] in [0, 1] -> [3, H, W] uint8 with boxes"""
+def _draw(image: Tensor, target: Target, found: Detections, names: list[str], confidence: float) -> Tensor:
+    """[3, H, W] in [0, 1] -> [3, H', W'] uint8, large enough to read: objects in white, detections in colour."""
+    scale = max(1, math.ceil(READABLE / image.shape[-1]))
     canvas = (image.detach().cpu() * 255).round().to(torch.uint8)
+    canvas = canvas.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    if len(target["boxes"]):
+        canvas = draw_bounding_boxes(canvas, target["boxes"].cpu() * scale, colors="white")
     shown = (found.confidences >= confidence).cpu()
     if not shown.any():
         return canvas
-    labels = [names[int(label)] for label in found.labels.cpu()[shown]]
-    return draw_bounding_boxes(canvas, found.boxes.cpu()[shown], labels=labels, colors="yellow")
+    labels, confidences = found.labels.cpu()[shown].tolist(), found.confidences.cpu()[shown].tolist()
+    return draw_bounding_boxes(
+        canvas,
+        found.boxes.cpu()[shown] * scale,
+        labels=[f"{names[label]} {certainty:.2f}" for label, certainty in zip(labels, confidences, strict=True)],
+        colors=[COLOURS[label % len(COLOURS)] for label in labels],
+        width=2,
+        label_colors="black",
+        fill_labels=True,
+    )

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, one line per epoch in the log."""
+"""How far a stage is, and how good at its end: a bar on a terminal, one line per epoch in the log."""
 
 import logging
 import time
@@ -22,6 +22,14 @@ class StageBar(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """The loss, without the version of the logger."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class LastEpochValidation(pl.Callback):
+    """Validates after the last epoch of a stage too, whatever `check_val_every_n_epoch` says."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
 
 
 class EpochLine(pl.Callback):

@@ -78,7 +78,7 @@ def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Pat
     if missing:
         raise InputError(
             f"{path}: expected {len(images)} image files, {len(missing)} are missing, the first {missing[0]}; "
-            "check the image folder"
+            + ("check the annotations" if (root / folder).is_dir() else f"there is no folder {root / folder}")
         )
     for image, (file, _) in zip(images, files, strict=True):
         check_size(file, size=(image.width, image.height))
@@ -116,7 +116,7 @@ def _report(content: CocoFile, faults: dict[str, list[Annotation]], *, path: Pat
         f"{first.annotation_id} of {image.file_name} ({image.width}x{image.height}): {list(first.bbox)}"
     )
     if strict:
-        raise InputError(f"{text}; correct them, or read the file without strict")
+        raise InputError(f"{text}; correct them, or set data.strict=false")
     log.warning(text)
 
 

@@ -18,7 +18,7 @@ from hydra_det.data.sampler import EpochSampler
 from hydra_det.data.samples import Split
 from hydra_det.data.splits import check_classes, check_overlap, choose, fingerprint, hold_out
 from hydra_det.data.transforms import Augmentation
-from hydra_det.types import InputError
+from hydra_det.types import Batch, InputError, Target
 
 STRIDE = 32  # of the coarsest map of the detectors: the input must divide into its cells
 CACHE_LIMIT = 2 * 2**30  # bytes of decoded images, all splits together
@@ -199,6 +199,19 @@ class DetectionData(pl.LightningDataModule, ABC):
         """`evaluation_passes` loaders over the same images."""
         return [self._loader("test", self.evaluation_batch_size) for _ in range(self.evaluation_passes)]
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Moves the tensors. Lightning's own search for them would copy all else, image by image."""
+        targets = [
+            Target(
+                boxes=target["boxes"].to(device, non_blocking=True),
+                labels=target["labels"].to(device, non_blocking=True),
+                image_id=target["image_id"],
+                letterbox=target["letterbox"],
+            )
+            for target in batch["targets"]
+        ]
+        return Batch(images=batch["images"].to(device, non_blocking=True), targets=targets)
+
     def dataset(self, split: str, *, augment: bool = False) -> DetectionDataset:
         """The samples of a split, one by one."""
         return DetectionDataset(
@@ -242,5 +255,6 @@ class DetectionData(pl.LightningDataModule, ABC):
             raise InputError(f"data.image_size: expected a multiple of {STRIDE}, came {self.image_size}; use {near}")
         for argument, (least, most) in _LIMITS.items():
             value = getattr(self, argument)
+            bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
             if value is not None and not least <= value <= most:
-                raise InputError(f"data.{argument}: expected a value from {least} to {most}, came {value}; change it")
+                raise InputError(f"data.{argument}: expected a value {bounds}, came {value}; change it")

@@ -16,7 +16,11 @@ def choose(split: Split, count: int | None, *, seed: int) -> Split:
     """A seeded subset, all images for None. Subsets are nested: 100 images are among the 200 of the same seed."""
     if count is None:
         return split
-    _check_count(split, count)
+    if count > len(split.records):
+        raise InputError(
+            f"data.{split.name}_images: expected at most the {len(split.records)} images that there are (without those "
+            f"held out for validation), got {count}"
+        )
     return split.restricted(_shuffled(split, seed)[:count])
 
 
@@ -31,7 +35,8 @@ def hold_out(train: Split, count: int | None, *, seed: int) -> tuple[Split, Spli
         count = min(len(train.records) // 10, MOST_HELD_OUT)
     if count == 0:
         return train, train.restricted([], name="val")
-    _check_count(train, count + 1)
+    if count >= len(train.records):
+        raise InputError(f"data.val_images: expected fewer than the {len(train.records)} training images, got {count}")
     order = _shuffled(train, seed)
     return train.restricted(order[:-count]), train.restricted(order[-count:], name="val")
 
@@ -72,14 +77,6 @@ def fingerprint(split: Split) -> str:
         "files": [(record.file_name, record.byte_size) for record in split.records],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _check_count(split: Split, count: int) -> None:
-    if count > len(split.records):
-        raise InputError(
-            f"{split.name}: expected a set of at least {count} images for the subsets asked for, it has "
-            f"{len(split.records)}; ask for fewer"
-        )
 
 
 def _shuffled(split: Split, seed: int) -> list[int]:

@@ -47,19 +47,6 @@ class Detector(pl.LightningModule):
         """[B, 3, H, W] in [0, 1] -> raw maps"""
         return self.net(images)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Moves the tensors. Lightning's own search for them would copy all else, image by image."""
-        targets = [
-            Target(
-                boxes=target["boxes"].to(device, non_blocking=True),
-                labels=target["labels"].to(device, non_blocking=True),
-                image_id=target["image_id"],
-                letterbox=target["letterbox"],
-            )
-            for target in batch["targets"]
-        ]
-        return Batch(images=batch["images"].to(device, non_blocking=True), targets=targets)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean over the batch of the summed loss terms. -> scalar"""
         terms: LossTerms = self.net.losses(self.net(batch["images"]), batch["targets"])

@@ -60,7 +60,8 @@ def to_masked(network: nn.Module, *, exclude: Iterable[str] = ()) -> nn.Module:
     for prefix in excluded:
         if not any(name.startswith(prefix) for name in convolutions):
             raise InputError(
-                f"prune.exclude: expected the start of a layer's name, got {prefix!r}; try {next(iter(convolutions))!r}"
+                f"prune.exclude: expected the start of a layer's name, got {prefix!r}; the names start with "
+                + ", ".join(dict.fromkeys(name.split(".")[0] for name in convolutions))
             )
     for name, module in convolutions.items():
         if not name.startswith(excluded):

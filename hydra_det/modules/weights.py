@@ -5,15 +5,18 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from hydra_det.record import write_atomically
 from hydra_det.types import InputError
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write the state of a network, scores and masks included where it has them."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Not the library's own `save_file`: its files are private to the user (0600).
+    write_atomically(path, save(tensors))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -39,6 +42,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Load a file into a network of the same architecture; the network is not touched when it does not fit."""
     found, expected = read_weights(path), network.state_dict()
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if unknown and not missing and all(name.endswith((".scores", ".mask")) for name in unknown):
+        raise InputError(
+            f"{path}: expected the weights of a dense network, found those of a masked one; take the file of the stage "
+            "pretrain instead"
+        )
     if missing or unknown:
         example = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not expected"
         raise InputError(

@@ -1,7 +1,10 @@
 """From configs to objects: the only `instantiate` of the program."""
 
+import difflib
+import inspect
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,26 @@ def instantiate(config: Any, **arguments: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, InputError):
             raise cause from error
-        raise InputError(str(cause or error).replace("\n", " ")) from error
+        raise InputError(_explain(config, cause or error)) from error
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' where a known word is close, else nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _explain(config: Any, error: BaseException) -> str:
+    """One line for what a constructor raised."""
+    text = " ".join(str(error).split())
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+    if unknown is None or not isinstance(config, Mapping) or "_target_" not in config:
+        return text
+    made = target(config)
+    classes = made.__mro__ if isinstance(made, type) else (made,)
+    known = {name for part in classes for name in inspect.signature(part).parameters}
+    key = unknown[1]
+    return f"{made.__name__}: expected its own settings, got {key}={config[key]}{did_you_mean(key, known)}"
 
 
 def target(config: Config) -> Any:
@@ -119,30 +141,3 @@ def trainer(config: Config, **arguments: Any) -> pl.Trainer:
 def wants_bar(config: Config) -> bool:
     """A bar is for a terminal; a file gets the lines of the log."""
     return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty()
-
-
-def check(config: Config) -> None:
-    """Build every small part once, so that a wrong value is said before anything is trained."""
-    for part in (config["attack"], config["evaluation"]["attack"], config["callbacks"]):
-        instantiate(part)
-    for stage in config["stage"].values():
-        instantiate(stage["callbacks"])
-        if stage["optimizer"]:
-            instantiate(stage["optimizer"])
-    settings = config["trainer"]
-    if settings["inference_mode"]:
-        raise InputError("trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation")
-    if str(settings["precision"]).endswith("16-true"):
-        raise InputError(
-            f"trainer.precision: expected 32-true, bf16-mixed or 16-mixed, got {settings['precision']}; in half "
-            "precision throughout, boxes and anchors would be rounded by pixels"
-        )
-    if settings.get("fast_dev_run"):
-        raise InputError("trainer.fast_dev_run: expected false, as stages are kept; use trainer.limit_train_batches=2")
-    for split, whole in (("test", (None, 1.0)), ("val", (None, 1.0, 0))):
-        if (limit := settings.get(f"limit_{split}_batches")) not in whole:
-            raise InputError(
-                f"trainer.limit_{split}_batches: expected {whole[-1]}, got {limit}; AP counts all images of a split, "
-                f"so take fewer by data.{split}_images"
-            )
-    trainer(config, logger=False)

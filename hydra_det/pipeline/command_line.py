@@ -42,8 +42,8 @@ EXPECTED_WARNINGS = (
 def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
     """Make a task end in one clear line and exit code 1 when what it was given is wrong.
 
-    In a sweep a failing job leaves its reason in its folder and lets the others go on; `SweepSummary` names it at the
-    end. An error that is not the user's keeps its traceback. Of several processes only the first one speaks.
+    A failing job leaves its reason in its folder. In a sweep the others go on, and `SweepSummary` names it at the end.
+    An error that is not the user's keeps its traceback. Of several processes only the first one speaks.
     """
 
     @functools.wraps(task)
@@ -62,17 +62,17 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             log.error("interrupted; the same command goes on from the last checkpoint")
             sys.exit(INTERRUPTED)
         except InputError as error:
-            log.error("error: %s", error)
-            reason = str(error)
+            reason = _one_line(error)
+            log.error("error: %s", reason)
         except Exception as error:
             log.exception("this is a bug of the program, not of your input")
             reason = f"{type(error).__name__}: {error}"
         else:
             return
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            sys.exit(1)
         if not _is_helper():
             write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            sys.exit(1)
 
     return wrapped
 
@@ -96,6 +96,11 @@ class SweepSummary(Callback):
                 "error: %d of %d jobs failed: %s", len(failures), len(failures) + len(records), "; ".join(failures)
             )
             sys.exit(1)
+
+
+def _one_line(error: InputError) -> str:
+    """The message; an error of a process that loads images comes wrapped in that process's traceback."""
+    return str(error).strip().rpartition(f"{InputError.__name__}: ")[2]
 
 
 def _is_helper() -> bool:

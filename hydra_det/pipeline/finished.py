@@ -1,6 +1,8 @@
 """A finished run, opened again from its folder."""
 
+import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import ABOUT, Store
-from hydra_det.record import Attack, NetworkMetrics
+from hydra_det.record import Attack, NetworkMetrics, collect_versions, current_commit, write_atomically
 from hydra_det.types import InputError
 
 # Which stage each network of a run comes from.
@@ -27,7 +29,8 @@ class FinishedRun:
     def __init__(self, folder: str | Path, *, attack: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         if not (self.folder / "record.json").is_file():
-            raise InputError(f"run: expected the folder of a finished run with a record.json, got {folder}")
+            state = "holds no record.json; did that run fail?" if self.folder.is_dir() else "does not exist"
+            raise InputError(f"run: expected the folder of a finished run, got {folder}, which {state}")
         self.attack: Attack = threat_model(attack)
         config = build.read_yaml(self.folder / "config.yaml")
         self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
@@ -46,3 +49,18 @@ class FinishedRun:
         stage = Stage(name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], True)
         net = self.runner.network(stage)
         return score(net, self.config, data=self.data, store=self.store, stage=stage)
+
+    def write_scores(self, folder: Path, network: str, scores: NetworkMetrics, detections: Path) -> Path:
+        """Write what was scored, how and to what result, as `evaluation.json` in a folder. Returns the file."""
+        about = {
+            "run": str(self.folder.resolve()),
+            "network": network,
+            "attack": self.attack,
+            "metrics": scores,
+            "detections": str(detections.resolve()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": collect_versions(),
+            "commit": current_commit(),
+        }
+        write_atomically(folder / "evaluation.json", json.dumps(about, indent=2, allow_nan=False) + "\n")
+        return folder / "evaluation.json"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
@@ -56,7 +58,7 @@ class Run:
         self.folder = folder
         self.choices = choices
         self.overrides = overrides
-        build.check(config)
+        check(config)
         self.data = build.data(config)
         self.data.prepare()
         self.data.evaluation_passes = 1 if build.instantiate(config["attack"]) is None else 2
@@ -152,7 +154,8 @@ class Run:
         link = self.folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(folder.resolve(), target_is_directory=True)
+        # Relative, so that a whole checkout can be moved.
+        link.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()), target_is_directory=True)
 
 
 def threat_model(attack: Config) -> Attack:

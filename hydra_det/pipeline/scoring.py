@@ -67,6 +67,8 @@ def score(
         with store.claim(NAME, key):
             if store.find(NAME, key) is None:
                 _evaluate(net, config, data, store, key)
+            else:
+                log.info("%s: found finished (%s)", NAME, folder)
     return json.loads((folder / SCORES).read_text()), folder
 
 

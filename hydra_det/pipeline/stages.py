@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from hydra_det.callbacks.progress import EpochLine, StageBar
+from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
@@ -186,7 +186,7 @@ class StageRunner:
         ]
         made.append(EpochLine(name=name))
         if spec["epochs"]:
-            made.append(LearningRateMonitor())
+            made += [LearningRateMonitor(), LastEpochValidation()]
             # One file that every epoch replaces. Not `save_last`: it saves nothing where `save_top_k` is 0.
             made.append(ModelCheckpoint(partial, filename="last", enable_version_counter=False, **EVERY_EPOCH))
         if build.wants_bar(config):

@@ -111,7 +111,7 @@ def _networks(record: Record) -> Table:
         table.add_row(name, _number(dense, "{:.3f}"), _number(pruned, "{:.3f}"), _share(dense, pruned))
     table.add_section()
     total, kept = record.sparsity["total"], record.sparsity["kept"]
-    table.add_row("masked weights", f"{total:,}", f"{kept:,}", _share(total, kept))
+    table.add_row("weights kept by the masks", f"{total:,}", f"{kept:,}", _share(total, kept))
     table.add_row("sparsity", "0.000", _number(achieved_sparsity(record), "{:.3f}"), "")
     table.add_section()
     before, after = record.latency.get("dense"), record.latency.get("pruned")

@@ -253,7 +253,7 @@ def test_other_categories_in_the_test_file(files: Files) -> None:
     [
         ({"image_size": 100}, r"image_size: expected a multiple of 32, came 100; use 96"),
         ({"image_size": 0}, r"image_size: .* use 32"),
-        ({"batch_size": 0}, r"batch_size: expected a value from 1"),
+        ({"batch_size": 0}, r"batch_size: expected a value of at least 1"),
         ({"workers": -1}, r"workers"),
         ({"train_images": 0}, r"train_images"),
         ({"flip": 1.5}, r"flip: expected a value from 0 to 1, came 1.5"),
@@ -268,7 +268,9 @@ def test_bad_arguments(files: Files, options: dict[str, Any], expected: str) -> 
 
 @pytest.mark.parametrize("options", [{"train_images": 11}, {"val_images": 10}, {"test_images": 6}])
 def test_more_images_than_there_are(files: Files, options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"expected a set of at least \d+ images .* it has \d+; ask for fewer"):
+    with pytest.raises(InputError, match=r"data\.\w+_images: expected (at most|fewer than) the \d+ .*, got \d+"):
+        InputError, match=r"data\.\w+_images: expected (at most|fewer than) the \d+ .*images.*, got \d+"
+    ):
         files.data(**options).prepare()
 
 
@@ -322,3 +324,14 @@ def test_lightning_drives_the_epochs(files: Files) -> None:
         for batch in batches(files.data(val_images=2), epoch)
     ]
     assert seen == expected
+
+
+def test_a_batch_moves_whole(files: Files) -> None:
+    data = files.data()
+    batch = next(iter(data.train_dataloader()))
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved["images"].device.type == "meta"
+    for before, after in zip(batch["targets"], moved["targets"], strict=True):
+        assert (after["boxes"].device.type, after["labels"].device.type) == ("meta", "meta")
+        assert set(after) == set(before)
+        assert (after["image_id"], after["letterbox"]) == (before["image_id"], before["letterbox"])

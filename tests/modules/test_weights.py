@@ -111,7 +111,7 @@ def one_float_more(folder):
         (wider, "expected .* of shape .*another width"),
         (more_classes, "expected heads.0.weight of shape .*other classes"),
         (another_network, "file of another network"),
-        (masked_one, "is not expected"),
+        (masked_one, "found those of a masked one; take the file of the stage pretrain"),
         (truncated, "truncated"),
         (empty, "cannot be read"),
         (not_weights, "cannot be read"),

@@ -43,6 +43,9 @@ def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
     done = subprocess.run(script(*words, name="evaluate"), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Attacked: noise" in done.stdout
+    evaluation = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    assert (evaluation["network"], evaluation["attack"]["name"]) == ("pruned", "noise")
+    assert evaluation["metrics"]["attacked"]["coco"]["map"] is not None
 
 
 @pytest.mark.slow
@@ -70,7 +73,7 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path, sent, code):
     assert ("interrupted; the same command goes on" in said) == (sent == signal.SIGINT)
     assert not list((tmp_path / "store").glob("*/stage.json"))
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "pretrain: goes on from" in done.stdout
+    assert "pretrain: goes on from" in done.stderr
     assert json.loads((tmp_path / "run" / "record.json").read_text())["stages"][0]["name"] == "pretrain"
 
 
@@ -79,7 +82,7 @@ def test_two_processes_train_one_network_and_one_of_them_speaks(tmp_path):
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
     words = script(*arguments(tmp_path), *outputs(tmp_path), *two)
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.count("finetune: starts") == 1
+    assert done.stderr.count("finetune: starts") == 1
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert not any(stage["reused"] for stage in record["stages"])
     # Every image is scored, and none twice.
@@ -104,7 +107,17 @@ BAD_INPUT = {
     "trainer.accelerator=abacus": "abacus",
     "trainer.inference_mode=true": "trainer.inference_mode: expected false",
     "trainer.precision=bf16-true": "trainer.precision: expected 32-true, bf16-mixed or 16-mixed, got bf16-true",
-    "+trainer.fast_dev_run=true": "trainer.fast_dev_run: expected false",
+    "+trainer.fast_dev_run=true": "trainer.fast_dev_run: expected nothing, as the pipeline sets it, got True",
+    "+trainer.max_epochs=1": "set stage.pretrain.epochs",
+    "+prune.ration=0.5": "prune.ration: expected one of ratio, granularity, exclude; did you mean ratio?",
+    "+modle=yolov3": "modle: expected one of seed, ",
+    "+data.image_sise=64": "got image_sise=64; did you mean image_size?",
+    "+attack.epsilom=0.9": "PGD: expected its own settings, got epsilom=0.9; did you mean epsilon?",
+    "prune.ratio=abc": "prune.ratio: expected a fraction removed in [0, 1), got abc",
+    "stage.pretrain.epochs=-1": "stage.pretrain.epochs: expected a whole number of at least 0, got -1",
+    "stage.train_scores.epochs=2.5": "stage.train_scores.epochs: expected a whole number of at least 0, got 2.5",
+    "store=/dev/null": "store: expected a folder, got /dev/null, but /dev/null is a file",
+    "data.train_images=5000": "data.train_images: expected at most the 16 images that there are",
     "+trainer.limit_test_batches=2": "trainer.limit_test_batches: expected 1.0, got 2",
     "+trainer.limit_val_batches=0.5": "trainer.limit_val_batches: expected 0, got 0.5",
     "model.nms.confidence=0.5": "model.nms.confidence: expected a floor in [0, 0.001] as for COCO, got 0.5",
@@ -150,3 +163,17 @@ def test_the_process_ends_with_one_line_and_not_with_a_traceback(tmp_path, words
     assert said in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "outputs" / "store").exists()
+
+
+def test_an_image_that_breaks_in_a_loading_process_is_one_line_too(tmp_path):
+    run(tmp_path, "stage.pretrain.epochs=0", name="first")
+    broken = next((tmp_path / "shapes").rglob("images/train/*.png"))
+    for file in broken.parent.iterdir():
+        file.write_bytes(file.read_bytes()[:200])
+    words = [*arguments(tmp_path), *outputs(tmp_path), "data.workers=1", "data.cache_images=false"]
+    done = subprocess.run(script(*words), capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    (error,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert "expected an image file, could not read it" in error
+    assert "Traceback" not in done.stdout + done.stderr
+    assert error.endswith((tmp_path / "run" / "failed.txt").read_text().strip())

@@ -101,6 +101,8 @@ def test_tensorboard_shows_losses_ap_sparsity_and_pictures(finished):
     assert {"train/loss_box", "train/loss_objectness", "train/loss_classification"} <= set(pretrain.Tags()["scalars"])
     assert {"val/map", "val/map_attacked"} <= set(pretrain.Tags()["scalars"])
     assert {"val/clean", "val/attacked"} <= set(pretrain.Tags()["images"])
+    finetune = EventAccumulator(str(stages / "finetune" / "tensorboard")).Reload()
+    assert [event.step for event in finetune.Scalars("val/map_attacked")] == [7], "the last epoch is always validated"
     scored = EventAccumulator(str(stages / "train_scores" / "tensorboard")).Reload()
     assert scored.Scalars("sparsity/total")[-1].value == pytest.approx(0.75, abs=1e-3)
 

@@ -37,7 +37,7 @@ def test_run_table(width):
     assert cells(text, "AP50 clean, confidence ≥ 0.5") == ["0.602", "0.494", "82.1%"]
     assert cells(text, "AP attacked") == ["0.313", "0.245", "78.3%"]
     assert cells(text, "AP50 attacked") == ["0.513", "0.445", "86.7%"]
-    assert cells(text, "masked weights") == ["11,000", "1,100", "10.0%"]
+    assert cells(text, "weights kept by the masks") == ["11,000", "1,100", "10.0%"]
     assert cells(text, "sparsity") == ["0.000", "0.900"]
     assert cells(text, "forward ms") == ["426.00 ± 1.50", "417.00 ± 1.50", "97.9%"]
     assert cells(text, "total ms") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]

@@ -1,0 +1,109 @@
+"""What is wrong with a config, said before anything is trained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import Config, did_you_mean
+from hydra_det.pipeline.stages import STAGES
+from hydra_det.types import InputError
+
+STAGE_KEYS = (
+    "masked", "epochs", "clean_epochs", "exclude", "attacked_share", "warmup_steps", "optimizer", "callbacks",
+)  # fmt: skip
+# The keys of everything that is not handed to a constructor, which knows its own.
+KEYS: dict[str, tuple[str, ...]] = {
+    "": (
+        "seed", "store", "model", "data", "attack", "init", "prune", "stage", "evaluation", "trainer", "callbacks",
+    ),
+    "prune": ("ratio", "granularity", "exclude"),
+    "stage": STAGES,
+    **{f"stage.{name}": STAGE_KEYS for name in STAGES},
+    "evaluation": ("attack", "attack_seed", "latency"),
+    "evaluation.latency": ("images", "warmup", "repeats"),
+}  # fmt: skip
+# Whole numbers and the least they may be.
+COUNTS = {
+    "seed": 0,
+    **{f"stage.{name}.{key}": 0 for name in STAGES for key in ("epochs", "clean_epochs", "warmup_steps")},
+    "evaluation.attack_seed": 0,
+    "evaluation.latency.images": 1,
+    "evaluation.latency.warmup": 0,
+    "evaluation.latency.repeats": 1,
+}
+# Arguments of Lightning's trainer that the pipeline gives, and what to use instead.
+TAKEN = {
+    "max_epochs": "set stage.pretrain.epochs and those of the other stages",
+    "min_epochs": "set stage.pretrain.epochs and those of the other stages",
+    "max_time": "a stage that ends early would be kept as a finished one",
+    "fast_dev_run": "stages are kept; use trainer.limit_train_batches=2",
+    "callbacks": "add to the group callbacks, e.g. +callbacks.mine._target_=...",
+    "logger": "TensorBoard logs lie in the folder of every stage",
+    "default_root_dir": "set store",
+    "enable_checkpointing": "stages could not go on after an interruption",
+}
+
+
+def check(config: Config) -> None:
+    """Refuse unknown keys and wrong values, and build every small part once."""
+    _check_keys(config)
+    _check_values(config)
+    _check_trainer(config["trainer"])
+    for part in (config["attack"], config["evaluation"]["attack"], config["callbacks"]):
+        build.instantiate(part)
+    for stage in config["stage"].values():
+        build.instantiate(stage["callbacks"])
+        if stage["optimizer"]:
+            build.instantiate(stage["optimizer"])
+    build.trainer(config, logger=False)
+
+
+def _check_keys(config: Config) -> None:
+    for path, known in KEYS.items():
+        for key in _at(config, path):
+            if key not in known:
+                full = f"{path}.{key}" if path else key
+                raise InputError(f"{full}: expected one of {', '.join(known)}{did_you_mean(key, known)}")
+
+
+def _check_values(config: Config) -> None:
+    for path, least in COUNTS.items():
+        parent, _, key = path.rpartition(".")
+        value = _at(config, parent).get(key, least)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{path}: expected a whole number of at least {least}, got {value!r}")
+    ratio = config["prune"]["ratio"]
+    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
+        raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {ratio}")
+    store = Path(config["store"])
+    existing = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise InputError(f"store: expected a folder, got {store}, but {existing} is a file; give another one")
+
+
+def _check_trainer(settings: Config) -> None:
+    for key, advice in TAKEN.items():
+        if settings.get(key):
+            raise InputError(f"trainer.{key}: expected nothing, as the pipeline sets it, got {settings[key]}; {advice}")
+    if settings["inference_mode"]:
+        raise InputError("trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation")
+    if str(settings["precision"]).endswith("16-true"):
+        raise InputError(
+            f"trainer.precision: expected 32-true, bf16-mixed or 16-mixed, got {settings['precision']}; in half "
+            "precision throughout, boxes and anchors would be rounded by pixels"
+        )
+    for split, whole in (("test", (None, 1.0)), ("val", (None, 1.0, 0))):
+        if (limit := settings.get(f"limit_{split}_batches")) not in whole:
+            raise InputError(
+                f"trainer.limit_{split}_batches: expected {whole[-1]}, got {limit}; AP counts all images of a split, "
+                f"so take fewer by data.{split}_images"
+            )
+
+
+def _at(config: Config, path: str) -> Mapping[str, Any]:
+    """The part of a config at a dotted path."""
+    part: Any = config
+    for key in path.split(".") if path else ():
+        part = part[key]
+    return part

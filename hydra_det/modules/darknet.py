@@ -17,7 +17,7 @@ class ConvBlock(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-6)  # Darknet's; torch's 1e-5 moves boxes by hundredths of a pixel
         self.activation = nn.LeakyReLU(0.1, inplace=True)
 
 

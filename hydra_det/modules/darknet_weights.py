@@ -27,7 +27,7 @@ FLOAT = np.dtype("<f4")
 NEW_HEADER, OLD_HEADER = 20, 16  # bytes
 
 
-def load_darknet_weights(network: YoloDetector, path: Path) -> list[str]:
+def load_darknet_weights(network: nn.Module, path: Path) -> list[str]:
     """Fill a network from a `.weights` file; the network is not touched when the file does not fit.
 
     A file of another number of classes fits too: everything but the last convolution of each level is taken.
@@ -35,6 +35,7 @@ def load_darknet_weights(network: YoloDetector, path: Path) -> list[str]:
     Returns:
         The names of the tensors that were left out; empty if the file has as many classes as the network.
     """
+    network = _of_the_family(network, path)
     values = _read(path)
     layers = _layers(network)
     classes = _count_classes(values.size, network, path)
@@ -60,7 +61,7 @@ def load_darknet_weights(network: YoloDetector, path: Path) -> list[str]:
     return left_out
 
 
-def save_darknet_weights(network: YoloDetector, path: Path, *, seen: int = 0) -> None:
+def save_darknet_weights(network: nn.Module, path: Path, *, seen: int = 0) -> None:
     """Write a dense network as a `.weights` file of version 0.2.5.
 
     Args:
@@ -68,6 +69,7 @@ def save_darknet_weights(network: YoloDetector, path: Path, *, seen: int = 0) ->
         path: of the file, written whole or not at all.
         seen: images that it was trained on, for Darknet's schedule.
     """
+    network = _of_the_family(network, path)
     state = network.state_dict()
     if any(name.endswith(".mask") for name in state):
         raise InputError(f"{path}: expected a dense network, came a masked one; make it dense first")
@@ -78,6 +80,14 @@ def save_darknet_weights(network: YoloDetector, path: Path, *, seen: int = 0) ->
         for key, _ in _tensors(name, layer)
     ]
     write_atomically(path, header + b"".join(parts))
+
+
+def _of_the_family(network: nn.Module, path: Path) -> YoloDetector:
+    if not isinstance(network, YoloDetector):
+        raise InputError(
+            f"{path}: expected a network of the YOLO family, came {type(network).__name__}; use safetensors"
+        )
+    return network
 
 
 def _layers(network: YoloDetector) -> list[tuple[str, ConvBlock | nn.Conv2d]]:

@@ -30,8 +30,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def weights_hash(path: Path) -> str:
-    """sha256 of the names, shapes and values in a file."""
+    """sha256 of the names, shapes and values in a safetensors file, or of the bytes of any other file."""
     digest = hashlib.sha256()
+    if path.suffix != ".safetensors":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     for name, tensor in sorted(read_weights(path).items()):
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -19,6 +19,7 @@ from torch import nn
 
 from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.modules.darknet_weights import load_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.modules.weights import load_weights
 from hydra_det.types import InputError
@@ -122,7 +123,8 @@ def network(model: Mapping[str, Any]) -> nn.Module:
     """A network from the config of `model_config`, with the weights that it names."""
     made: nn.Module = instantiate({key: value for key, value in model.items() if key not in MODEL_OPTIONS})
     if model.get("weights"):
-        load_weights(made, Path(model["weights"]))
+        path = Path(model["weights"])
+        (load_darknet_weights if path.suffix == ".weights" else load_weights)(made, path)
     if model.get("channels_last"):
         made = made.to(memory_format=torch.channels_last)
     return made

@@ -1,30 +1,16 @@
-"""Any COCO annotation file with its image folder, as a `Split`."""
+"""COCO's annotation files: text in, checked plain values out, one clear line for whatever is wrong."""
 
-import logging
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hydra_det.data.coco_json import Annotation, CocoFile, ImageEntry, parse_coco
-from hydra_det.data.images import check_size
-from hydra_det.data.samples import ImageRecord, Split
+from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry, assemble, inside
+from hydra_det.data.samples import Split
 from hydra_det.types import InputError
-
-# Genuine annotations overshoot the image by rounding; only more than this is called a fault.
-ROUNDING = 1.0  # pixels
-
-log = logging.getLogger(__name__)
 
 
 def read_coco(root: Path, annotations: str, images: str, *, name: str, strict: bool = False) -> Split:
-    """Read an annotation file and look at every image file it names (existence and header, not the pixels).
-
-    Boxes are clipped to their image; boxes of no area or wholly outside are dropped, from the ground truth as well,
-    since nothing could find them. Both are counted and reported in one warning.
+    """Read an annotation file and look at every image file it names.
 
     Args:
         root: folder of the data set; nothing outside it is read.
@@ -35,132 +21,132 @@ def read_coco(root: Path, annotations: str, images: str, *, name: str, strict: b
     """
     path = inside(root, annotations, what="the annotation file")
     folder = inside(root, images, what="the image folder")
-    content = parse_coco(path)
-    files = _locate(root, folder, list(content.images.values()), path=path)
-    objects, problems = _repair(content, path=path, strict=strict)
-    return Split(
-        name=name,
-        records=_records(content, objects, files),
-        class_names=list(content.categories.values()),
-        category_ids=list(content.categories),
-        ground_truth=_ground_truth(content, objects),
-        problems=problems,
-    )
+    return assemble(parse_coco(path), root=root, folder=folder, source=path, name=name, strict=strict)
 
 
-def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) -> Path:
-    """The path of a file of the data set; refuses one outside `root`. Links within the data set are followed."""
-    base = Path(os.path.normpath(root))
-    path = Path(os.path.normpath((folder or base) / relative))
-    if not path.is_relative_to(base):
-        raise InputError(f"{relative}: expected {what} inside {root}, came a path that leaves it; use a relative path")
-    return path
+def parse_coco(path: Path) -> AnnotationSet:
+    """Read and check an annotation file."""
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, came {_kind(content)}; is this a COCO annotation file?")
+    entries = {}
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            came = f"came {_kind(content[key])}" if key in content else "the key is missing"
+            raise InputError(f"{path}: expected a list under {key!r}, {came}; is this a COCO detection file?")
+        entries[key] = [_Entry(path, f"{key}[{i}]", item) for i, item in enumerate(content[key])]
+    categories = _categories(path, entries["categories"])
+    images = _images(path, entries["images"])
+    annotations = [_annotation(entry, images=images, categories=categories) for entry in entries["annotations"]]
+    return AnnotationSet(categories, images, annotations)
 
 
-@dataclass(frozen=True)
-class _Object:
-    """An annotation and its box after clipping, xyxy."""
+class _Entry:
+    """One item of a list of the file; its getters refuse values of a wrong kind, naming file, item and key."""
 
-    source: Annotation
-    box: tuple[float, float, float, float]
+    def __init__(self, path: Path, place: str, item: object) -> None:
+        self.path, self.place = path, place
+        if not isinstance(item, dict):
+            raise self.error(f"expected a JSON object, came {_kind(item)}")
+        self.item: dict[str, Any] = item
+
+    def error(self, problem: str, *, advice: str = "correct the file") -> InputError:
+        return InputError(f"{self.path}: {self.place}: {problem}; {advice}")
+
+    def get(self, key: str) -> Any:
+        if key not in self.item:
+            raise self.error(f"expected the key {key!r}, it has {', '.join(self.item) or 'none'}")
+        return self.item[key]
+
+    def integer(self, key: str, *, minimum: int) -> int:
+        value = self.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise self.error(f"expected an integer of at least {minimum} for {key!r}, came {value!r}")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.error(f"expected a text for {key!r}, came {value!r}")
+        return value
+
+    def number(self, key: str) -> float:
+        return self._finite(key, self.get(key))
+
+    def box(self, key: str) -> tuple[float, float, float, float]:
+        value = self.get(key)
+        if not isinstance(value, list) or len(value) != 4:
+            raise self.error(f"expected 4 numbers [left, top, width, height] for {key!r}, came {value!r}")
+        left, top, width, height = (self._finite(key, number) for number in value)
+        return left, top, width, height
+
+    def _finite(self, key: str, value: object) -> float:
+        # 1e15: integers beyond float range would overflow, and no image has such coordinates.
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
+            return float(value)
+        raise self.error(f"expected finite numbers for {key!r}, came {value!r}")
 
 
-def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Path) -> list[tuple[Path, int]]:
-    """Path and byte size of every image file."""
-    files: list[tuple[Path, int]] = []
-    missing: list[Path] = []
-    for image in images:
-        file = inside(root, image.file_name, what=f"the file of image {image.image_id} of {path.name}", folder=folder)
-        try:
-            files.append((file, file.stat().st_size))
-        except OSError:
-            missing.append(file)
-    if missing:
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected an annotation file, there is none; check data.root") from None
+    except OSError as error:
+        raise InputError(f"{path}: expected an annotation file, could not read it ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise InputError(f"{path}: expected JSON, {error.msg} at {place}; was the file cut off?") from error
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InputError(
-            f"{path}: expected {len(images)} image files, {len(missing)} are missing, the first {missing[0]}; "
-            + ("check the annotations" if (root / folder).is_dir() else f"there is no folder {root / folder}")
-        )
-    for image, (file, _) in zip(images, files, strict=True):
-        check_size(file, size=(image.width, image.height))
-    return files
+            f"{path}: expected JSON text ({type(error).__name__}: {error}); is it another file?"
+        ) from error
 
 
-def _repair(content: CocoFile, *, path: Path, strict: bool) -> tuple[list[_Object], dict[str, int]]:
-    """Clip or drop the boxes that do not fit their image."""
-    objects: list[_Object] = []
-    faults: dict[str, list[Annotation]] = {"clipped": [], "dropped": []}
-    for annotation in content.annotations:
-        image = content.images[annotation.image_id]
-        left, top, width, height = annotation.bbox
-        right, bottom = left + width, top + height
-        box = (max(left, 0.0), max(top, 0.0), min(right, float(image.width)), min(bottom, float(image.height)))
-        if width <= 0 or height <= 0 or box[2] <= box[0] or box[3] <= box[1]:
-            faults["dropped"].append(annotation)
-            continue
-        overshoot = max(abs(new - old) for new, old in zip(box, (left, top, right, bottom), strict=True))
-        if overshoot > ROUNDING:
-            faults["clipped"].append(annotation)
-        objects.append(_Object(annotation, box))
-    problems = {kind: len(found) for kind, found in faults.items() if found}
-    if problems:
-        _report(content, faults, path=path, strict=strict)
-    return objects, problems
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
-def _report(content: CocoFile, faults: dict[str, list[Annotation]], *, path: Path, strict: bool) -> None:
-    first = next(found[0] for found in faults.values() if found)
-    image = content.images[first.image_id]
-    text = (
-        f"{path}: expected boxes inside their images, {len(faults['clipped'])} reach outside (clipped) and "
-        f"{len(faults['dropped'])} have no area or lie outside (dropped); the first is annotation "
-        f"{first.annotation_id} of {image.file_name} ({image.width}x{image.height}): {list(first.bbox)}"
-    )
-    if strict:
-        raise InputError(f"{text}; correct them, or set data.strict=false")
-    log.warning(text)
+def _categories(path: Path, entries: list[_Entry]) -> dict[int, str]:
+    categories: dict[int, str] = {}
+    for entry in entries:
+        category_id, name = entry.integer("id", minimum=0), entry.text("name")
+        if category_id in categories or name in categories.values():
+            raise entry.error(f"expected distinct category ids and names, {category_id} {name!r} repeats one")
+        categories[category_id] = name
+    if not categories:
+        raise InputError(f"{path}: expected at least one category, came none; list the classes under 'categories'")
+    return dict(sorted(categories.items()))
 
 
-def _records(content: CocoFile, objects: Sequence[_Object], files: Sequence[tuple[Path, int]]) -> list[ImageRecord]:
-    labels = {category_id: label for label, category_id in enumerate(content.categories)}
-    found: dict[int, list[_Object]] = {image_id: [] for image_id in content.images}
-    for thing in objects:
-        if not thing.source.crowd:
-            found[thing.source.image_id].append(thing)
-    return [
-        ImageRecord(
-            image_id=image.image_id,
-            path=file,
-            file_name=image.file_name,
-            byte_size=byte_size,
-            width=image.width,
-            height=image.height,
-            boxes=np.array([thing.box for thing in found[image.image_id]], dtype=np.float64).reshape(-1, 4),
-            labels=np.array([labels[thing.source.category_id] for thing in found[image.image_id]], dtype=np.int64),
-        )
-        for image, (file, byte_size) in zip(content.images.values(), files, strict=True)
-    ]
+def _images(path: Path, entries: list[_Entry]) -> dict[int, ImageEntry]:
+    images: dict[int, ImageEntry] = {}
+    for entry in entries:
+        image_id = entry.integer("id", minimum=0)
+        size = entry.integer("width", minimum=1), entry.integer("height", minimum=1)
+        image = ImageEntry(image_id, entry.text("file_name"), *size)
+        if image_id in images:
+            files = f"{images[image_id].file_name} and {image.file_name}"
+            raise entry.error(f"expected distinct image ids, {image_id} stands for {files}")
+        images[image_id] = image
+    if not images:
+        raise InputError(f"{path}: expected at least one image, came none; is this the right file?")
+    return images
 
 
-def _ground_truth(content: CocoFile, objects: Sequence[_Object]) -> dict[str, Any]:
-    ids = [thing.source.annotation_id for thing in objects]
-    # COCO's evaluation takes the id 0 for "unmatched" and looks annotations up by id: such files get ids of our own.
-    keep = all(ids) and len(set(ids)) == len(ids)
-    return {
-        "info": {},
-        "images": [
-            {"id": image.image_id, **{key: value for key, value in asdict(image).items() if key != "image_id"}}
-            for image in content.images.values()
-        ],
-        "annotations": [
-            {
-                "id": thing.source.annotation_id if keep else number,
-                "image_id": thing.source.image_id,
-                "category_id": thing.source.category_id,
-                "bbox": [thing.box[0], thing.box[1], thing.box[2] - thing.box[0], thing.box[3] - thing.box[1]],
-                "area": thing.source.area,
-                "iscrowd": int(thing.source.crowd),
-            }
-            for number, thing in enumerate(objects, start=1)
-        ],
-        "categories": [{"id": category_id, "name": name} for category_id, name in content.categories.items()],
-    }
+def _annotation(entry: _Entry, *, images: dict[int, ImageEntry], categories: dict[int, str]) -> Annotation:
+    annotation_id = entry.integer("id", minimum=0) if "id" in entry.item else None
+    entry.place += "" if annotation_id is None else f" (id {annotation_id})"
+    image_id, category_id = entry.integer("image_id", minimum=0), entry.integer("category_id", minimum=0)
+    if image_id not in images:
+        raise entry.error(f"expected an image_id listed under 'images', came {image_id}")
+    if category_id not in categories:
+        known = ", ".join(map(str, list(categories)[:10])) + (", ..." if len(categories) > 10 else "")
+        raise entry.error(f"expected a category_id listed under 'categories' ({known}), came {category_id}")
+    bbox = entry.box("bbox")
+    area = entry.number("area") if "area" in entry.item else bbox[2] * bbox[3]
+    crowd = entry.item.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise entry.error(f"expected 0 or 1 for 'iscrowd', came {crowd!r}")
+    return Annotation(annotation_id, image_id, category_id, bbox, area, bool(crowd))

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from hydra_det.types import InputError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNED = {5, 6, 7, 8}  # orientations that swap width and height
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow opens some 16-bit files as 32-bit "I"
@@ -30,6 +31,26 @@ def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.u
             image = ImageOps.exif_transpose(opened) if turn else opened
             return _to_rgb(image, path=path)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError on broken PNGs
+        raise _unreadable(path, error) from error
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below a folder, by name."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of images, there is none; check data.root")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
+    return found
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image as it is meant to be seen, from its header."""
+    try:
+        with Image.open(path) as opened:
+            turned = opened.getexif().get(_ORIENTATION) in _TURNED
+            return (opened.height, opened.width) if turned else (opened.width, opened.height)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
 
 

@@ -1,12 +1,18 @@
 """Where the images come from: one data module per kind of source."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra_det.data.assembly import assemble, inside
 from hydra_det.data.coco import read_coco
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.data.images import find_images
 from hydra_det.data.samples import Split
 from hydra_det.data.shapes import ShapesParameters, read_shapes
+from hydra_det.data.text_labels import KITTI_CLASSES, parse_kitti, parse_yolo, read_names
+from hydra_det.data.voc import parse_voc, voc_classes
+from hydra_det.types import InputError
 
 
 class CocoData(DetectionData):
@@ -38,6 +44,138 @@ class CocoData(DetectionData):
         }
 
 
+class VocData(DetectionData):
+    """Pascal VOC's layout: xml files, images, and text files that list the images of a split."""
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        train_list: str = "ImageSets/Main/train.txt",
+        test_list: str = "ImageSets/Main/val.txt",
+        val_list: str | None = None,
+        annotations_dir: str = "Annotations",
+        images_dir: str = "JPEGImages",
+        classes: Sequence[str] | None = None,
+        one_based: bool = False,
+        difficult: str = "ignore",
+        **options: Any,
+    ) -> None:
+        """All files and folders are relative to `root`; the further options are those of `DetectionData`.
+
+        Args:
+            root: of the data set.
+            train_list: text file with the names of images without their suffix, one a line; further words are ignored.
+            test_list: the same.
+            val_list: the same; None holds validation images out of the training images.
+            annotations_dir: folder of the xml files.
+            images_dir: folder of the images.
+            classes: names in label order; None takes all that occur, in alphabetical order.
+            one_based: see `parse_voc`.
+            difficult: see `parse_voc`.
+            **options: of `DetectionData`.
+        """
+        super().__init__(**options)
+        self.root = Path(root)
+        self.lists = _without_none({"train": train_list, "test": test_list, "val": val_list})
+        self.annotations_dir, self.images_dir = annotations_dir, images_dir
+        self.classes = classes
+        self.one_based, self.difficult = one_based, difficult
+
+    def read(self) -> dict[str, Split]:
+        annotations = inside(self.root, self.annotations_dir, what="the folder of annotations")
+        folder = inside(self.root, self.images_dir, what="the image folder")
+        files = {
+            name: [annotations / f"{stem}.xml" for stem in read_list(inside(self.root, path, what="the list"))]
+            for name, path in self.lists.items()
+        }
+        classes = self.classes or voc_classes(file for split in files.values() for file in split)
+        return {
+            name: assemble(
+                parse_voc(split, classes=classes, one_based=self.one_based, difficult=self.difficult),
+                root=self.root,
+                folder=folder,
+                source=annotations,
+                name=name,
+                strict=self.strict,
+            )
+            for name, split in files.items()
+        }
+
+
+class YoloData(DetectionData):
+    """YOLO's layout: a text file an image, folders of images and of labels, and a file with the class names."""
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        names: str = "data.yaml",
+        train_images_dir: str = "images/train",
+        train_labels_dir: str = "labels/train",
+        test_images_dir: str = "images/val",
+        test_labels_dir: str = "labels/val",
+        val_images_dir: str | None = None,
+        val_labels_dir: str | None = None,
+        **options: Any,
+    ) -> None:
+        """All files and folders are relative to `root`; the further options are those of `DetectionData`.
+
+        `names` is a file with a class name a line or a data yaml with `names`. Images in sub-folders count too.
+        """
+        super().__init__(**options)
+        self.root = Path(root)
+        self.names = names
+        self.folders = {"train": (train_images_dir, train_labels_dir), "test": (test_images_dir, test_labels_dir)}
+        if val_images_dir is not None and val_labels_dir is not None:
+            self.folders["val"] = (val_images_dir, val_labels_dir)
+
+    def read(self) -> dict[str, Split]:
+        classes = read_names(inside(self.root, self.names, what="the file of class names"))
+        splits = {}
+        for name, (images, labels) in self.folders.items():
+            folder = inside(self.root, images, what="the image folder")
+            files = inside(self.root, labels, what="the folder of labels")
+            content = parse_yolo(find_images(folder), folder=folder, labels=files, classes=classes)
+            splits[name] = assemble(content, root=self.root, folder=folder, source=files, name=name, strict=self.strict)
+        return splits
+
+
+class KittiData(DetectionData):
+    """KITTI's layout: `image_2`, `label_2`, and text files that list the frames of a split."""
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        train_list: str = "train.txt",
+        test_list: str = "val.txt",
+        val_list: str | None = None,
+        images_dir: str = "image_2",
+        labels_dir: str = "label_2",
+        classes: Sequence[str] = KITTI_CLASSES,
+        **options: Any,
+    ) -> None:
+        """All files and folders are relative to `root`; the further options are those of `DetectionData`."""
+        super().__init__(**options)
+        self.root = Path(root)
+        self.lists = _without_none({"train": train_list, "test": test_list, "val": val_list})
+        self.images_dir, self.labels_dir = images_dir, labels_dir
+        self.classes = classes
+
+    def read(self) -> dict[str, Split]:
+        folder = inside(self.root, self.images_dir, what="the image folder")
+        labels = inside(self.root, self.labels_dir, what="the folder of labels")
+        splits = {}
+        for name, path in self.lists.items():
+            frames = [folder / f"{stem}.png" for stem in read_list(inside(self.root, path, what="the list"))]
+            content = parse_kitti(frames, folder=folder, labels=labels, classes=self.classes)
+            splits[name] = assemble(
+                content, root=self.root, folder=folder, source=labels, name=name, strict=self.strict
+            )
+        return splits
+
+
 class ShapesData(DetectionData):
     """The built-in data set, see `shapes.py`; drawn on first use."""
 
@@ -58,3 +196,20 @@ class ShapesData(DetectionData):
 
     def read(self) -> dict[str, Split]:
         return read_shapes(self.root, self.parameters)
+
+
+def read_list(path: Path) -> list[str]:
+    """The first word of every line: names of images without their suffix."""
+    try:
+        names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a text file that lists images, could not read it ({error})") from error
+    if not names or len(set(names)) != len(names):
+        raise InputError(
+            f"{path}: expected a list of distinct images, came {len(names)}, {len(set(names))} of them distinct"
+        )
+    return names
+
+
+def _without_none(lists: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: path for name, path in lists.items() if path is not None}

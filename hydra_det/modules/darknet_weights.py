@@ -84,9 +84,7 @@ def save_darknet_weights(network: nn.Module, path: Path, *, seen: int = 0) -> No
 
 def _of_the_family(network: nn.Module, path: Path) -> YoloDetector:
     if not isinstance(network, YoloDetector):
-        raise InputError(
-            f"{path}: expected a network of the YOLO family, came {type(network).__name__}"
-        )
+        raise InputError(f"{path}: expected a network of the YOLO family, came {type(network).__name__}")
     return network
 
 

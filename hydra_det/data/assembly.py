@@ -115,7 +115,7 @@ def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Pat
     return files
 
 
-def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_Object], dict[str, int]]:
+def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_Object], list[str]]:
     """Clip or drop the boxes that do not fit their image."""
     objects: list[_Object] = []
     faults: dict[str, list[Annotation]] = {"clipped": [], "dropped": []}
@@ -131,7 +131,7 @@ def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_
         if overshoot > ROUNDING:
             faults["clipped"].append(annotation)
         objects.append(_Object(annotation, box))
-    problems = {kind: len(found) for kind, found in faults.items() if found}
+    problems = [f"{kind}: {_describe(content, annotation)}" for kind, found in faults.items() for annotation in found]
     if problems:
         _report(content, faults, path=path, strict=strict)
     return objects, problems
@@ -139,15 +139,20 @@ def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_
 
 def _report(content: AnnotationSet, faults: dict[str, list[Annotation]], *, path: Path, strict: bool) -> None:
     first = next(found[0] for found in faults.values() if found)
-    image = content.images[first.image_id]
     text = (
         f"{path}: expected boxes inside their images, {len(faults['clipped'])} reach outside (clipped) and "
-        f"{len(faults['dropped'])} have no area or lie outside (dropped); the first is annotation "
-        f"{first.annotation_id} of {image.file_name} ({image.width}x{image.height}): {list(first.bbox)}"
+        f"{len(faults['dropped'])} have no area or lie outside (dropped); the first is "
+        f"{_describe(content, first)}"
     )
     if strict:
         raise InputError(f"{text}; correct them, or set data.strict=false")
     log.warning(text)
+
+
+def _describe(content: AnnotationSet, annotation: Annotation) -> str:
+    image = content.images[annotation.image_id]
+    place = f"annotation {annotation.annotation_id} of {image.file_name} ({image.width}x{image.height})"
+    return f"{place}: {list(annotation.bbox)}"
 
 
 def _records(

@@ -36,7 +36,7 @@ class Split:
     class_names: list[str]  # by label
     category_ids: list[int]  # by label: the data set's own category id
     ground_truth: dict[str, Any]
-    problems: dict[str, int]  # kind of repaired fault -> how many annotations of the whole file
+    problems: list[str]  # a line for every annotation of the source that was clipped or dropped
 
     @property
     def image_ids(self) -> list[int]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hydra_det.data.samples import ImageRecord, Split
@@ -57,6 +57,15 @@ def check_classes(splits: Mapping[str, Split]) -> None:
 
 def check_overlap(splits: Mapping[str, Split]) -> None:
     """Refuse an image that is in two splits, as the same file or as another with the same bytes."""
+    for name, path, other_name, other_path in shared_images(splits):
+        raise InputError(
+            f"{path} ({name}) and {other_path} ({other_name}) hold the same image: expected splits that "
+            "share none; remove one, or set data.allow_overlap=true"
+        )
+
+
+def shared_images(splits: Mapping[str, Split]) -> Iterator[tuple[str, Path, str, Path]]:
+    """Pairs of files of two splits that hold the same bytes: split, file, other split, other file."""
     by_size: dict[int, list[tuple[str, ImageRecord]]] = defaultdict(list)
     for name, split in splits.items():
         for record in split.records:
@@ -64,7 +73,7 @@ def check_overlap(splits: Mapping[str, Split]) -> None:
     for group in by_size.values():
         # Only files of one length can be equal, and few need to be read.
         if len({name for name, _ in group}) > 1:
-            _refuse_equal(group)
+            yield from _equal(group)
 
 
 def fingerprint(split: Split) -> str:
@@ -84,15 +93,12 @@ def _shuffled(split: Split, seed: int) -> list[int]:
     return sorted(split.image_ids, key=lambda image_id: hashlib.sha256(f"{seed} {image_id}".encode()).digest())
 
 
-def _refuse_equal(group: Iterable[tuple[str, ImageRecord]]) -> None:
+def _equal(group: Iterable[tuple[str, ImageRecord]]) -> Iterator[tuple[str, Path, str, Path]]:
     first: dict[str, tuple[str, Path]] = {}  # by digest
     for name, record in group:
         other_name, other_path = first.setdefault(_digest(record.path), (name, record.path))
         if other_name != name:
-            raise InputError(
-                f"{other_path} ({other_name}) and {record.path} ({name}) hold the same image: expected splits that "
-                "share none; remove one, or set data.allow_overlap=true"
-            )
+            yield other_name, other_path, name, record.path
 
 
 def _digest(path: Path) -> str:

@@ -118,5 +118,10 @@ def evaluate() -> None:
     _run_script("evaluate")
 
 
+def doctor() -> None:
+    """The console script `hydra-det-doctor`: the same as `python doctor.py`."""
+    _run_script("doctor")
+
+
 def _run_script(name: str) -> None:
     runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")

@@ -1,7 +1,8 @@
 """Tables for the terminal: one run, an attack on one network, a sweep of runs. All but `show` print nothing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -69,6 +70,39 @@ def sweep_table(frame: pd.DataFrame, failures: Mapping[str, str]) -> Group:
     if failures:
         parts += [Text(), _failed(failures)]
     return Group(*parts)
+
+
+def data_tables(name: str, findings: Mapping[str, Mapping[str, Any]], shared: Sequence[str]) -> Group:
+    """What the splits of a data set hold, their classes, and a line for every problem.
+
+    Args:
+        name: Of the data set.
+        findings: The fields of `hydra_det.data.doctor.Findings`, by split.
+        shared: A line for every image that is in two splits.
+    """
+    splits = list(findings)
+    counts, classes = _table(f"{name} · splits"), _table(f"{name} · objects by class")
+    for table in (counts, classes):
+        table.add_column("", overflow="fold")
+        for split in splits:
+            table.add_column(split, justify="right", no_wrap=True)
+    for label, key in (
+        ("images", "images"),
+        ("without objects", "empty"),
+        ("objects", "boxes"),
+        ("regions not scored", "crowds"),
+    ):
+        counts.add_row(label, *(f"{findings[split][key]:,}" for split in splits))
+    for size in ("small", "medium", "large"):
+        counts.add_row(f"{size} objects", *(f"{findings[split]['sizes'][size]:,}" for split in splits))
+    for label, side in (("width of images, px", 0), ("height of images, px", 1)):
+        counts.add_row(label, *("{} to {}".format(*findings[split]["sides"][side]) for split in splits))
+    for kind in findings[splits[0]]["classes"]:
+        classes.add_row(Text(kind), *(f"{findings[split]['classes'][kind]:,}" for split in splits))
+    lines = [f"{split}: {problem}" for split in splits for problem in findings[split]["problems"]]
+    lines += [f"in two splits: {line}" for line in shared]
+    title = Text(f"{len(lines)} problems" if lines else "no problems", style="bold red" if lines else "bold green")
+    return Group(counts, Text(), classes, Text(), title, *(Text(line) for line in lines))
 
 
 def write_summary_csv(path: str | Path, frame: pd.DataFrame) -> None:

@@ -132,7 +132,7 @@ def test_read_back_with_gapped_ids(tmp_path: Path) -> None:
     splits = read_shapes(tmp_path, SMALL)
     assert splits["train"].category_ids == [1, 2, 4, 7, 8, 11]
     assert splits["train"].class_names[3] == "green ring"
-    assert splits["train"].problems == {}
+    assert splits["train"].problems == []
     assert not set(splits["train"].image_ids) & set(splits["test"].image_ids)
     with Image.open(splits["test"].records[0].path) as image:
         assert (image.mode, image.size) == ("RGB", (96, 96))

@@ -177,3 +177,18 @@ def test_an_image_that_breaks_in_a_loading_process_is_one_line_too(tmp_path):
     assert "expected an image file, could not read it" in error
     assert "Traceback" not in done.stdout + done.stderr
     assert error.endswith((tmp_path / "run" / "failed.txt").read_text().strip())
+
+
+def test_the_doctor_names_shared_images_and_shows_pictures(tmp_path):
+    run(tmp_path, "stage.pretrain.epochs=0", name="first")
+    train, test = (next((tmp_path / "shapes").rglob(f"images/{split}/000001.png")) for split in ("train", "test"))
+    test.write_bytes(train.read_bytes())
+    data = [word for word in arguments(tmp_path) if word.startswith("data.")]
+    words = [*data, "sheet=3", f"hydra.run.dir={tmp_path / 'doctor'}"]
+    done = subprocess.run(script(*words, name="doctor"), capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "1 problems" in shown
+    assert "in two splits: " in shown
+    assert "red circle" in shown
+    assert {path.name for path in (tmp_path / "doctor").glob("*.png")} == {"train.png", "val.png", "test.png"}

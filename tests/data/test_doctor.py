@@ -1,0 +1,67 @@
+"""The doctor's counts, by hand, and its sheet of pictures, pixel by pixel where it matters."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from hydra_det.data.doctor import COLOURS, contact_sheet, examine
+from hydra_det.data.sources import CocoData
+from hydra_det.data.splits import shared_images
+from tests.data.conftest import Files
+
+
+def entry(image_id: int, category_id: int, bbox: list[float], **further: object) -> dict[str, object]:
+    return {"id": 900 + image_id, "image_id": image_id, "category_id": category_id, "bbox": bbox, **further}
+
+
+def test_counts(files: Files) -> None:
+    files.train["annotations"] = [
+        {**entry(1, 3, [0, 0, 32, 31]), "id": 1},
+        {**entry(1, 90, [0, 0, 32, 32]), "id": 2},
+        {**entry(2, 3, [5, 5, 100, 5]), "id": 3},  # reaches outside: 43 x 5 are left
+        {**entry(2, 3, [5, 5, 0, 5]), "id": 4},
+        {**entry(3, 7, [1, 1, 9, 9], iscrowd=1), "id": 5},
+    ]
+    found = examine(files.write().data(val_images=0).splits["train"])
+    assert (found.images, found.boxes, found.crowds, found.empty) == (10, 3, 1, 8)
+    assert found.sizes == {"small": 2, "medium": 1, "large": 0}
+    assert found.classes == {"dog": 2, "bird": 0, "cat": 1}
+    assert found.sides == ((48, 48), (32, 32))
+    assert found.problems == [
+        "clipped: annotation 3 of 2.png (48x32): [5.0, 5.0, 100.0, 5.0]",
+        "dropped: annotation 4 of 2.png (48x32): [5.0, 5.0, 0.0, 5.0]",
+    ]
+
+
+def test_every_shared_image_is_named(files: Files) -> None:
+    for test, train in (("21", "1"), ("23", "4")):
+        shutil.copy(files.root / "images" / f"{train}.png", files.root / "images" / f"{test}.png")
+    shared = list(shared_images(files.data(allow_overlap=True).splits))
+    assert [(name, path.name, other, twin.name) for name, path, other, twin in shared] == [
+        ("train", "1.png", "test", "21.png"),
+        ("train", "4.png", "test", "23.png"),
+    ]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 1), (5, 2)])
+def test_boxes_lie_where_the_objects_are(tmp_path: Path, files: Files, count: int, rows: int) -> None:
+    data: CocoData = files.data(val_images=0)
+    for record in data.splits["train"].records:
+        Image.new("RGB", (record.width, record.height)).save(record.path)
+    records = data.splits["train"].records[:count]
+    sheet = np.asarray(contact_sheet(records, data.class_names, side=96))
+    assert sheet.shape == (96 * rows, 96 * 4, 3)
+    row, column = divmod(count - 1, 4)
+    tile = sheet[row * 96 : row * 96 + 64, column * 96 : (column + 1) * 96]
+    label = int(records[-1].labels[0])
+    outline = (tile == ImageColor.getrgb(COLOURS[label])).all(axis=2)
+    # The box 4, 5, 24, 15 at twice the size.
+    assert outline[10:31, 8].all()
+    assert outline[30, 8:49].all()
+    assert not outline[:10].any()
+    assert not outline[:, :8].any()
+    assert not outline[31:].any()
+    assert (sheet[64 + row * 96 : 96 + row * 96] == 128).all(), "what the picture does not fill"

@@ -115,7 +115,7 @@ def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Pat
     return files
 
 
-def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_Object], list[str]]:
+def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_Object], list[tuple[int, str]]]:
     """Clip or drop the boxes that do not fit their image."""
     objects: list[_Object] = []
     faults: dict[str, list[Annotation]] = {"clipped": [], "dropped": []}
@@ -131,7 +131,11 @@ def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_
         if overshoot > ROUNDING:
             faults["clipped"].append(annotation)
         objects.append(_Object(annotation, box))
-    problems = [f"{kind}: {_describe(content, annotation)}" for kind, found in faults.items() for annotation in found]
+    problems = [
+        (annotation.image_id, f"{kind}: {_describe(content, annotation)}")
+        for kind, found in faults.items()
+        for annotation in found
+    ]
     if problems:
         _report(content, faults, path=path, strict=strict)
     return objects, problems

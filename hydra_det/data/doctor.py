@@ -56,7 +56,7 @@ def examine(split: Split) -> Findings:
         sizes={"small": small, "medium": medium, "large": len(boxes) - small - medium},
         classes={name: labels[label] for label, name in enumerate(split.class_names)},
         sides=((min(widths), max(widths)), (min(heights), max(heights))),
-        problems=split.problems,
+        problems=[problem for _, problem in split.problems],
     )
 
 

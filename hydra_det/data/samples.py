@@ -36,7 +36,7 @@ class Split:
     class_names: list[str]  # by label
     category_ids: list[int]  # by label: the data set's own category id
     ground_truth: dict[str, Any]
-    problems: list[str]  # a line for every annotation of the source that was clipped or dropped
+    problems: list[tuple[int, str]]  # image id and a line for every annotation that was clipped or dropped
 
     @property
     def image_ids(self) -> list[int]:
@@ -50,4 +50,5 @@ class Split:
         truth["images"] = [image for image in truth["images"] if image["id"] in wanted]
         truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] in wanted]
         records = [record for record in self.records if record.image_id in wanted]
-        return replace(self, name=name or self.name, records=records, ground_truth=truth)
+        problems = [(image_id, problem) for image_id, problem in self.problems if image_id in wanted]
+        return replace(self, name=name or self.name, records=records, ground_truth=truth, problems=problems)

@@ -65,7 +65,7 @@ def test_bad_boxes_are_repaired_counted_and_reported_once(files: Files, caplog: 
     ]
     with caplog.at_level(logging.WARNING):
         split = read(files.write())
-    assert [problem.partition(":")[0] for problem in split.problems] == ["clipped", *["dropped"] * 3]
+    assert [problem.partition(":")[0] for _, problem in split.problems] == ["clipped", *["dropped"] * 3]
     np.testing.assert_array_equal(split.records[0].boxes[1], [40, 20, 48, 32])
     np.testing.assert_allclose(split.records[2].boxes[1], [0, 5, 8.6, 14])
     assert [entry["id"] for entry in split.ground_truth["annotations"][10:]] == [901, 905]

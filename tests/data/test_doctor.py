@@ -25,7 +25,9 @@ def test_counts(files: Files) -> None:
         {**entry(2, 3, [5, 5, 0, 5]), "id": 4},
         {**entry(3, 7, [1, 1, 9, 9], iscrowd=1), "id": 5},
     ]
-    found = examine(files.write().data(val_images=0).splits["train"])
+    train = files.write().data(val_images=0).splits["train"]
+    assert examine(train.restricted([1, 3])).problems == []
+    found = examine(train)
     assert (found.images, found.boxes, found.crowds, found.empty) == (10, 3, 1, 8)
     assert found.sizes == {"small": 2, "medium": 1, "large": 0}
     assert found.classes == {"dog": 2, "bird": 0, "cat": 1}

@@ -184,11 +184,16 @@ def test_the_doctor_names_shared_images_and_shows_pictures(tmp_path):
     train, test = (next((tmp_path / "shapes").rglob(f"images/{split}/000001.png")) for split in ("train", "test"))
     test.write_bytes(train.read_bytes())
     data = [word for word in arguments(tmp_path) if word.startswith("data.")]
-    words = [*data, "sheet=3", f"hydra.run.dir={tmp_path / 'doctor'}"]
-    done = subprocess.run(script(*words, name="doctor"), capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        script(*data, "sheet=3", name="doctor"), capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
     assert "1 problems" in shown
     assert "in two splits: " in shown
     assert "red circle" in shown
-    assert {path.name for path in (tmp_path / "doctor").glob("*.png")} == {"train.png", "val.png", "test.png"}
+    assert {path.name for path in tmp_path.glob("outputs/doctor/*_shapes/*.png")} == {
+        "train.png",
+        "val.png",
+        "test.png",
+    }

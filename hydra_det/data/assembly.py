@@ -108,7 +108,7 @@ def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Pat
     if missing:
         raise InputError(
             f"{path}: expected {len(images)} image files, {len(missing)} are missing, the first {missing[0]}; "
-            + ("check the annotations" if (root / folder).is_dir() else f"there is no folder {root / folder}")
+            + ("check the annotations" if folder.is_dir() else f"there is no folder {folder}")
         )
     for image, (file, _) in zip(images, files, strict=True):
         check_size(file, size=(image.width, image.height))

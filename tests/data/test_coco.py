@@ -189,3 +189,14 @@ def test_images_keep_their_file_order_and_size(files: Files) -> None:
     with Image.open(record.path) as image:
         assert image.size == (record.width, record.height)
     assert record.byte_size == len(record.path.read_bytes())
+
+
+def test_a_missing_folder_is_told_from_a_missing_image_under_a_relative_root(files, monkeypatch):
+    files.write()
+    monkeypatch.chdir(files.root.parent)
+    root = Path(files.root.name)
+    with pytest.raises(InputError, match=rf"there is no folder {root}/picures$"):
+        read_coco(root, "train.json", "picures", name="train")
+    (files.root / "images" / "4.png").unlink()
+    with pytest.raises(InputError, match=r"1 are missing.*4\.png; check the annotations$"):
+        read_coco(root, "train.json", "images", name="train")

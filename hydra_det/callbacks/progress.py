@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 log = logging.getLogger(__name__)
 
+WORTH_SAYING = 0.1  # share of a step spent waiting for data
 SHOWN = {"val/map_50": "AP50", "val/map_50_attacked": "AP50 attacked"}
 
 
@@ -35,6 +36,8 @@ class LastEpochValidation(pl.Callback):
 class EpochLine(pl.Callback):
     """Logs the epoch, the last loss, the AP where it was measured, the time taken and the time left.
 
+    `train/data_wait`, the share of the training steps' time that was spent waiting for data, goes to the logger.
+
     Args:
         name: of the stage.
     """
@@ -43,16 +46,24 @@ class EpochLine(pl.Callback):
         self.name = name
         self._start = 0.0
         self._validated = False
+        self._waited = 0.0  # seconds, before this epoch
+        self._stepped = 0.0  # when the last step ended; the epoch ends only after its validation
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._start = self._stepped = time.perf_counter()
         self._validated = False
+        self._waited = _waited(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._stepped = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = True
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        waiting = (_waited(trainer) - self._waited) / max(self._stepped - self._start, 1e-9)
+        pl_module.log("train/data_wait", waiting, rank_zero_only=True)
         seconds = time.perf_counter() - self._start
         done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         measured = [f"loss {float(trainer.callback_metrics['train/loss']):.2f}"]
@@ -61,5 +72,11 @@ class EpochLine(pl.Callback):
             for name, shown in SHOWN.items()
             if self._validated and name in trainer.callback_metrics
         ]
+        measured += [f"waiting for data {waiting:.0%}"] if waiting > WORTH_SAYING else []
         left = seconds * (epochs - done)
         log.info("%s %d/%d  %s  %.0f s, %.0f s left", self.name, done, epochs, "  ".join(measured), seconds, left)
+
+
+def _waited(trainer: pl.Trainer) -> float:
+    """Seconds that the training waited for data so far; 0 for a loader that does not count them."""
+    return getattr(trainer.train_dataloader, "waited", 0.0)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
+from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler
 from hydra_det.data.samples import Split
 from hydra_det.data.splits import check_classes, check_overlap, choose, fingerprint, hold_out
@@ -35,6 +36,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "flip": (0, 1),
     "colour_jitter": (0, 0.9),
     "crop_jitter": (0, 0.9),
+    "mosaic": (0, 1),
+    "multi_scale": (0, 0.9),
 }
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,8 @@ class DetectionData(pl.LightningDataModule, ABC):
         flip: float = 0.5,
         colour_jitter: float = 0.0,
         crop_jitter: float = 0.0,
+        mosaic: float = 0.0,
+        multi_scale: float = 0.0,
         cache_images: bool = True,
         strict: bool = False,
         allow_overlap: bool = False,
@@ -86,6 +91,8 @@ class DetectionData(pl.LightningDataModule, ABC):
             flip: probability of a mirror image.
             colour_jitter: strength of colour variation, see `Augmentation`.
             crop_jitter: strength of random crops, see `Augmentation`.
+            mosaic: probability that a training sample is made of four images.
+            multi_scale: each training batch has one of the sizes within this share of `image_size`, 0 its alone.
             cache_images: keep decoded images in memory if all of them fit in 2 GiB.
             strict: refuse annotation files with boxes that do not fit their image.
             allow_overlap: do not look for images that are in two splits.
@@ -100,7 +107,8 @@ class DetectionData(pl.LightningDataModule, ABC):
         self.subset_seed = subset_seed
         self.train_images, self.val_images, self.test_images = train_images, val_images, test_images
         self.greyscale = greyscale
-        self.flip, self.colour_jitter, self.crop_jitter = flip, colour_jitter, crop_jitter
+        self.flip, self.colour_jitter, self.crop_jitter, self.mosaic = flip, colour_jitter, crop_jitter, mosaic
+        self.multi_scale = multi_scale
         self.cache_images = cache_images
         self.strict, self.allow_overlap = strict, allow_overlap
         self.evaluation_passes = 1
@@ -218,15 +226,25 @@ class DetectionData(pl.LightningDataModule, ABC):
             self.splits[split].records,
             image_size=self.image_size,
             greyscale=self.greyscale,
-            augmentation=Augmentation(self.flip, self.colour_jitter, self.crop_jitter) if augment else None,
+            augmentation=self._augmentation() if augment else None,
             seed=self.seed,
             cache=self._caches.get(split),
         )
 
+    def training_sizes(self) -> list[int]:
+        """The sides that a training batch can have: multiples of 32 within `multi_scale` of `image_size`."""
+        least, most = ((1 + sign * self.multi_scale) * self.image_size / STRIDE for sign in (-1, 1))
+        # Rounded first: 1.2 * 320 / 32 is 11.999999999999998 in floats for some shares.
+        return [cells * STRIDE for cells in range(max(1, math.ceil(round(least, 6))), math.floor(round(most, 6)) + 1)]
+
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(self.flip, self.colour_jitter, self.crop_jitter, self.mosaic)
+
     def _loader(self, split: str, batch_size: int, *, training: bool = False) -> DataLoader[Sample]:
         dataset = self.dataset(split, augment=training)
-        sampler = EpochSampler(dataset, seed=self.seed, shuffle=training)
-        return DataLoader(
+        sizes = self.training_sizes() if training and self.multi_scale else None
+        sampler = EpochSampler(dataset, seed=self.seed, shuffle=training, sizes=sizes, batch_size=batch_size)
+        return TimedLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,

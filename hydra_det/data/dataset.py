@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 from hydra_det.boxes import Letterbox
 from hydra_det.data.cache import PixelCache, Pixels
 from hydra_det.data.images import load_rgb
+from hydra_det.data.mosaic import TILES, Labelled, mosaic
+from hydra_det.data.sampler import SampleKey
 from hydra_det.data.samples import ImageRecord
 from hydra_det.data.transforms import Augmentation, augment_image, letterbox_image, to_tensor
 from hydra_det.types import Batch, Target
@@ -18,7 +20,7 @@ Sample = tuple[Tensor, Target]
 
 
 class DetectionDataset(Dataset[Sample]):
-    """Samples by (epoch, index); the augmentation is a function of (seed, epoch, image id), whoever asks when."""
+    """Samples by `SampleKey`; the augmentation is a function of (seed, epoch, image id), whoever asks when."""
 
     def __init__(
         self,
@@ -41,25 +43,36 @@ class DetectionDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """The sample at (epoch, index). A bare index, as samplers other than ours give it, means epoch 0."""
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+    def __getitem__(self, key: tuple[int, int] | SampleKey | int) -> Sample:
+        """The sample of a key. A bare index, as samplers other than ours give it, means epoch 0."""
+        epoch, index, size = SampleKey(*key) if isinstance(key, tuple) else SampleKey(0, key)
+        size = size or self.image_size
         record = self.records[index]
-        image = to_tensor(self._pixels(index))
-        boxes, labels = record.boxes, record.labels
         if self.augmentation is None:
-            pixels, letterbox = letterbox_image(image, self.image_size, greyscale=self.greyscale)
+            pixels, letterbox = letterbox_image(self._image(index), size, greyscale=self.greyscale)
+            return pixels, _target(record.image_id, record.boxes, record.labels, letterbox)
+        return self._augmented(
+            index, size, self.augmentation, np.random.default_rng([self.seed, epoch, record.image_id])
+        )
+
+    def _augmented(self, index: int, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Sample:
+        made_of_four = augmentation.mosaic > 0 and rng.random() < augmentation.mosaic
+        record = self.records[index]
+        if made_of_four:
+            indices = [index, *rng.integers(len(self), size=TILES - 1).tolist()]
+            parts = [Labelled(self._image(i), self.records[i].boxes, self.records[i].labels) for i in indices]
+            pixels, letterbox, boxes, labels = mosaic(
+                parts, size, augmentation=augmentation, rng=rng, greyscale=self.greyscale
+            )
         else:
             pixels, letterbox, boxes, kept = augment_image(
-                image,
-                boxes,
-                self.image_size,
-                augmentation=self.augmentation,
-                rng=np.random.default_rng([self.seed, epoch, record.image_id]),
-                greyscale=self.greyscale,
+                self._image(index), record.boxes, size, augmentation=augmentation, rng=rng, greyscale=self.greyscale
             )
-            boxes, labels = boxes[kept], labels[kept]
+            boxes, labels = boxes[kept], record.labels[kept]
         return pixels, _target(record.image_id, boxes, labels, letterbox)
+
+    def _image(self, index: int) -> Tensor:
+        return to_tensor(self._pixels(index))
 
     def _pixels(self, index: int) -> Pixels:
         record = self.records[index]

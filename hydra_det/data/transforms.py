@@ -32,6 +32,7 @@ class Augmentation(NamedTuple):
     flip: float = 0.0  # probability of a mirror image
     colour_jitter: float = 0.0  # brightness, contrast and saturation change by a factor in [1 - j, 1 + j]
     crop_jitter: float = 0.0  # a random window with sides in [1 - j, 1] of the image's is shown
+    mosaic: float = 0.0  # probability of four images in one, see `mosaic.py`
 
 
 class Window(NamedTuple):
@@ -75,13 +76,25 @@ def flip_boxes(boxes: Boxes, *, width: int) -> Boxes:
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
-def scale_content(image: Tensor, letterbox: Letterbox) -> Tensor:
-    """Scale an image to the size it has inside its letterbox. [3, H, W] uint8 -> [3, h, w] float32 in [0, 1]"""
-    _, _, width, height = letterbox.content
+def crop(image: Tensor, boxes: Boxes, window: Window, *, min_side: float) -> tuple[Tensor, Boxes, NDArray[np.bool_]]:
+    """What a window shows of an image [3, H, W], and of its boxes as `crop_boxes` says."""
+    shown = image[:, window.top : window.top + window.height, window.left : window.left + window.width]
+    return shown, *crop_boxes(boxes, window, min_side=min_side)
+
+
+def scale(image: Tensor, *, width: int, height: int) -> Tensor:
+    """Scale an image to a size in pixels. [3, H, W] uint8 -> [3, height, width] float32 in [0, 1]"""
     if image.shape[1:] != (height, width):
         # In uint8: rounds to 8 bits as an image file would, and is about ten times faster than in float.
         image = F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
     return image.float() / 255
+
+
+def vary_colours(image: Tensor, rng: np.random.Generator, *, augmentation: Augmentation, greyscale: bool) -> Tensor:
+    """Jitter the colours of a float image [3, H, W], then take its luminance, each if asked."""
+    if augmentation.colour_jitter > 0:
+        image = jitter_colours(image, rng, jitter=augmentation.colour_jitter)
+    return to_greyscale(image) if greyscale else image
 
 
 def jitter_colours(image: Tensor, rng: np.random.Generator, *, jitter: float) -> Tensor:
@@ -128,7 +141,7 @@ def letterbox_image(image: Tensor, size: int, *, greyscale: bool = False) -> tup
         [3, S, S] float32 in [0, 1], and where the image lies in it.
     """
     letterbox = Letterbox(size, image.shape[1], image.shape[2])
-    content = scale_content(image, letterbox)
+    content = scale(image, width=letterbox.content[2], height=letterbox.content[3])
     return pad(to_greyscale(content) if greyscale else content, letterbox), letterbox
 
 
@@ -160,15 +173,11 @@ def augment_image(
     if augmentation.crop_jitter > 0:
         window = random_window(rng, width=width, height=height, jitter=augmentation.crop_jitter)
     letterbox = Letterbox(size, window.height, window.width)
-    image = image[:, window.top : window.top + window.height, window.left : window.left + window.width]
-    boxes, kept = crop_boxes(boxes, window, min_side=MIN_SIDE * window.width / letterbox.content[2])
+    image, boxes, kept = crop(image, boxes, window, min_side=MIN_SIDE * window.width / letterbox.content[2])
     if rng.random() < augmentation.flip:
         image, boxes = image.flip(2), flip_boxes(boxes, width=window.width)
-    content = scale_content(image, letterbox)
-    if augmentation.colour_jitter > 0:
-        content = jitter_colours(content, rng, jitter=augmentation.colour_jitter)
-    if greyscale:
-        content = to_greyscale(content)
+    content = scale(image, width=letterbox.content[2], height=letterbox.content[3])
+    content = vary_colours(content, rng, augmentation=augmentation, greyscale=greyscale)
     return pad(content, letterbox), letterbox, boxes, kept
 
 

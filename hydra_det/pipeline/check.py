@@ -10,7 +10,7 @@ from hydra_det.pipeline.stages import STAGES
 from hydra_det.types import InputError
 
 STAGE_KEYS = (
-    "masked", "epochs", "clean_epochs", "exclude", "attacked_share", "warmup_steps", "optimizer", "callbacks",
+    "masked", "epochs", "clean_epochs", "exclude", "attacked_share", "warmup_steps", "ema", "optimizer", "callbacks",
 )  # fmt: skip
 # The keys of everything that is not handed to a constructor, which knows its own.
 KEYS: dict[str, tuple[str, ...]] = {

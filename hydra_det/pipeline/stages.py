@@ -183,9 +183,9 @@ class StageRunner:
 
     def _callbacks(self, name: str, partial: Path) -> list[pl.Callback]:
         config, spec = self.config, self.config["stage"][name]
-        made = [
-            build.instantiate(part) for group in (spec["callbacks"], config["callbacks"]) for part in group.values()
-        ]
+        parts = [part for group in (spec["callbacks"], config["callbacks"]) for part in group.values()]
+        # An option that is switched off is None.
+        made = [callback for part in parts if (callback := build.instantiate(part)) is not None]
         made.append(EpochLine(name=name))
         if spec["epochs"]:
             made += [LearningRateMonitor(), LastEpochValidation()]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hydra_det.data import datamodule, splits
+from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler
 from hydra_det.data.sources import CocoData
 from hydra_det.types import Batch, InputError
@@ -333,3 +335,43 @@ def test_a_batch_moves_whole(files: Files) -> None:
         assert (after["boxes"].device.type, after["labels"].device.type) == ("meta", "meta")
         assert set(after) == set(before)
         assert (after["image_id"], after["letterbox"]) == (before["image_id"], before["letterbox"])
+
+
+def test_training_batches_of_other_sizes(files: Files) -> None:
+    data = files.data(image_size=128, batch_size=2, multi_scale=0.5)
+    assert data.training_sizes() == [64, 96, 128, 160, 192]
+    loader = data.train_dataloader()
+    shapes = set()
+    for epoch in range(6):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        for batch in loader:
+            side = batch["images"].shape[-1]
+            assert batch["images"].shape == (2, 3, side, side)
+            assert {target["letterbox"].size for target in batch["targets"]} == {side}
+            shapes.add(side)
+    assert shapes == {64, 96, 128, 160, 192}
+    assert {batch["images"].shape[-1] for batch in data.test_dataloader()[0]} == {128}
+
+
+@pytest.mark.parametrize(
+    ("share", "sizes"), [(0.0, [320]), (0.09, [320]), (0.1, [288, 320, 352]), (0.2, [256, 288, 320, 352, 384])]
+)
+def test_sizes_within_a_share(files: Files, share: float, sizes: list[int]) -> None:
+    assert files.data(image_size=320, multi_scale=share).training_sizes() == sizes
+
+
+def test_the_loader_knows_how_long_it_was_waited_for(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = files.data(batch_size=2)
+    loader = data.train_dataloader()
+    dataset = type(loader.dataset)
+    plain = dataset.__getitem__
+
+    def slow(self: Any, key: Any) -> Any:
+        time.sleep(0.02)
+        return plain(self, key)
+
+    monkeypatch.setattr(dataset, "__getitem__", slow)
+    for _ in loader:
+        time.sleep(0.03)  # not waited for: this is the step
+    assert isinstance(loader, TimedLoader)
+    assert len(loader) * 2 * 0.02 <= loader.waited < len(loader) * 2 * 0.02 + len(loader) * 0.025

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from hydra_det.boxes import Letterbox
 from hydra_det.data import transforms
 from hydra_det.data.transforms import Augmentation, Window, augment_image, crop_boxes, letterbox_image
 
@@ -165,7 +164,7 @@ def test_augmentation_is_a_function_of_its_generator() -> None:
 
 def test_the_content_of_a_letterbox_is_the_scaled_image() -> None:
     image = torch.randint(0, 256, (3, 120, 90), dtype=torch.uint8)
-    scaled = transforms.scale_content(image, Letterbox(32, 120, 90))
+    scaled = transforms.scale(image, width=24, height=32)
     assert scaled.shape == (3, 32, 24)
     # A reduction of 120 rows to 32 averages; the mean of noise stays, its variance falls.
     assert abs(scaled.mean() - (image / 255).mean()) < 0.01

@@ -56,7 +56,7 @@ format: $(SYNCED) ## Format, and apply the safe fixes
 # To move all of them: rm requirements.lock && make lock
 lock: $(UV) ## Write requirements.lock from pyproject.toml (UPDATE=name moves one package)
 	$(UV) --quiet pip compile --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 --extra dev --extra export --extra sweep pyproject.toml -o requirements.lock \
+	  --python-version 3.11 --extra dev --extra video --extra export --extra sweep pyproject.toml -o requirements.lock \
 	  $(if $(UPDATE),--upgrade-package $(UPDATE))
 
 clean: ## Remove what was built and cached; outputs/ and .venv stay

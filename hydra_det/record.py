@@ -18,7 +18,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _OURS_AND_TORCH = ("hydra-det", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
 _OTHERS = ("captum", "pycocotools", "hydra-core", "omegaconf", "numpy")
 
@@ -91,6 +91,7 @@ class Dataset(TypedDict):
 
     name: str
     fingerprint: str
+    classes: list[str]  # by label
     train: int
     val: int
     test: int

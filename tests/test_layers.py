@@ -16,6 +16,7 @@ LAYERS = {
     "types": 0,
     "boxes": 0,
     "record": 0,
+    "drawing": 0,
     "prune": 1,
     "modules": 2,
     "init": 3,
@@ -31,9 +32,10 @@ LAYERS = {
 # Parts that may import less than their layer allows, or, for `types`, a neighbour in it.
 ONLY = {
     "boxes": set(),
+    "drawing": set(),
     "record": set(),
     "types": {"boxes"},
-    "data": {"types", "boxes"},
+    "data": {"types", "boxes", "drawing"},
     "attacks": {"types", "boxes", "record", "prune"},
     "evaluation": {"types", "boxes", "record", "prune"},
     "reports": {"record"},

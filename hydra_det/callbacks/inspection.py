@@ -7,15 +7,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, make_grid
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import make_grid
 
 from hydra_det.callbacks.adversarial_batch import PASSES
+from hydra_det.drawing import draw_boxes
 from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.types import Batch, Detections, Target
 
 READABLE = 320  # least side of a picture, pixels
-# By label, repeated: the light colours of Matplotlib's tab20.
-COLOURS = ("#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#dbdb8d", "#9edae5")
+WHITE = (255, 255, 255)
 
 
 class Inspection(pl.Callback):
@@ -69,18 +70,11 @@ def _draw(image: Tensor, target: Target, found: Detections, names: list[str], co
     scale = max(1, math.ceil(READABLE / image.shape[-1]))
     canvas = (image.detach().cpu() * 255).round().to(torch.uint8)
     canvas = canvas.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    if len(target["boxes"]):
-        canvas = draw_bounding_boxes(canvas, target["boxes"].cpu() * scale, colors="white")
-    shown = (found.confidences >= confidence).cpu()
-    if not shown.any():
-        return canvas
-    labels, confidences = found.labels.cpu()[shown].tolist(), found.confidences.cpu()[shown].tolist()
-    return draw_bounding_boxes(
-        canvas,
-        found.boxes.cpu()[shown] * scale,
-        labels=[f"{names[label]} {certainty:.2f}" for label, certainty in zip(labels, confidences, strict=True)],
-        colors=[COLOURS[label % len(COLOURS)] for label in labels],
-        width=2,
-        label_colors="black",
-        fill_labels=True,
-    )
+    picture = to_pil_image(canvas)
+    truth = (target["boxes"] * scale).tolist()
+    draw_boxes(picture, truth, target["labels"].tolist(), [""] * len(truth), colour=WHITE)
+    shown = found.confidences >= confidence
+    boxes, confidences, labels = (field[shown].flip(0).tolist() for field in found)  # the surest on top
+    texts = [f"{names[label]} {certainty:.2f}" for label, certainty in zip(labels, confidences, strict=True)]
+    draw_boxes(picture, [[corner * scale for corner in box] for box in boxes], labels, texts)
+    return pil_to_tensor(picture)

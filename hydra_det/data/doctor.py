@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from hydra_det.data.images import load_rgb
 from hydra_det.data.samples import ImageRecord, Split
+from hydra_det.drawing import draw_boxes
 
 # COCO's bounds: areas in square pixels of the original image.
 SMALL, MEDIUM = 32**2, 96**2
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,5 @@ def _drawn(record: ImageRecord, class_names: Sequence[str], side: int) -> Image.
     scale = side / max(record.width, record.height)
     size = max(1, round(record.width * scale)), max(1, round(record.height * scale))
     image = Image.fromarray(load_rgb(record.path, size=(record.width, record.height))).resize(size)
-    draw = ImageDraw.Draw(image)
-    for box, label in zip(record.boxes * scale, record.labels, strict=True):
-        colour = COLOURS[label % len(COLOURS)]
-        draw.rectangle([float(corner) for corner in box], outline=colour, width=2)
-        place = float(box[0]) + 2, float(box[1]) + 1
-        draw.rectangle(draw.textbbox(place, class_names[label]), fill=colour)
-        draw.text(place, class_names[label], fill="white")
+    draw_boxes(image, (record.boxes * scale).tolist(), record.labels.tolist(), [class_names[i] for i in record.labels])
     return image

@@ -5,15 +5,17 @@ import logging
 import runpy
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich import progress
+from rich.console import Console
 
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.record import write_atomically
@@ -22,6 +24,7 @@ from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 FAILED, SUMMARY = "failed.txt", "summary.csv"
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
@@ -98,6 +101,20 @@ class SweepSummary(Callback):
             sys.exit(1)
 
 
+def track(items: Iterable[Item], *, total: int, text: str) -> Iterator[Item]:
+    """The items, with a bar on stderr if that is a terminal.
+
+    Args:
+        items: passed on.
+        total: how many; 0 if that is not known.
+        text: in front of the bar.
+    """
+    console = Console(stderr=True)
+    return progress.track(
+        items, description=text, total=total or None, console=console, disable=not console.is_terminal
+    )  # type: ignore[return-value]
+
+
 def _one_line(error: InputError) -> str:
     """The message; an error of a process that loads images comes wrapped in that process's traceback."""
     return str(error).strip().rpartition(f"{InputError.__name__}: ")[2]
@@ -121,6 +138,11 @@ def evaluate() -> None:
 def doctor() -> None:
     """The console script `hydra-det-doctor`: the same as `python doctor.py`."""
     _run_script("doctor")
+
+
+def detect() -> None:
+    """The console script `hydra-det-detect`: the same as `python detect.py`."""
+    _run_script("detect")
 
 
 def _run_script(name: str) -> None:

@@ -6,12 +6,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import ABOUT, Store
-from hydra_det.record import Attack, NetworkMetrics, collect_versions, current_commit, write_atomically
+from hydra_det.record import (
+    Attack,
+    NetworkMetrics,
+    RecordError,
+    collect_versions,
+    current_commit,
+    read_record,
+    write_atomically,
+)
+from hydra_det.reports.records import RECORD_NAME
 from hydra_det.types import InputError
 
 # Which stage each network of a run comes from.
@@ -19,7 +30,7 @@ NETWORKS = {"dense": "pretrain", "pruned": "finetune"}
 
 
 class FinishedRun:
-    """The networks of a run, to be scored under another attack.
+    """The networks of a run, to be scored under another attack or used. Its data are read only when it is scored.
 
     Args:
         folder: of the run.
@@ -28,7 +39,7 @@ class FinishedRun:
 
     def __init__(self, folder: str | Path, *, attack: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "record.json").is_file():
+        if not (self.folder / RECORD_NAME).is_file():
             state = "holds no record.json; did that run fail?" if self.folder.is_dir() else "does not exist"
             raise InputError(f"run: expected the folder of a finished run, got {folder}, which {state}")
         self.attack: Attack = threat_model(attack)
@@ -36,19 +47,26 @@ class FinishedRun:
         self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         build.instantiate(dict(attack))
         self.data = build.data(self.config)
-        self.data.prepare()
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
 
+    @property
+    def class_names(self) -> list[str]:
+        """By label."""
+        try:
+            return list(read_record(self.folder / RECORD_NAME).dataset["classes"])
+        except RecordError as error:
+            raise InputError(str(error)) from error
+
+    def network(self, network: str) -> nn.Module:
+        """The `dense` or the `pruned` network, masked where its stage is."""
+        return self.runner.network(self._stage(network))
+
     def score(self, network: str) -> tuple[NetworkMetrics, Path]:
         """AP of the `dense` or the `pruned` network, and the folder with its detections."""
-        if network not in NETWORKS:
-            raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
-        name = NETWORKS[network]
-        about = build.read_yaml(self.folder / "stages" / name / ABOUT)
-        stage = Stage(name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], True)
-        net = self.runner.network(stage)
-        return score(net, self.config, data=self.data, store=self.store, stage=stage)
+        stage = self._stage(network)
+        self.data.prepare()
+        return score(self.runner.network(stage), self.config, data=self.data, store=self.store, stage=stage)
 
     def write_scores(self, folder: Path, network: str, scores: NetworkMetrics, detections: Path) -> Path:
         """Write what was scored, how and to what result, as `evaluation.json` in a folder. Returns the file."""
@@ -64,3 +82,10 @@ class FinishedRun:
         }
         write_atomically(folder / "evaluation.json", json.dumps(about, indent=2, allow_nan=False) + "\n")
         return folder / "evaluation.json"
+
+    def _stage(self, network: str) -> Stage:
+        if network not in NETWORKS:
+            raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
+        name = NETWORKS[network]
+        about = build.read_yaml(self.folder / "stages" / name / ABOUT)
+        return Stage(name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], True)

@@ -101,6 +101,7 @@ class Run:
             dataset={
                 "name": self.data.name,
                 "fingerprint": fingerprint(self.data.fingerprints),
+                "classes": self.data.class_names,
                 **{split: len(ids) for split, ids in self.data.chosen_ids().items()},  # type: ignore[typeddict-item]
             },
             sparsity=self._sparsity(),  # type: ignore[arg-type]

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image
 
-from hydra_det.data.doctor import COLOURS, contact_sheet, examine
+from hydra_det.data.doctor import contact_sheet, examine
 from hydra_det.data.sources import CocoData
 from hydra_det.data.splits import shared_images
+from hydra_det.drawing import class_colour
 from tests.data.conftest import Files
 
 
@@ -59,7 +60,7 @@ def test_boxes_lie_where_the_objects_are(tmp_path: Path, files: Files, count: in
     row, column = divmod(count - 1, 4)
     tile = sheet[row * 96 : row * 96 + 64, column * 96 : (column + 1) * 96]
     label = int(records[-1].labels[0])
-    outline = (tile == ImageColor.getrgb(COLOURS[label])).all(axis=2)
+    outline = (tile == class_colour(label)).all(axis=2)
     # The box 4, 5, 24, 15 at twice the size.
     assert outline[10:31, 8].all()
     assert outline[30, 8:49].all()

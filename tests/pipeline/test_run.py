@@ -21,13 +21,6 @@ from hydra_det.record import read_record
 from tests.pipeline.tiny import arguments, compose, run
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    run(folder, "prune.ratio=0.75")
-    return folder
-
-
 def test_the_record_reads_back_and_names_every_stage(finished):
     record = read_record(finished / "run" / "record.json")
     assert [stage["name"] for stage in record.stages] == [

@@ -53,7 +53,14 @@ def example_record(**changes: Any) -> Record:
         "overrides": ["prune.ratio=0.9", "init=deeplift"],
         "versions": {"python": "3.12.1", "torch": "2.11.0", "hydra-det": None},
         "commit": "0123456789abcdef0123456789abcdef01234567-dirty",
-        "dataset": {"name": "shapes", "fingerprint": "feed", "train": 2000, "val": 100, "test": 1234},
+        "dataset": {
+            "name": "shapes",
+            "fingerprint": "feed",
+            "classes": ["disc"],
+            "train": 2000,
+            "val": 100,
+            "test": 1234,
+        },
         "sparsity": {
             "ratio_asked": 0.9,
             "granularity": "kernel",

@@ -1,0 +1,53 @@
+"""Boxes in pictures: an image, a folder of images or a video, clean and under attack.
+
+python detect.py run=outputs/runs/... source=photos/
+python detect.py run=outputs/runs/... source=street.mp4 attack=pgd network=dense
+python detect.py model=yolov3 model.weights=yolov3.weights names=coco.names source=dog.jpg
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from hydra_det.data.frames import Frames
+from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
+from hydra_det.pipeline.command_line import job, track
+from hydra_det.pipeline.pictures import Pictures
+from hydra_det.pipeline.predict import open_predictor
+from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="detect")
+@job
+def main(config: DictConfig) -> None:
+    """Pictures with boxes, and a table of the boxes."""
+    settings = plain(config)
+    frames = Frames(Path(settings["source"]))
+    predict = open_predictor(settings)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    unreadable: list[InputError] = []
+    seconds, start = [], time.perf_counter()
+    with Pictures(folder, frames, class_names=predict.class_names, attack=choices()["attack"]) as pictures:
+        for frame in track(frames, total=frames.count, text="detecting"):
+            if isinstance(frame.pixels, InputError):
+                unreadable.append(frame.pixels)
+                log.error("%s", frame.pixels)
+                continue
+            found = predict(frame.pixels)
+            pictures.add(frame.name, found)
+            seconds.append(found.seconds)
+    rate = len(seconds) / max(sum(seconds), 1e-9), len(seconds) / (time.perf_counter() - start)
+    log.info("%d boxes in %d pictures: %s", len(pictures.rows), len(seconds), folder)
+    log.info("%.1f pictures a second in the network, %.1f with reading, attack and drawing", *rate)
+    if unreadable:
+        raise InputError(f"{len(unreadable)} of {len(unreadable) + len(seconds)} pictures could not be read; see above")
+
+
+if __name__ == "__main__":
+    main()

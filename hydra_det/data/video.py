@@ -1,0 +1,117 @@
+"""Videos, frame by frame, through PyAV (FFmpeg): an extra of the package, imported when one is read or written."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydra_det.types import InputError
+
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+CODECS = ("libx264", "mpeg4")  # the first one that FFmpeg was built with
+QUALITY = 4_000_000  # bits a second
+
+Pixels = NDArray[np.uint8]  # [H, W, 3] RGB
+
+
+class Video:
+    """The frames of a video file.
+
+    Attributes:
+        rate: frames a second.
+        count: how many frames the file says that it has; 0 where it does not say.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._open() as container:
+            stream = container.streams.video[0]
+            self.rate = Fraction(stream.average_rate or 25)
+            self.count = int(stream.frames)
+
+    def __iter__(self) -> Iterator[Pixels]:
+        """[H, W, 3] uint8 RGB, in the order in which they are shown."""
+        number = 0
+        with self._open() as container:
+            try:
+                for frame in container.decode(video=0):
+                    yield frame.to_ndarray(format="rgb24")
+                    number += 1
+            except _av().FFmpegError as error:
+                raise self._broken(f"frame {number + 1} cannot be decoded ({error.strerror})") from error
+
+    def _open(self) -> Any:
+        av = _av()
+        try:
+            container = av.open(str(self.path))
+        except av.FFmpegError as error:
+            raise self._broken(f"cannot be opened ({error.strerror})") from error
+        if not container.streams.video:
+            container.close()
+            raise self._broken("it holds no pictures")
+        return container
+
+    def _broken(self, reason: str) -> InputError:
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        return InputError(f"{self.path}: expected a video, {reason}; the file has {size} bytes, is it complete?")
+
+
+class VideoWriter:
+    """Writes a video; a context manager. The file is there when all of it is written, and not before.
+
+    Args:
+        path: of the file, `.mp4`.
+        rate: frames a second.
+    """
+
+    def __init__(self, path: Path, *, rate: Fraction) -> None:
+        self.path = path
+        self.rate = rate
+        self._partial = path.with_name(f".{path.name}.partial.mp4")
+        self._container: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> Self:
+        self._container = _av().open(str(self._partial), mode="w")
+        return self
+
+    def write(self, pixels: Pixels) -> None:
+        """Add a frame [H, W, 3] uint8 RGB; all frames have the size of the first."""
+        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]  # the codecs halve the colour
+        if self._stream is None:
+            self._start(even)
+        frame = _av().VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+            if self._stream is not None and kind is None:
+                self._partial.replace(self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _start(self, pixels: Pixels) -> None:
+        codec = next(name for name in CODECS if name in _av().codecs_available)
+        self._stream = self._container.add_stream(codec, rate=self.rate)
+        self._stream.height, self._stream.width = pixels.shape[:2]
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.bit_rate = QUALITY
+
+
+def _av() -> Any:
+    try:
+        import av  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise InputError(
+            "expected the package av for videos, it is not installed; pip install 'hydra-det[video]'"
+        ) from error
+    return av

@@ -1,0 +1,94 @@
+"""What `detect.py` leaves: pictures or a video with boxes, and a table of them as CSV and JSON."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from hydra_det.data.frames import Frames
+from hydra_det.data.video import VideoWriter
+from hydra_det.drawing import caption, draw_boxes, side_by_side
+from hydra_det.pipeline.predict import Prediction, View
+from hydra_det.record import write_atomically
+
+COLUMNS = ("image", "view", "x_min", "y_min", "x_max", "y_max", "confidence", "class", "label")
+CLEAN, ATTACKED = "clean", "attacked"
+
+
+class Pictures:
+    """Writes what was found; a context manager, whose tables are there when all is.
+
+    Args:
+        folder: for all files; pictures keep their names and get the suffix .jpg.
+        source: of the frames; a video becomes one video.
+        class_names: by label.
+        attack: how the attack is called in the pictures.
+    """
+
+    def __init__(self, folder: Path, source: Frames, *, class_names: list[str], attack: str) -> None:
+        self.folder = folder
+        self.class_names = class_names
+        self.attack = attack
+        self.rows: list[dict[str, Any]] = []
+        self._taken: set[Path] = set()
+        self._video: VideoWriter | None = None
+        if source.rate is not None:
+            self._video = VideoWriter(folder / f"{source.path.stem}.mp4", rate=Fraction(source.rate))
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._video is not None:
+            self._video.__enter__()
+        return self
+
+    def add(self, name: str, found: Prediction) -> None:
+        """Draw a picture and note its boxes."""
+        self._note(name, CLEAN, found.clean)
+        picture = self._drawn(found.clean)
+        if found.attacked is not None:
+            self._note(name, ATTACKED, found.attacked)
+            both = (picture, CLEAN), (self._drawn(found.attacked), f"attacked: {self.attack}")
+            picture = side_by_side([caption(image, text) for image, text in both])
+        if self._video is not None:
+            self._video.write(np.asarray(picture))
+        else:
+            path = self._path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path, quality=92)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._video is not None:
+            self._video.__exit__(kind, error, trace)
+        if kind is None:
+            write_atomically(
+                self.folder / "detections.csv", pd.DataFrame(self.rows, columns=COLUMNS).to_csv(index=False)
+            )
+            write_atomically(self.folder / "detections.json", json.dumps(self.rows, indent=1) + "\n")
+
+    def _path(self, name: str) -> Path:
+        """`a.jpg` for a.png; `a.tif.jpg` for a.tif, if there was an a.png before."""
+        path = (self.folder / name).with_suffix(".jpg")
+        if path in self._taken:
+            path = self.folder / f"{name}.jpg"
+        self._taken.add(path)
+        return path
+
+    def _note(self, name: str, view: str, seen: View) -> None:
+        boxes, confidences, labels = (tensor.tolist() for tensor in seen.detections)
+        for corners, confidence, label in zip(boxes, confidences, labels, strict=True):
+            values = (name, view, *corners, confidence, self.class_names[label], label)
+            self.rows.append(dict(zip(COLUMNS, values, strict=True)))
+
+    def _drawn(self, seen: View) -> Image.Image:
+        picture = Image.fromarray(seen.pixels).copy()
+        boxes, confidences, labels = (tensor.flip(0).tolist() for tensor in seen.detections)  # the surest on top
+        texts = [f"{self.class_names[label]} {sure:.2f}" for label, sure in zip(labels, confidences, strict=True)]
+        draw_boxes(picture, boxes, labels, texts)
+        return picture

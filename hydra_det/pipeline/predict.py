@@ -1,0 +1,179 @@
+"""A trained network used on pictures: boxes in their own pixels, clean and, if asked, under attack."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hydra_det.attacks.base import Attack
+from hydra_det.boxes import Letterbox
+from hydra_det.callbacks.adversarial_batch import content_region, detection_loss
+from hydra_det.data.datamodule import STRIDE
+from hydra_det.data.text_labels import read_names
+from hydra_det.data.transforms import letterbox_image, to_tensor
+from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.undisturbed import undisturbed
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.types import Batch, Detections, InputError, Target
+
+Pixels = NDArray[np.uint8]  # [H, W, 3] RGB
+
+
+class View(NamedTuple):
+    """A picture as the network saw it, and what it found there."""
+
+    pixels: Pixels
+    detections: Detections  # boxes in pixels of the picture
+
+
+class Prediction(NamedTuple):
+    """What a network finds in a picture."""
+
+    clean: View
+    attacked: View | None  # None: no attack was asked for
+    seconds: float  # of forward, decoding and suppression of the clean picture
+
+
+class Predictor:
+    """A network with all that it takes to use it on pictures of any size.
+
+    An attack needs something to attack: not knowing what is in a picture, it takes for true what the network itself
+    finds there, and raises the detection loss against that. Where nothing is found, it makes up objects.
+
+    Args:
+        net: dense or masked; is made dense in place.
+        class_names: by label.
+        image_size: side of the network input, pixels.
+        greyscale: show the luminance only.
+        confidence: boxes below are dropped.
+        attack: None shows the clean picture only.
+        device: of the network.
+        seed: of attacks that draw.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        class_names: Sequence[str],
+        image_size: int,
+        greyscale: bool = False,
+        confidence: float = 0.3,
+        attack: Attack | None = None,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= confidence <= 1:
+            raise InputError(f"confidence: expected a number in [0, 1], got {confidence}")
+        if image_size < STRIDE or image_size % STRIDE:
+            raise InputError(f"image_size: expected a multiple of {STRIDE}, got {image_size}")
+        self.device = torch.device(device)
+        self.net: Any = to_dense(net).to(self.device).eval()
+        self.class_names = list(class_names)
+        self.image_size = image_size
+        self.greyscale = greyscale
+        self.confidence = confidence
+        self.attack = attack
+        self.seed = seed
+
+    def __call__(self, pixels: Pixels) -> Prediction:
+        """Boxes in a picture [H, W, 3] uint8 RGB, in its own pixels."""
+        image, letterbox = letterbox_image(to_tensor(pixels), self.image_size, greyscale=self.greyscale)
+        images = image[None].to(self.device)  # [1, 3, S, S]
+        start = time.perf_counter()
+        found = self._detect(images)
+        seconds = time.perf_counter() - start
+        clean = View(pixels, _to_original(found, letterbox))
+        if self.attack is None:
+            return Prediction(clean, None, seconds)
+        adversarial = self._attacked(self.attack, images, found, letterbox)
+        attacked = _to_original(self._detect(adversarial), letterbox)
+        return Prediction(clean, View(content_pixels(adversarial[0], letterbox), attacked), seconds)
+
+    @torch.no_grad()
+    def _detect(self, images: Tensor) -> Detections:
+        """[1, 3, S, S] -> what is found with enough confidence, in pixels of the input, on the CPU"""
+        boxes, confidences, labels = self.net.detections(self.net(images))[0]
+        kept = confidences >= self.confidence
+        return Detections(boxes[kept].cpu(), confidences[kept].cpu(), labels[kept].cpu())
+
+    def _attacked(self, attack: Attack, images: Tensor, found: Detections, letterbox: Letterbox) -> Tensor:
+        target = Target(
+            boxes=found.boxes.to(self.device), labels=found.labels.to(self.device), image_id=0, letterbox=letterbox
+        )
+        batch = Batch(images=images, targets=[target])
+        with undisturbed(self.net):
+            return attack(
+                images,
+                detection_loss(self.net, batch),
+                region=content_region(batch),
+                generator=torch.Generator().manual_seed(self.seed),
+            )
+
+
+def open_predictor(config: Config) -> Predictor:
+    """The network that a config names: of a finished run, or a file of weights with the names of its classes.
+
+    Args:
+        config: as in `conf/detect.yaml`.
+    """
+    if (config["run"] is None) == (config["names"] is None):
+        raise InputError(
+            "expected run=, the folder of a finished run, or model.weights= and names=, a file with the class names; "
+            + ("got neither" if config["run"] is None else "got run= and names=, take one of them")
+        )
+    options: dict[str, Any] = {
+        "confidence": config["confidence"],
+        "attack": build.instantiate(config["attack"]),
+        "device": _device(config["device"]),
+        "seed": config["seed"],
+    }
+    if config["run"] is not None:
+        run = FinishedRun(config["run"], attack=config["attack"])
+        options |= {"image_size": run.config["data"]["image_size"], "greyscale": run.config["data"]["greyscale"]}
+        return Predictor(run.network(config["network"]), class_names=run.class_names, **options)
+    names = read_names(Path(config["names"]))
+    options |= {"image_size": config["image_size"], "greyscale": config["greyscale"]}
+    return Predictor(_from_weights(config["model"], len(names)), class_names=names, **options)
+
+
+def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:
+    """The part of a network input [3, S, S] in [0, 1] that is no padding, at the size of the original. [H, W, 3]"""
+    left, top, width, height = letterbox.content
+    content = image[None, :, top : top + height, left : left + width].detach().cpu()
+    if (height, width) != (letterbox.height, letterbox.width):
+        content = F.interpolate(content, (letterbox.height, letterbox.width), mode="bilinear", antialias=True)
+    return (content[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def _from_weights(model: Config, num_classes: int) -> nn.Module:
+    if not model.get("weights"):
+        raise InputError("model.weights: expected a file of weights beside names=, got none")
+    if model["anchors"] == "auto":
+        raise InputError(
+            "model.anchors: expected those the weights were trained with, got auto; give them, or take run="
+        )
+    settings = {key: value for key, value in model.items() if value is not None}
+    return build.network({**settings, "num_classes": num_classes})
+
+
+def _to_original(found: Detections, letterbox: Letterbox) -> Detections:
+    return found._replace(boxes=letterbox.to_original(found.boxes.double()))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device: expected auto, cpu or one that is there, got {name} ({reason})") from error

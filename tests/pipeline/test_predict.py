@@ -1,0 +1,191 @@
+"""Detection on pictures: the same boxes that evaluation scores, attacks that stay in their ball, files that add up."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from hydra_det.boxes import Letterbox
+from hydra_det.data.frames import Frames
+from hydra_det.data.video import VideoWriter
+from hydra_det.modules.darknet_weights import save_darknet_weights
+from hydra_det.modules.yolov3 import YOLOv3Tiny
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.pictures import Pictures
+from hydra_det.pipeline.predict import Predictor, content_pixels, open_predictor
+from hydra_det.types import InputError
+from tests.pipeline.tiny import compose
+
+CONFIDENCE = 0.001  # the tiny run learns next to nothing
+
+
+def predictor(finished: Path, *words: str) -> Predictor:
+    return open_predictor(
+        compose([f"run={finished / 'run'}", "source=.", "device=cpu", f"confidence={CONFIDENCE}", *words], "detect")
+    )
+
+
+def test_images(finished: Path) -> list[tuple[int, Path]]:
+    config = build.read_yaml(finished / "run" / "config.yaml")
+    data = build.data(config)
+    data.prepare()
+    return [(record.image_id, record.path) for record in data.splits["test"].records]
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("network", ["dense", "pruned"])
+def test_the_boxes_are_those_that_were_scored(finished: Path, network: str) -> None:
+    predict = predictor(finished, f"network={network}")
+    scored = pd.read_csv(finished / "run" / network / "detections_clean.csv")
+    for image_id, path in test_images(finished):
+        found = predict(np.array(Image.open(path).convert("RGB"))).clean.detections
+        wanted = scored[scored.image_id == image_id]
+        assert len(found.labels) == len(wanted) == 100
+        labels = torch.tensor([predict.class_names.index(name) for name in wanted["label"]])
+        corners = torch.tensor(wanted[["x_min", "y_min", "x_max", "y_max"]].to_numpy())
+        # Boxes and classes as points: classes are further apart than any two boxes.
+        scored_at = torch.cat([corners, labels[:, None] * 1e4], dim=1)
+        found_at = torch.cat([found.boxes, found.labels[:, None] * 1e4], dim=1)
+        nearest = torch.cdist(found_at, scored_at).min(1)
+        same = nearest.values < 0.01
+        # Nearly equal confidences: which is the hundredth may differ between a batch of one and a batch of six.
+        assert same.float().mean() > 0.95
+        confidences = wanted["confidence"].to_numpy()[nearest.indices[same]]
+        np.testing.assert_allclose(found.confidences[same], confidences, rtol=1e-3)
+
+
+def test_an_attack_changes_the_answer_and_stays_in_its_ball(finished: Path) -> None:
+    predict = predictor(finished, "attack=pgd", "attack.epsilon=0.05")
+    before = {name: value.clone() for name, value in predict.net.state_dict().items()}
+    pixels = np.array(Image.open(test_images(finished)[0][1]).convert("RGB"))
+    found = predict(pixels)
+    assert found.attacked is not None
+    moved = np.abs(found.attacked.pixels.astype(int) - pixels.astype(int))
+    assert 0 < moved.max() <= 13, "0.05 of 255, rounded"
+    clean, attacked = found.clean.detections.confidences, found.attacked.detections.confidences
+    assert not torch.equal(clean, attacked)
+    assert all(torch.equal(value, before[name]) for name, value in predict.net.state_dict().items())
+    assert all(parameter.grad is None for parameter in predict.net.parameters())
+    # The same picture again, and the clean half is what it is without an attack.
+    again = predict(pixels)
+    assert again.attacked is not None
+    assert np.array_equal(again.attacked.pixels, found.attacked.pixels)
+    assert torch.equal(found.clean.detections.boxes, predictor(finished)(pixels).clean.detections.boxes)
+
+
+def test_the_content_of_an_input_is_the_picture() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 64, 3), dtype=np.uint8)
+    letterbox = Letterbox(64, 30, 64)
+    padded = torch.full((3, 64, 64), 0.5)
+    left, top, width, height = letterbox.content
+    padded[:, top : top + height, left : left + width] = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    assert np.array_equal(content_pixels(padded, letterbox), pixels)
+    assert content_pixels(padded, Letterbox(64, 60, 128)).shape == (60, 128, 3)
+
+
+def test_weights_of_darknet_with_a_file_of_names(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_darknet_weights(YOLOv3Tiny(num_classes=2, width=0.25), tmp_path / "net.weights")
+    (tmp_path / "two.names").write_text("cat\ndog\n")
+    words = ["model=yolov3_tiny", "model.width=0.25", f"model.weights={tmp_path / 'net.weights'}", "source=."]
+    predict = open_predictor(compose([*words, f"names={tmp_path / 'two.names'}", "image_size=64"], "detect"))
+    assert predict.class_names == ["cat", "dog"]
+    assert predict.image_size == 64
+    predict(np.zeros((20, 90, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected run=.*or model.weights= and names=.*got neither"),
+        (["run=somewhere", "names=names.txt"], "got run= and names="),
+        (["names={names}"], "model.weights: expected a file of weights"),
+        (["names={names}", "model=yolov3_nano", "model.weights=x.weights"], "model.anchors: .* got auto"),
+        (["run={run}", "confidence=1.5"], r"confidence: expected a number in \[0, 1\], got 1.5"),
+        (["run={run}", "network=compact"], "network: expected one of dense, pruned"),
+        (["run={run}", "device=cuda:77"], "device: expected auto, cpu"),
+        (["run={run}/stages"], "holds no record.json"),
+    ],
+)
+def test_what_cannot_be_opened_is_said(finished: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "a.names").write_text("cat\n")
+    filled = [word.format(names=tmp_path / "a.names", run=finished / "run") for word in words]
+    with pytest.raises(InputError, match=message):
+        open_predictor(compose(["source=.", *filled], "detect"))
+
+
+def detect(*words: str, folder: Path) -> Any:
+    line = [sys.executable, str(SCRIPTS / "detect.py"), *words, "device=cpu", f"hydra.run.dir={folder}"]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_a_folder_with_a_broken_image(finished: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    paths = [path for _, path in test_images(finished)]
+    for name, path in zip(("a.png", "sub/b.png"), paths, strict=False):
+        Image.open(path).save(source / name)
+    (source / "broken.png").write_bytes(paths[0].read_bytes()[:200])
+    done = detect(
+        f"run={finished / 'run'}", f"source={source}", "attack=pgd", "confidence=0.001", folder=tmp_path / "out"
+    )
+    assert done.returncode == 1
+    assert "broken.png" in done.stderr
+    assert "1 of 3 pictures could not be read" in done.stderr
+    assert "Traceback" not in done.stderr
+    pictures = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jpg"))
+    assert pictures == ["a.jpg", "sub/b.jpg"]
+    with Image.open(tmp_path / "out" / "a.jpg") as picture:
+        assert picture.width > 2 * 64, "clean and attacked side by side"
+    table = pd.read_csv(tmp_path / "out" / "detections.csv")
+    assert set(table["image"]) == {"a.png", "sub/b.png"}
+    assert set(table["view"]) == {"clean", "attacked"}
+    rows = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert len(rows) == len(table)
+    assert rows[0]["confidence"] == pytest.approx(table["confidence"][0])
+
+
+def test_a_video_stays_a_video(finished: Path, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "street.mp4", rate=Fraction(8)) as writer:
+        for _, path in test_images(finished)[:3]:
+            writer.write(np.array(Image.open(path).convert("RGB")))
+    predict = predictor(finished)
+    source = Frames(tmp_path / "street.mp4")
+    with Pictures(tmp_path / "out", source, class_names=predict.class_names, attack="none") as pictures:
+        for frame in source:
+            assert isinstance(frame.pixels, np.ndarray)
+            pictures.add(frame.name, predict(frame.pixels))
+    made = Frames(tmp_path / "out" / "street.mp4")
+    assert (made.count, made.rate) == (3, 8)
+    assert set(pd.read_csv(tmp_path / "out" / "detections.csv", dtype=str)["image"]) == {"000001", "000002", "000003"}
+
+
+def test_pictures_of_one_stem_do_not_meet(finished: Path, tmp_path: Path) -> None:
+    predict = predictor(finished)
+    for name, shade in (("a.png", 10), ("a.bmp", 200)):
+        Image.new("RGB", (40, 40), (shade, shade, shade)).save(tmp_path / name)
+    source = Frames(tmp_path)
+    with Pictures(tmp_path / "out", source, class_names=predict.class_names, attack="none") as pictures:
+        for frame in source:
+            assert isinstance(frame.pixels, np.ndarray)
+            pictures.add(frame.name, predict(frame.pixels))
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == ["a.jpg", "a.png.jpg"]
+
+
+def test_a_run_is_opened_without_its_images(finished: Path) -> None:
+    run = FinishedRun(finished / "run", attack={"_target_": "hydra_det.attacks.no_attack"})
+    run.data.prepare = lambda: pytest.fail("the images were read")  # type: ignore[method-assign]
+    run.network("pruned")
+    assert len(run.class_names) == 6

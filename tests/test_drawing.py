@@ -1,0 +1,45 @@
+"""Boxes where they were asked for, and texts that stay in the picture."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hydra_det.drawing import caption, class_colour, draw_boxes, side_by_side
+
+
+def test_a_box_is_drawn_around_its_pixels() -> None:
+    image = Image.new("RGB", (100, 80))
+    draw_boxes(image, [[20, 30, 60, 50]], [4], [""])
+    coloured = (np.array(image) == class_colour(4)).all(axis=2)
+    rows, columns = coloured.nonzero()
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (20, 30, 60, 50)
+    assert not coloured[32:48, 22:58].any(), "the object itself stays visible"
+
+
+@pytest.mark.parametrize("box", [[0, 0, 30, 20], [80, 60, 100, 80], [-5, -5, 104, 90], [98, 2, 99, 3]])
+def test_texts_stay_in_the_picture(box: list[float]) -> None:
+    bare, named = Image.new("RGB", (100, 80)), Image.new("RGB", (100, 80))
+    draw_boxes(bare, [box], [0], [""])
+    draw_boxes(named, [box], [0], ["person 0.87"])
+    differs = (np.array(bare) != np.array(named)).any(axis=2)
+    # The whole label is there: its height and most of its width, however close the box is to an edge.
+    rows, columns = differs.nonzero()
+    assert rows.max() - rows.min() >= 8
+    assert columns.max() - columns.min() >= 40
+
+
+def test_classes_have_colours_of_their_own() -> None:
+    colours = np.array([class_colour(label) for label in range(12)], dtype=float)
+    distances = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 1e9 * np.eye(12)
+    assert distances.min() > 60
+
+
+def test_captions_and_pairs() -> None:
+    red, blue = Image.new("RGB", (50, 40), "red"), Image.new("RGB", (60, 40), "blue")
+    pair = np.array(side_by_side([red, blue]))
+    assert (pair[:, :50] == (255, 0, 0)).all()
+    assert (pair[:, -60:] == (0, 0, 255)).all()
+    named = np.array(caption(red, "clean"))
+    assert (named[-40:] == (255, 0, 0)).all()
+    assert named.shape[0] > 50
+    assert (named[:-40] < 100).all(axis=2).any(), "the text is dark on white"

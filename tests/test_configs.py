@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_det.attacks import ATTACKS
 from hydra_det.init import INITIALISERS
-from hydra_det.modules.yolov3 import YOLOv3, YOLOv3Tiny
+from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.stages import STAGES
@@ -24,7 +24,12 @@ from hydra_det.types import InputError
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
-MODELS: dict[str, Any] = {"yolov3": YOLOv3, "yolov3_tiny": YOLOv3Tiny, "yolov3_nano": YOLOv3}
+MODELS: dict[str, Any] = {
+    "yolov3": YOLOv3,
+    "yolov3_spp": YOLOv3SPP,
+    "yolov3_tiny": YOLOv3Tiny,
+    "yolov3_nano": YOLOv3,
+}
 COMMAND = re.compile(r"# python train\.py( -m| --multirun)?(?P<overrides>( \S.*)?)")
 
 
@@ -81,7 +86,8 @@ def test_names_of_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("yolov3", 61_949_149), ("yolov3_tiny", 8_852_366), ("yolov3_nano", None)]
+    ("name", "parameters"),
+    [("yolov3", 61_949_149), ("yolov3_spp", 62_998_749), ("yolov3_tiny", 8_852_366), ("yolov3_nano", None)],
 )
 def test_models_build(name: str, parameters: int | None) -> None:
     assert names("model") == set(MODELS)
@@ -102,7 +108,7 @@ def test_models_build(name: str, parameters: int | None) -> None:
 
 
 def test_coco_anchors_are_those_of_the_code() -> None:
-    for name in ("yolov3", "yolov3_tiny"):
+    for name in ("yolov3", "yolov3_spp", "yolov3_tiny"):
         with torch.device("cpu"):
             default = MODELS[name](num_classes=1, width=0.125).anchors
         assert config_of(f"model={name}")["model"]["anchors"] == default.flip(0).view(-1, 2).tolist()

@@ -1,6 +1,8 @@
 """Weights on disk: safetensors, checked key by key."""
 
 import hashlib
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 
 from hydra_det.record import write_atomically
 from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -42,7 +46,36 @@ def weights_hash(path: Path) -> str:
 
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a file into a network of the same architecture; the network is not touched when it does not fit."""
+    found = read_weights(path)
+    _check_names(network, found, path)
+    for name, tensor in network.state_dict().items():
+        if found[name].shape != tensor.shape:
+            raise _misshapen(path, name, tensor, found[name])
+    network.load_state_dict(found)
+
+
+def load_pretrained(network: nn.Module, path: Path) -> list[str]:
+    """Load a file of other classes as well: then everything but the last convolution of each level is taken.
+
+    Returns:
+        The names of the tensors that were left out; empty if the file has as many classes as the network.
+    """
     found, expected = read_weights(path), network.state_dict()
+    _check_names(network, found, path)
+    heads = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d) and layer.bias is not None]
+    of_heads = {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
+    left_out = [name for name, tensor in expected.items() if found[name].shape != tensor.shape]
+    for name in left_out:
+        if name not in of_heads or found[name].shape[1:] != expected[name].shape[1:]:
+            raise _misshapen(path, name, expected[name], found[name])
+    network.load_state_dict({name: tensor for name, tensor in found.items() if name not in left_out}, strict=False)
+    if left_out:
+        log.warning("%s: of other classes than the network; left out: %s", path, ", ".join(left_out))
+    return left_out
+
+
+def _check_names(network: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if unknown and not missing and all(name.endswith((".scores", ".mask")) for name in unknown):
         raise InputError(
@@ -55,10 +88,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"{path}: expected the {len(expected)} tensors of {type(network).__name__}, found {len(found)} "
             f"({example}); is this the file of another network?"
         )
-    for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            raise InputError(
-                f"{path}: expected {name} of shape {list(tensor.shape)}, found {list(found[name].shape)}; is this the "
-                "file of a network of another width, or of other classes?"
-            )
-    network.load_state_dict(found)
+
+
+def _misshapen(path: Path, name: str, expected: Tensor, found: Tensor) -> InputError:
+    return InputError(
+        f"{path}: expected {name} of shape {list(expected.shape)}, found {list(found.shape)}; is this the file of a "
+        "network of another width, or of other classes?"
+    )

@@ -1,7 +1,8 @@
-"""YOLOv3 and YOLOv3-tiny (Redmon & Farhadi 2018, arXiv 1804.02767).
+"""YOLOv3, YOLOv3-tiny and YOLOv3-SPP (Redmon & Farhadi 2018, arXiv 1804.02767; Darknet's .cfg files).
 
 A detector here has three verbs: `net(images)` gives raw maps in train and eval mode alike, `net.losses(raw, targets)`
-the loss terms, `net.detections(raw)` the boxes. 80 classes: 61,949,149 parameters in YOLOv3, 8,852,366 in tiny.
+the loss terms, `net.detections(raw)` the boxes. 80 classes: 61,949,149 parameters in YOLOv3, 8,852,366 in tiny,
+62,998,749 with SPP.
 """
 
 import math
@@ -149,6 +150,33 @@ class Neck(nn.Sequential):
         )
 
 
+class SpatialPyramid(nn.Module):
+    """A map beside its own maxima over 13, 9 and 5 cells (He et al. 2014, arXiv 1406.4729): four times the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pools = nn.ModuleList(nn.MaxPool2d(size, stride=1, padding=size // 2) for size in (13, 9, 5))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, 4 * C, H, W]"""
+        return torch.cat([*(pool(features) for pool in self.pools), features], dim=1)
+
+
+class PyramidNeck(nn.Sequential):
+    """A `Neck` whose third convolution feeds a pyramid, and one more that takes its channels back."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__(
+            ConvBlock(inputs, channels, 1),
+            ConvBlock(channels, 2 * channels, 3),
+            ConvBlock(2 * channels, channels, 1),
+            SpatialPyramid(),
+            ConvBlock(4 * channels, channels, 1),
+            ConvBlock(channels, 2 * channels, 3),
+            ConvBlock(2 * channels, channels, 1),
+        )
+
+
 class Upsample(nn.Sequential):
     """A 1x1 convolution, then twice the size by nearest neighbours."""
 
@@ -169,6 +197,7 @@ class YOLOv3(YoloDetector):
     """
 
     ANCHOR_COUNT = 9
+    COARSEST_NECK: ClassVar[type[Neck] | type[PyramidNeck]] = Neck
     DARKNET_ORDER = (
         "backbone",
         *("necks.0", "outs.0", "heads.0", "ups.0"),
@@ -192,7 +221,8 @@ class YOLOv3(YoloDetector):
         from_above = 0
         for level, inputs in enumerate(reversed(self.backbone.channels)):
             channels = scaled_channels((512, 256, 128)[level], width)
-            self.necks.append(Neck(inputs + from_above, channels))
+            neck = Neck if level else self.COARSEST_NECK
+            self.necks.append(neck(inputs + from_above, channels)) 
             self.outs.append(ConvBlock(channels, 2 * channels, 3))
             self.heads.append(self._head(2 * channels))
             if level < 2:
@@ -210,6 +240,12 @@ class YOLOv3(YoloDetector):
             if level < 2:
                 above = self.ups[level](necked)
         return raw
+
+
+class YOLOv3SPP(YOLOv3):
+    """YOLOv3 with a spatial pyramid on its coarsest level. Arguments as in `YOLOv3`."""
+
+    COARSEST_NECK = PyramidNeck
 
 
 class YOLOv3Tiny(YoloDetector):

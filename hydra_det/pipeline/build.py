@@ -21,7 +21,7 @@ from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.darknet_weights import load_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
-from hydra_det.modules.weights import load_weights
+from hydra_det.modules.weights import load_pretrained
 from hydra_det.types import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -124,7 +124,7 @@ def network(model: Mapping[str, Any]) -> nn.Module:
     made: nn.Module = instantiate({key: value for key, value in model.items() if key not in MODEL_OPTIONS})
     if model.get("weights"):
         path = Path(model["weights"])
-        (load_darknet_weights if path.suffix == ".weights" else load_weights)(made, path)
+        (load_darknet_weights if path.suffix == ".weights" else load_pretrained)(made, path)
     if model.get("channels_last"):
         made = made.to(memory_format=torch.channels_last)
     return made

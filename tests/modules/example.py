@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from hydra_det.boxes import Letterbox
-from hydra_det.modules.yolov3 import YOLOv3, YOLOv3Tiny
+from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import Batch, Target
 
 SIZE = 64
@@ -18,10 +18,16 @@ NANO: Any = OmegaConf.load(Path(__file__).parents[2] / "conf" / "model" / "yolov
 
 NETWORKS: dict[str, Callable[[], Any]] = {
     "yolov3": lambda: YOLOv3(num_classes=CLASSES, width=0.125, depth=0.125),
+    "yolov3_spp": lambda: YOLOv3SPP(num_classes=CLASSES, width=0.125, depth=0.125),
     "yolov3_tiny": lambda: YOLOv3Tiny(num_classes=CLASSES, width=0.125),
     "yolov3_nano": lambda: YOLOv3(num_classes=CLASSES, width=NANO.width, depth=NANO.depth),
 }
-STRIDES = {"yolov3": (32, 16, 8), "yolov3_tiny": (32, 16), "yolov3_nano": (32, 16, 8)}
+STRIDES = {
+    "yolov3": (32, 16, 8),
+    "yolov3_spp": (32, 16, 8),
+    "yolov3_tiny": (32, 16),
+    "yolov3_nano": (32, 16, 8),
+}
 
 
 def network(name: str = "yolov3", *, seed: int = 0) -> Any:

@@ -12,12 +12,12 @@ from torch import nn
 from hydra_det.modules.darknet import ResidualUnit
 from hydra_det.modules.darknet_weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
-from hydra_det.modules.yolov3 import COCO_TINY_ANCHORS, YOLOv3, YOLOv3Tiny
+from hydra_det.modules.yolov3 import COCO_TINY_ANCHORS, YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import InputError
 from tests.modules.darknet_cfg import CFGS
 from tests.modules.example import NETWORKS, network
 
-FULL = {"yolov3": YOLOv3, "yolov3_tiny": YOLOv3Tiny}
+FULL = {"yolov3": YOLOv3, "yolov3_tiny": YOLOv3Tiny, "yolov3_spp": YOLOv3SPP}
 
 
 def trained(name: str, *, classes: int = 80) -> Any:
@@ -92,8 +92,8 @@ def test_written_and_read_again(name, tmp_path):
 
 
 def test_the_sizes_of_the_official_files(tmp_path):
-    # pjreddie.com serves yolov3.weights with 248,007,048 and yolov3-tiny.weights with 35,434,956 bytes.
-    for name, size in (("yolov3", 248_007_048), ("yolov3_tiny", 35_434_956)):
+    # What pjreddie.com serves as yolov3.weights, yolov3-tiny.weights and yolov3-spp.weights.
+    for name, size in (("yolov3", 248_007_048), ("yolov3_tiny", 35_434_956), ("yolov3_spp", 252_209_544)):
         save_darknet_weights(FULL[name](num_classes=80), tmp_path / "net.weights")
         assert (tmp_path / "net.weights").stat().st_size == size
 

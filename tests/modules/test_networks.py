@@ -4,13 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from hydra_det.modules.yolov3 import YOLOv3, YOLOv3Tiny
+from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import InputError
 from tests.modules.example import CLASSES, NETWORKS, SIZE, STRIDES, batch, network
 
 
 @pytest.mark.parametrize(
-    ("build", "parameters", "floats"), [(YOLOv3, 61_949_149, 62_001_757), (YOLOv3Tiny, 8_852_366, 8_858_734)]
+    ("build", "parameters", "floats"),
+    [
+        (YOLOv3, 61_949_149, 62_001_757),
+        (YOLOv3Tiny, 8_852_366, 8_858_734),
+        (YOLOv3SPP, 62_998_749, 63_052_381),
+    ],
 )
 def test_published_sizes(build, parameters, floats):
     with torch.device("meta"):

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.modules.weights import load_weights, save_weights, weights_hash
+from hydra_det.modules.weights import load_pretrained, load_weights, save_weights, weights_hash
 from hydra_det.modules.yolov3 import YOLOv3
 from hydra_det.types import InputError
 from tests.modules.example import CLASSES, NETWORKS, assert_untouched, network, snapshot
@@ -138,3 +138,30 @@ def test_hash_is_of_the_content(tmp_path):
     _, layer = masked_layers(net)[2]
     layer.mask.view(-1)[5] = False
     assert weights_hash(saved(net, tmp_path)) != before
+
+
+def test_weights_of_other_classes_keep_all_but_the_heads(tmp_path, caplog):
+    torch.manual_seed(0)
+    many = YOLOv3(num_classes=7, width=0.125, depth=0.125)
+    net = network("yolov3", seed=1)
+    before = snapshot(net)["state"]
+    left_out = load_pretrained(net, saved(many, tmp_path))
+    assert set(left_out) == {f"heads.{level}.{part}" for level in range(3) for part in ("weight", "bias")}
+    assert all(name in caplog.text for name in left_out)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in left_out else many.state_dict()[name]), name
+
+
+def test_weights_of_the_same_classes_are_taken_whole(tmp_path, caplog):
+    net, other = network("yolov3", seed=1), network("yolov3", seed=2)
+    assert load_pretrained(net, saved(other, tmp_path)) == []
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in net.state_dict().items())
+    assert not caplog.text
+
+
+def test_weights_of_another_width_are_no_other_classes(tmp_path):
+    net = network("yolov3", seed=4)
+    path, before = wider(tmp_path), snapshot(net)
+    with pytest.raises(InputError, match="another width"):
+        load_pretrained(net, path)
+    assert_untouched(net, before)

@@ -222,7 +222,7 @@ class YOLOv3(YoloDetector):
         for level, inputs in enumerate(reversed(self.backbone.channels)):
             channels = scaled_channels((512, 256, 128)[level], width)
             neck = Neck if level else self.COARSEST_NECK
-            self.necks.append(neck(inputs + from_above, channels)) 
+            self.necks.append(neck(inputs + from_above, channels))
             self.outs.append(ConvBlock(channels, 2 * channels, 3))
             self.heads.append(self._head(2 * channels))
             if level < 2:

@@ -250,3 +250,38 @@ def test_one_hundred_real_images_in_three_formats(tmp_path):
             )  # YOLO's file has six digits
         assert scores[name][1]["map"] == pytest.approx(scores["coco"][1]["map"], abs=1e-3)
     assert 0.2 < float(scores["coco"][1]["map"] or 0) < 1
+
+
+@pytest.mark.skipif(not (REAL / "bccd").is_dir(), reason="needs the example images")
+def test_blood_cells_are_all_there():
+    root = REAL / "bccd"
+    folder = "ImageSets/Main/"
+    data = VocData(
+        root=root, train_list=folder + "train.txt", val_list=folder + "val.txt", test_list=folder + "test.txt",
+        val_images=None, **OPTIONS,
+    )  # fmt: skip
+    assert {name: len(split.records) for name, split in data.splits.items()} == {"train": 205, "val": 87, "test": 72}
+    assert data.class_names == ["Platelets", "RBC", "WBC"]
+    boxes = sum(len(record.boxes) for split in data.splits.values() for record in split.records)
+    assert boxes == 4888 - 2, "two have no area"
+    problems = [problem for split in data.splits.values() for _, problem in split.problems if "dropped" in problem]
+    assert len(problems) == 2
+    assert all(any(name in text for text in problems) for name in ("BloodImage_00338", "BloodImage_00343"))
+
+
+@pytest.mark.skipif(not (REAL / "kitti_3").is_dir(), reason="needs the example images")
+def test_frames_of_kitti(tmp_path):
+    for folder in ("image_2", "label_2"):
+        (tmp_path / folder).symlink_to(REAL / "kitti_3" / folder)
+    (tmp_path / "train.txt").write_text("000000\n000001\n")
+    (tmp_path / "test.txt").write_text("000002\n")
+    data = KittiData(root=tmp_path, train_list="train.txt", test_list="test.txt", **OPTIONS)
+    (frame,) = data.splits["test"].records
+    assert [data.class_names[label] for label in frame.labels] == ["Misc", "Car"]
+    np.testing.assert_allclose(frame.boxes, [[804.79, 167.34, 995.43, 327.94], [657.39, 190.13, 700.07, 223.39]])
+    (walker, road) = data.splits["train"].records
+    assert [data.class_names[label] for label in walker.labels] == ["Pedestrian"]
+    assert sorted(data.class_names[label] for label in road.labels) == ["Car", "Cyclist", "Truck"]
+    pixels, target = data.dataset("test")[0]
+    assert pixels.shape == (3, 64, 64)
+    assert target["letterbox"].width > target["letterbox"].height

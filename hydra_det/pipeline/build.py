@@ -33,7 +33,7 @@ CONFIG_DIR = str(SCRIPTS / "conf")
 Config = Mapping[str, Any]
 
 # Keys of a model config that speak to this file, not to the network.
-MODEL_OPTIONS = ("weights", "channels_last")
+MODEL_OPTIONS = ("weights", "channels_last", "compile")
 
 
 def instantiate(config: Any, **arguments: Any) -> Any:

@@ -140,6 +140,8 @@ class StageRunner:
         # Every stage starts from the same state of the generators, whatever ran before it in this process.
         pl.seed_everything(config["seed"], workers=True, verbose=False)
         net = self._start(spec, parent)
+        if self.model.get("compile") and spec["epochs"]:
+            net.compile()  # in place: the names of its weights stay
         optimizer = build.instantiate(spec["optimizer"]) if spec["optimizer"] else None
         detector = Detector(net, optimizer=optimizer, warmup_steps=spec["warmup_steps"])
         timer = Timer()

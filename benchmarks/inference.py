@@ -1,0 +1,118 @@
+"""How long does a dense network take for one image, in PyTorch, ONNX Runtime and OpenVINO?
+
+python -m benchmarks.inference
+python -m benchmarks.inference --model yolov3_tiny --rounds 50
+
+Only the forward pass is timed, on one image: decoding and suppression are the same code for all. What every runtime
+answers is compared with PyTorch's float32 answer first. Needs the extra `export`.
+"""
+
+import argparse
+import copy
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import hydra
+import onnxruntime
+import openvino
+import torch
+from torch import Tensor, nn
+
+from benchmarks.interleaved import show, time_in_turns
+
+CLASSES = 80
+Forward = Callable[[], Sequence[Tensor]]
+
+
+def main() -> None:
+    """Time all runtimes in turns."""
+    options = _options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    image = torch.rand(1, 3, options.image_size, options.image_size, generator=torch.Generator().manual_seed(0))
+    net = _network(options.model)
+    made: dict[str, Forward] = {
+        "eager": eager(net, image),
+        "eager, channels_last": eager(net, image, channels_last=True),
+        "eager, bf16": eager(net, image, bf16=True),
+        "eager, bf16, channels_last": eager(net, image, bf16=True, channels_last=True),
+        "compile": compiled(net, image),
+        "onnxruntime": onnx_runtime(net, image),
+        "openvino": open_vino(net, image),
+    }
+    wanted = made["eager"]()
+    for name, forward in made.items():
+        worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(forward(), wanted, strict=True))
+        print(f"{name}: largest difference from eager, of the largest value: {worst:.1e}")
+    seconds = time_in_turns(made, rounds=options.rounds, warmup=options.warmup)
+    show(f"Forward of {options.model}, one image of {options.image_size} px, cpu", seconds, baseline="eager")
+
+
+def eager(net: nn.Module, image: Tensor, *, channels_last: bool = False, bf16: bool = False) -> Forward:
+    """PyTorch as it is."""
+    if channels_last:
+        net, image = copy.deepcopy(net), image.to(memory_format=torch.channels_last)
+        net.to(memory_format=torch.channels_last)
+
+    def forward() -> Sequence[Tensor]:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return net(image)
+
+    return forward
+
+
+def compiled(net: nn.Module, image: Tensor) -> Forward:
+    """`torch.compile` with its C++ code."""
+    made = torch.compile(net)
+
+    def forward() -> Sequence[Tensor]:
+        with torch.inference_mode():
+            return made(image)
+
+    return forward
+
+
+def onnx_runtime(net: nn.Module, image: Tensor) -> Forward:
+    """An ONNX file in ONNX Runtime."""
+    file = io.BytesIO()
+    torch.onnx.export(net, (image,), file, input_names=["images"], dynamo=False)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file.getvalue(), settings, providers=["CPUExecutionProvider"])
+    values = {"images": image.numpy()}
+    return lambda: [torch.from_numpy(array) for array in session.run(None, values)]
+
+
+def open_vino(net: nn.Module, image: Tensor) -> Forward:
+    """The same network in OpenVINO, in float32."""
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.convert_model(net, example_input=image, input=list(image.shape))
+    made = openvino.compile_model(model, "CPU", settings)
+    values = image.numpy()
+    return lambda: [torch.from_numpy(array) for array in made(values).values()]
+
+
+def _network(name: str) -> nn.Module:
+    """A network of the configs with random weights, in eval mode."""
+    with hydra.initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
+        config = hydra.compose("train", [f"model={name}"]).model
+    config = {k: v for k, v in config.items() if v is not None and k not in ("weights", "channels_last", "compile")}
+    if config["anchors"] == "auto":
+        del config["anchors"]  # the network's own
+    torch.manual_seed(0)
+    return hydra.utils.instantiate(config, num_classes=CLASSES, _convert_="all").eval()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="yolov3")
+    parser.add_argument("--image-size", type=int, default=416)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

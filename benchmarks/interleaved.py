@@ -1,0 +1,50 @@
+"""Variants of one thing timed in turns, so that whatever else the machine does falls on all; a table of ratios."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+
+def time_in_turns(
+    variants: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of every variant in every round; another one goes first in each round."""
+    names = list(variants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(warmup + rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            start = _now(device)
+            variants[name]()
+            if number >= warmup:
+                seconds[name].append(_now(device) - start)
+        print(f"round {number + 1} of {warmup + rounds}", end="\r", file=sys.stderr)
+    return seconds
+
+
+def show(title: str, seconds: Mapping[str, list[float]], *, baseline: str) -> None:
+    """Median and interquartile range of each variant, and the baseline's median over its own."""
+    table = Table(title=title, title_justify="left")
+    for column in ("variant", "ms", "± iqr", f"times as fast as {baseline}"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    reference = statistics.median(seconds[baseline])
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else (median,) * 3
+        table.add_row(name, f"{median * 1000:.0f}", f"{(high - low) * 1000:.0f}", f"{reference / median:.2f}")
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {len(times)} rounds in turns"
+    )
+
+
+def _now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,197 @@
+"""How long is a training step of YOLOv3, with which options, and against the PyPI package pytorchyolo?
+
+python -m benchmarks.training_step
+python -m benchmarks.training_step --model yolov3_nano --image-size 256 --batch 8 --rounds 20
+
+pytorchyolo is under the GPL and no part of this project: it takes part if it can be imported, is called as a black box
+and gets the same images, objects, optimiser and number of threads. Its packages that only its own augmentation and
+reports need are replaced by empty ones. A step is forward, loss, backward and optimiser.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+from omegaconf import OmegaConf
+
+from benchmarks.interleaved import show, time_in_turns
+from hydra_det.boxes import Letterbox
+from hydra_det.modules.detector import parameter_groups
+from hydra_det.modules.yolov3 import YOLOv3
+from hydra_det.types import Target
+from tests.modules.darknet_cfg import yolov3 as darknet_cfg
+
+CLASSES, OBJECTS = 80, 8  # objects an image
+PEER = "pytorchyolo"
+# What its parser wants to find in [net] beside the size of the input; nothing of it matters to a step.
+SCHEDULE = """batch=64
+subdivisions=1
+momentum=0.9
+decay=0.0005
+angle=0
+saturation=1.5
+exposure=1.5
+hue=.1
+learning_rate=0.001
+burn_in=1000
+max_batches=1
+policy=steps
+steps=1
+scales=.1
+"""
+BARE = (
+    "imgaug",
+    "imgaug.augmenters",
+    "imgaug.augmentables",
+    "imgaug.augmentables.bbs",
+    "terminaltables",
+    "torchsummary",
+)
+
+
+def main() -> None:
+    """Time all variants in turns."""
+    options = _options()
+    torch.manual_seed(0)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    images, targets = _batch(options.batch, options.image_size, options.device)
+    conf = OmegaConf.load(Path(__file__).parents[1] / "conf" / "model" / f"{options.model}.yaml")
+    shape = {"width": conf.get("width", 1.0), "depth": conf.get("depth", 1.0)}
+
+    def ours(**how: Any) -> Callable[[], object]:
+        return our_step(YOLOv3(num_classes=CLASSES, **shape).to(options.device), images, targets, **how)
+
+    made = {
+        "float32": ours,
+        "channels_last": lambda: ours(channels_last=True),
+        "bf16": lambda: ours(bf16=True),
+        "bf16, channels_last": lambda: ours(bf16=True, channels_last=True),
+        "compile": lambda: ours(compiled=True),
+        "compile, channels_last": lambda: ours(compiled=True, channels_last=True),
+        "compile, bf16, channels_last": lambda: ours(compiled=True, bf16=True, channels_last=True),
+    }
+    variants = {name: make() for name, make in made.items() if not options.only or name in options.only}
+    baseline = "float32"
+    if options.model == "yolov3" and (peer := peer_network(options)) is not None:
+        baseline = PEER
+        variants[PEER] = peer_step(peer, images, targets)
+    seconds = time_in_turns(variants, rounds=options.rounds, warmup=options.warmup, device=options.device)
+    title = f"A training step of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
+    show(title, seconds, baseline=baseline)
+
+
+def our_step(
+    net: YOLOv3,
+    images: torch.Tensor,
+    targets: list[Target],
+    *,
+    channels_last: bool = False,
+    bf16: bool = False,
+    compiled: bool = False,
+) -> Callable[[], object]:
+    """A training step as `Detector` and Lightning make it, without Lightning."""
+    if channels_last:
+        net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
+    if compiled:
+        net.compile()
+    net.train()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            raw = net(images)
+        net.losses(raw, targets).total.mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def peer_network(options: argparse.Namespace) -> Any:
+    """The same network by pytorchyolo, or None where it is not installed."""
+    missing = [name for name in BARE if importlib.util.find_spec(name.partition(".")[0]) is None]
+    sys.modules.update({name: _Anything(name) for name in missing})
+    try:
+        models = importlib.import_module(f"{PEER}.models")
+    except ImportError as error:
+        print(f"without {PEER}: {error}", file=sys.stderr)
+        return None
+    text = darknet_cfg(size=options.image_size, classes=CLASSES).replace("[net]\n", f"[net]\n{SCHEDULE}", 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "yolov3.cfg")
+        path.write_text(text)
+        return models.Darknet(str(path)).to(options.device)
+
+
+def peer_step(net: Any, images: torch.Tensor, targets: list[Target]) -> Callable[[], object]:
+    """A training step of pytorchyolo: its network, its loss, our optimiser."""
+    compute_loss = importlib.import_module(f"{PEER}.utils.loss").compute_loss
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
+    size = images.shape[-1]
+    rows = [
+        torch.cat(
+            [torch.tensor([float(index), float(label)]), (box[:2] + box[2:]) / 2 / size, (box[2:] - box[:2]) / size]
+        )
+        for index, target in enumerate(targets)
+        for box, label in zip(target["boxes"].cpu(), target["labels"].cpu(), strict=True)
+    ]
+    wanted = torch.stack(rows).to(images.device)  # [M, 6] image, class, cx, cy, w, h
+    net.train()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss, _ = compute_loss(net(images), wanted, net)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+class _Anything(ModuleType):
+    """A module of which every name is an empty class."""
+
+    __path__: ClassVar[list[str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+def _batch(count: int, size: int, device: str) -> tuple[torch.Tensor, list[Target]]:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(count, OBJECTS, 2, generator=generator) * 0.6
+    sides = 0.05 + torch.rand(count, OBJECTS, 2, generator=generator) * 0.3
+    boxes = torch.cat([corners, corners + sides], dim=2) * size
+    labels = torch.randint(0, CLASSES, (count, OBJECTS), generator=generator)
+    images = torch.rand(count, 3, size, size, generator=generator).to(device)
+    letterbox = Letterbox(size, size, size)
+    return images, [
+        Target(boxes=boxes[i].to(device), labels=labels[i].to(device), image_id=i, letterbox=letterbox)
+        for i in range(count)
+    ]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="yolov3", choices=("yolov3", "yolov3_nano"))
+    parser.add_argument("--image-size", type=int, default=416)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="*", help="these variants alone")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

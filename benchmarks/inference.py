@@ -9,7 +9,7 @@ answers is compared with PyTorch's float32 answer first. Needs the extra `export
 
 import argparse
 import copy
-import io
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,11 +75,13 @@ def compiled(net: nn.Module, image: Tensor) -> Forward:
 
 def onnx_runtime(net: nn.Module, image: Tensor) -> Forward:
     """An ONNX file in ONNX Runtime."""
-    file = io.BytesIO()
-    torch.onnx.export(net, (image,), file, input_names=["images"], dynamo=False)
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder, "network.onnx"))
+        torch.onnx.export(net, (image,), file, input_names=["images"], dynamo=False)
+        content = Path(file).read_bytes()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(file.getvalue(), settings, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
     values = {"images": image.numpy()}
     return lambda: [torch.from_numpy(array) for array in session.run(None, values)]
 

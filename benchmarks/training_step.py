@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -63,7 +63,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     images, targets = _batch(options.batch, options.image_size, options.device)
-    conf = OmegaConf.load(Path(__file__).parents[1] / "conf" / "model" / f"{options.model}.yaml")
+    conf: Any = OmegaConf.load(Path(__file__).parents[1] / "conf" / "model" / f"{options.model}.yaml")
     shape = {"width": conf.get("width", 1.0), "depth": conf.get("depth", 1.0)}
 
     def ours(**how: Any) -> Callable[[], object]:
@@ -158,7 +158,9 @@ def peer_step(net: Any, images: torch.Tensor, targets: list[Target]) -> Callable
 class _Anything(ModuleType):
     """A module of which every name is an empty class."""
 
-    __path__: ClassVar[list[str]] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []  # a package: what is imported from below it is asked for here
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """Pictures with boxes, and a table of the boxes."""
     settings = plain(config)
-    frames = Frames(Path(settings["source"]))
+    frames = Frames(Path(str(settings["source"])))
     predict = open_predictor(settings)
     folder = Path(HydraConfig.get().runtime.output_dir)
     unreadable: list[InputError] = []

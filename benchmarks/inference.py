@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.interleaved import show, time_in_turns
+from hydra_det.pipeline.build import MODEL_OPTIONS
 
 CLASSES = 80
 Forward = Callable[[], Sequence[Tensor]]
@@ -99,7 +100,7 @@ def _network(name: str) -> nn.Module:
     """A network of the configs with random weights, in eval mode."""
     with hydra.initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
         config = hydra.compose("train", [f"model={name}"]).model
-    config = {k: v for k, v in config.items() if v is not None and k not in ("weights", "channels_last", "compile")}
+    config = {k: v for k, v in config.items() if v is not None and k not in MODEL_OPTIONS}
     if config["anchors"] == "auto":
         del config["anchors"]  # the network's own
     torch.manual_seed(0)

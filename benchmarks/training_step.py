@@ -1,4 +1,4 @@
-"""How long is a training step of YOLOv3, with which options, and against the PyPI package pytorchyolo?
+"""How long is a training step of YOLOv3, with which options, and against pytorchyolo?
 
 python -m benchmarks.training_step
 python -m benchmarks.training_step --model yolov3_nano --image-size 256 --batch 8 --rounds 20
@@ -78,8 +78,8 @@ def main() -> None:
         "compile, channels_last": lambda: ours(compiled=True, channels_last=True),
         "compile, bf16, channels_last": lambda: ours(compiled=True, bf16=True, channels_last=True),
     }
-    variants = {name: make() for name, make in made.items() if not options.only or name in options.only}
     baseline = "float32"
+    variants = {name: make() for name, make in made.items() if not options.only or name in (baseline, *options.only)}
     if options.model == "yolov3" and (peer := peer_network(options)) is not None:
         baseline = PEER
         variants[PEER] = peer_step(peer, images, targets)
@@ -97,7 +97,7 @@ def our_step(
     bf16: bool = False,
     compiled: bool = False,
 ) -> Callable[[], object]:
-    """A training step as `Detector` and Lightning make it, without Lightning."""
+    """A training step as `Detector` makes it, without Lightning and without clipping the gradients."""
     if channels_last:
         net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
@@ -108,8 +108,8 @@ def our_step(
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-            raw = net(images)
-        net.losses(raw, targets).total.mean().backward()
+            loss = net.losses(net(images), targets).total.mean()
+        loss.backward()
         optimizer.step()
 
     return step

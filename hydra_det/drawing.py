@@ -45,6 +45,19 @@ def draw_boxes(
             _draw_text(draw, text, (left, top), image.size, font=font, shade=shade)
 
 
+def draw_detections(
+    image: Image.Image,
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    confidences: Sequence[float],
+    *,
+    class_names: Sequence[str],
+) -> None:
+    """Draw what was found, the most certain first, with names and confidences; the most certain is drawn on top."""
+    texts = [f"{class_names[label]} {value:.2f}" for label, value in zip(labels, confidences, strict=True)]
+    draw_boxes(image, boxes[::-1], labels[::-1], texts[::-1])
+
+
 def caption(image: Image.Image, text: str) -> Image.Image:
     """The image with a line of text above it."""
     font = ImageFont.load_default(size=max(12, round(min(image.size) / 28)))
@@ -80,7 +93,7 @@ def _draw_text(
     """Above the corner of a box where there is room, else inside; never outside the picture."""
     _, _, width, height = draw.textbbox((0, 0), text, font=font)
     left = max(0.0, min(corner[0], size[0] - width - 2))
-    top = corner[1] - height - 2 if corner[1] >= height + 2 else corner[1]
+    top = corner[1] - height - 2 if corner[1] >= height + 2 else max(0.0, min(corner[1], size[1] - height - 2))
     draw.rectangle((left, top, left + width + 2, top + height + 2), fill=shade)
     bright = (0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2]) / 255 > BRIGHT
     draw.text((left + 1, top), text, fill="black" if bright else "white", font=font)

@@ -5,9 +5,13 @@ Images are RGB float32 in [0, 1]. Boxes are `xyxy` in pixels of the network inpu
 
 from typing import NamedTuple, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_det.boxes import Letterbox
+
+Pixels = NDArray[np.uint8]  # [H, W, 3] RGB, a decoded picture
 
 
 class InputError(ValueError):

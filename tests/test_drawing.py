@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_det.drawing import caption, class_colour, draw_boxes, side_by_side
+from hydra_det.drawing import caption, class_colour, draw_boxes, draw_detections, side_by_side
 
 
 def test_a_box_is_drawn_around_its_pixels() -> None:
@@ -22,10 +23,26 @@ def test_texts_stay_in_the_picture(box: list[float]) -> None:
     draw_boxes(bare, [box], [0], [""])
     draw_boxes(named, [box], [0], ["person 0.87"])
     differs = (np.array(bare) != np.array(named)).any(axis=2)
-    # The whole label is there: its height and most of its width, however close the box is to an edge.
-    rows, columns = differs.nonzero()
-    assert rows.max() - rows.min() >= 8
-    assert columns.max() - columns.min() >= 40
+    # The label is as large as in the middle of a large picture, however close the box is to an edge.
+    assert np.abs(np.subtract(extent(differs), extent(label_in_the_middle()))).max() <= 1, "rounding"
+
+
+def label_in_the_middle() -> NDArray[np.bool_]:
+    bare, named = Image.new("RGB", (400, 80)), Image.new("RGB", (400, 80))
+    draw_boxes(bare, [[200, 40, 201, 41]], [0], [""])
+    draw_boxes(named, [[200, 40, 201, 41]], [0], ["person 0.87"])
+    return (np.array(bare) != np.array(named)).any(axis=2)
+
+
+def extent(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    rows, columns = mask.nonzero()
+    return int(rows.max() - rows.min()), int(columns.max() - columns.min())
+
+
+def test_the_most_certain_is_on_top() -> None:
+    image = Image.new("RGB", (100, 80))
+    draw_detections(image, [[20, 30, 60, 50], [20, 30, 60, 50]], [1, 2], [0.9, 0.2], class_names=["a", "b", "c"])
+    assert image.getpixel((60, 40)) == class_colour(1)
 
 
 def test_classes_have_colours_of_their_own() -> None:

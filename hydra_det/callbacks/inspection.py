@@ -11,7 +11,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import make_grid
 
 from hydra_det.callbacks.adversarial_batch import PASSES
-from hydra_det.drawing import draw_boxes
+from hydra_det.drawing import draw_boxes, draw_detections
 from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.types import Batch, Detections, Target
 
@@ -74,7 +74,6 @@ def _draw(image: Tensor, target: Target, found: Detections, names: list[str], co
     truth = (target["boxes"] * scale).tolist()
     draw_boxes(picture, truth, target["labels"].tolist(), [""] * len(truth), colour=WHITE)
     shown = found.confidences >= confidence
-    boxes, confidences, labels = (field[shown].flip(0).tolist() for field in found)  # the surest on top
-    texts = [f"{names[label]} {certainty:.2f}" for label, certainty in zip(labels, confidences, strict=True)]
-    draw_boxes(picture, [[corner * scale for corner in box] for box in boxes], labels, texts)
+    boxes, confidences, labels = (field[shown] for field in found)
+    draw_detections(picture, (boxes * scale).tolist(), labels.tolist(), confidences.tolist(), class_names=names)
     return pil_to_tensor(picture)

@@ -23,6 +23,17 @@ class WeightAverage(WeightAveraging):
         self.decay = decay
         super().__init__(avg_fn=self._average)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # It was made before the weights moved to their device.
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning hands the average over when training ends; a stage resumed behind its last epoch trains nothing.
+        assert self._average_model is not None
+        if self._average_model.n_averaged > 0:
+            self._copy_average_to_current(pl_module)
+
     def _average(self, average: Tensor, current: Tensor, steps: Tensor) -> Tensor:
         if not average.is_floating_point():  # masks, and BatchNorm's count of batches
             return current

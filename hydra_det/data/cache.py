@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]  # [H, W, 3]
+from hydra_det.types import Pixels
 
 
 class PixelCache:

@@ -271,6 +271,12 @@ class DetectionData(pl.LightningDataModule, ABC):
         if self.image_size < STRIDE or self.image_size % STRIDE:
             near = max(STRIDE, round(self.image_size / STRIDE) * STRIDE)
             raise InputError(f"data.image_size: expected a multiple of {STRIDE}, came {self.image_size}; use {near}")
+        if self.multi_scale and len(self.training_sizes()) == 1:
+            enough = math.ceil(1000 * STRIDE / self.image_size) / 1000
+            raise InputError(
+                f"data.multi_scale: expected at least {enough}, so that there are sizes beside {self.image_size} in "
+                f"steps of {STRIDE}, came {self.multi_scale}; use more, or 0"
+            )
         for argument, (least, most) in _LIMITS.items():
             value = getattr(self, argument)
             bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hydra_det.boxes import Letterbox
-from hydra_det.data.cache import PixelCache, Pixels
+from hydra_det.data.cache import PixelCache
 from hydra_det.data.images import load_rgb
 from hydra_det.data.mosaic import TILES, Labelled, mosaic
 from hydra_det.data.sampler import SampleKey
 from hydra_det.data.samples import ImageRecord
 from hydra_det.data.transforms import Augmentation, augment_image, letterbox_image, to_tensor
-from hydra_det.types import Batch, Target
+from hydra_det.types import Batch, Pixels, Target
 
 Sample = tuple[Tensor, Target]
 

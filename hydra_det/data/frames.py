@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from hydra_det.data import images, video
 from hydra_det.data.images import find_images, load_rgb
-from hydra_det.data.video import Pixels, Video
-from hydra_det.types import InputError
+from hydra_det.data.video import Video
+from hydra_det.types import InputError, Pixels
 
 
 class Frame(NamedTuple):

@@ -7,15 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hydra_det.types import InputError
+from hydra_det.types import InputError, Pixels
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 CODECS = ("libx264", "mpeg4")  # the first one that FFmpeg was built with
-QUALITY = 4_000_000  # bits a second
-
-Pixels = NDArray[np.uint8]  # [H, W, 3] RGB
+BIT_RATE = 4_000_000  # bits a second
 
 
 class Video:
@@ -34,12 +31,12 @@ class Video:
             self.count = int(stream.frames)
 
     def __iter__(self) -> Iterator[Pixels]:
-        """[H, W, 3] uint8 RGB, in the order in which they are shown."""
+        """[H, W, 3] uint8 RGB, in the order in which they are shown, turned as the camera was held."""
         number = 0
         with self._open() as container:
             try:
                 for frame in container.decode(video=0):
-                    yield frame.to_ndarray(format="rgb24")
+                    yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
                     number += 1
             except _av().FFmpegError as error:
                 raise self._broken(f"frame {number + 1} cannot be decoded ({error.strerror})") from error
@@ -47,7 +44,7 @@ class Video:
     def _open(self) -> Any:
         av = _av()
         try:
-            container = av.open(str(self.path))
+            container = av.open(str(self.path.absolute()))  # absolute: "a:b.mp4" alone is a protocol
         except av.FFmpegError as error:
             raise self._broken(f"cannot be opened ({error.strerror})") from error
         if not container.streams.video:
@@ -76,7 +73,7 @@ class VideoWriter:
         self._stream: Any = None
 
     def __enter__(self) -> Self:
-        self._container = _av().open(str(self._partial), mode="w")
+        self._container = _av().open(str(self._partial.absolute()), mode="w")
         return self
 
     def write(self, pixels: Pixels) -> None:
@@ -91,12 +88,12 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._stream is not None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
             if self._stream is not None and kind is None:
+                self._container.mux(self._stream.encode())
+                self._container.close()
                 self._partial.replace(self.path)
         finally:
+            self._container.close()
             self._partial.unlink(missing_ok=True)
 
     def _start(self, pixels: Pixels) -> None:
@@ -104,14 +101,12 @@ class VideoWriter:
         self._stream = self._container.add_stream(codec, rate=self.rate)
         self._stream.height, self._stream.width = pixels.shape[:2]
         self._stream.pix_fmt = "yuv420p"
-        self._stream.bit_rate = QUALITY
+        self._stream.bit_rate = BIT_RATE
 
 
 def _av() -> Any:
     try:
         import av  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise InputError(
-            "expected the package av for videos, it is not installed; pip install 'hydra-det[video]'"
-        ) from error
+        raise InputError("expected the package av for videos, it is not installed; pip install av") from error
     return av

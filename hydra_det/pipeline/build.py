@@ -123,11 +123,15 @@ def network(model: Mapping[str, Any]) -> nn.Module:
     """A network from the config of `model_config`, with the weights that it names."""
     made: nn.Module = instantiate({key: value for key, value in model.items() if key not in MODEL_OPTIONS})
     if model.get("weights"):
-        path = Path(model["weights"])
-        (load_darknet_weights if path.suffix == ".weights" else load_pretrained)(made, path)
+        load(made, Path(model["weights"]))
     if model.get("channels_last"):
         made = made.to(memory_format=torch.channels_last)
     return made
+
+
+def load(made: nn.Module, path: Path) -> list[str]:
+    """Fill a network from a file of weights; the names of the tensors that were left out, as of other classes."""
+    return (load_darknet_weights if path.suffix == ".weights" else load_pretrained)(made, path)
 
 
 def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Module:

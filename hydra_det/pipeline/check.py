@@ -10,8 +10,9 @@ from hydra_det.pipeline.stages import STAGES
 from hydra_det.types import InputError
 
 STAGE_KEYS = (
-    "masked", "epochs", "clean_epochs", "exclude", "attacked_share", "warmup_steps", "ema", "optimizer", "callbacks",
+    "masked", "epochs", "clean_epochs", "exclude", "attacked_share", "warmup_steps", "optimizer", "callbacks",
 )  # fmt: skip
+AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 # The keys of everything that is not handed to a constructor, which knows its own.
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
@@ -19,7 +20,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "prune": ("ratio", "granularity", "exclude"),
     "stage": STAGES,
-    **{f"stage.{name}": STAGE_KEYS for name in STAGES},
+    **{f"stage.{name}": (*STAGE_KEYS, *(("ema",) if name in AVERAGED else ())) for name in STAGES},
     "evaluation": ("attack", "attack_seed", "latency"),
     "evaluation.latency": ("images", "warmup", "repeats"),
 }  # fmt: skip

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.record import write_atomically
-from hydra_det.reports.records import RECORD_NAME, load_records, records_frame
+from hydra_det.reports.records import load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError
 
@@ -57,12 +57,12 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             logging.getLogger().setLevel(logging.CRITICAL)
         folder = Path(HydraConfig.get().runtime.output_dir)
         if not _is_helper():
-            for stale in (FAILED, RECORD_NAME):  # of an earlier job in the same folder
-                (folder / stale).unlink(missing_ok=True)
+            (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         try:
             task(config)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-            log.error("interrupted; the same command goes on from the last checkpoint")
+            resumes = HydraConfig.get().job.name == "train"
+            log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
             sys.exit(INTERRUPTED)
         except InputError as error:
             reason = _one_line(error)

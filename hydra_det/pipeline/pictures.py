@@ -1,7 +1,7 @@
 """What `detect.py` leaves: pictures or a video with boxes, and a table of them as CSV and JSON."""
 
+import io
 import json
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,12 +12,13 @@ from PIL import Image
 
 from hydra_det.data.frames import Frames
 from hydra_det.data.video import VideoWriter
-from hydra_det.drawing import caption, draw_boxes, side_by_side
+from hydra_det.drawing import caption, draw_detections, side_by_side
 from hydra_det.pipeline.predict import Prediction, View
 from hydra_det.record import write_atomically
 
 COLUMNS = ("image", "view", "x_min", "y_min", "x_max", "y_max", "confidence", "class", "label")
 CLEAN, ATTACKED = "clean", "attacked"
+JPEG_QUALITY = 92
 
 
 class Pictures:
@@ -38,7 +39,7 @@ class Pictures:
         self._taken: set[Path] = set()
         self._video: VideoWriter | None = None
         if source.rate is not None:
-            self._video = VideoWriter(folder / f"{source.path.stem}.mp4", rate=Fraction(source.rate))
+            self._video = VideoWriter(folder / f"{source.path.stem}.mp4", rate=source.rate)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,9 +58,9 @@ class Pictures:
         if self._video is not None:
             self._video.write(np.asarray(picture))
         else:
-            path = self._path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path, quality=92)
+            encoded = io.BytesIO()
+            picture.save(encoded, "JPEG", quality=JPEG_QUALITY)
+            write_atomically(self._path(name), encoded.getvalue())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,7 +89,6 @@ class Pictures:
 
     def _drawn(self, seen: View) -> Image.Image:
         picture = Image.fromarray(seen.pixels).copy()
-        boxes, confidences, labels = (tensor.flip(0).tolist() for tensor in seen.detections)  # the surest on top
-        texts = [f"{self.class_names[label]} {sure:.2f}" for label, sure in zip(labels, confidences, strict=True)]
-        draw_boxes(picture, boxes, labels, texts)
+        boxes, confidences, labels = (tensor.tolist() for tensor in seen.detections)
+        draw_detections(picture, boxes, labels, confidences, class_names=self.class_names)
         return picture

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack
@@ -22,9 +20,9 @@ from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.types import Batch, Detections, InputError, Target
+from hydra_det.types import Batch, Detections, InputError, Pixels, Target
 
-Pixels = NDArray[np.uint8]  # [H, W, 3] RGB
+DEFAULT_SIZE = 416  # side of the network input where no run says it, pixels
 
 
 class View(NamedTuple):
@@ -71,10 +69,12 @@ class Predictor:
         device: str | torch.device = "cpu",
         seed: int = 0,
     ) -> None:
-        if not 0 <= confidence <= 1:
+        if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
             raise InputError(f"confidence: expected a number in [0, 1], got {confidence}")
-        if image_size < STRIDE or image_size % STRIDE:
+        if not isinstance(image_size, int) or image_size < STRIDE or image_size % STRIDE:
             raise InputError(f"image_size: expected a multiple of {STRIDE}, got {image_size}")
+        if not isinstance(seed, int):
+            raise InputError(f"seed: expected a whole number, got {seed}")
         self.device = torch.device(device)
         self.net: Any = to_dense(net).to(self.device).eval()
         self.class_names = list(class_names)
@@ -125,24 +125,28 @@ def open_predictor(config: Config) -> Predictor:
     Args:
         config: as in `conf/detect.yaml`.
     """
-    if (config["run"] is None) == (config["names"] is None):
+    run, names, weights = config["run"], config["names"], config["model"].get("weights")
+    given = {"run=": run, "names=": names, "model.weights=": weights}
+    found = [word for word, value in given.items() if value is not None]
+    if found not in (["run="], ["names=", "model.weights="]):
         raise InputError(
-            "expected run=, the folder of a finished run, or model.weights= and names=, a file with the class names; "
-            + ("got neither" if config["run"] is None else "got run= and names=, take one of them")
+            "expected run=, the folder of a finished run, or names=, a file with the class names, and model.weights=; "
+            f"got {' and '.join(found) or 'none of them'}"
         )
     options: dict[str, Any] = {
         "confidence": config["confidence"],
         "attack": build.instantiate(config["attack"]),
-        "device": _device(config["device"]),
+        "device": _device(str(config["device"])),
         "seed": config["seed"],
     }
-    if config["run"] is not None:
-        run = FinishedRun(config["run"], attack=config["attack"])
-        options |= {"image_size": run.config["data"]["image_size"], "greyscale": run.config["data"]["greyscale"]}
-        return Predictor(run.network(config["network"]), class_names=run.class_names, **options)
-    names = read_names(Path(config["names"]))
-    options |= {"image_size": config["image_size"], "greyscale": config["greyscale"]}
-    return Predictor(_from_weights(config["model"], len(names)), class_names=names, **options)
+    for key, default in (("image_size", DEFAULT_SIZE), ("greyscale", False)):
+        options[key] = default if config[key] is None else config[key]
+    if run is None:
+        class_names = read_names(Path(str(names)))
+        return Predictor(_from_weights(config["model"], class_names), class_names=class_names, **options)
+    finished = FinishedRun(str(run), attack=config["attack"])
+    options |= {key: finished.config["data"][key] for key in ("image_size", "greyscale") if config[key] is None}
+    return Predictor(finished.network(config["network"]), class_names=finished.class_names, **options)
 
 
 def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:
@@ -154,15 +158,19 @@ def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:
     return (content[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def _from_weights(model: Config, num_classes: int) -> nn.Module:
-    if not model.get("weights"):
-        raise InputError("model.weights: expected a file of weights beside names=, got none")
+def _from_weights(model: Config, class_names: Sequence[str]) -> nn.Module:
     if model["anchors"] == "auto":
         raise InputError(
             "model.anchors: expected those the weights were trained with, got auto; give them, or take run="
         )
-    settings = {key: value for key, value in model.items() if value is not None}
-    return build.network({**settings, "num_classes": num_classes})
+    settings = {key: value for key, value in model.items() if value is not None and key != "weights"}
+    net = build.network({**settings, "num_classes": len(class_names)})
+    if build.load(net, Path(str(model["weights"]))):
+        raise InputError(
+            f"names: expected the names of all classes of {model['weights']}, got {len(class_names)}, for which it has "
+            "no weights; give the file that belongs to it"
+        )
+    return net
 
 
 def _to_original(found: Detections, letterbox: Letterbox) -> Detections:

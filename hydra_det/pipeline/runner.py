@@ -28,6 +28,7 @@ from hydra_det.record import (
     write_atomically,
     write_record,
 )
+from hydra_det.reports.records import RECORD_NAME
 from hydra_det.reports.tables import run_table, show
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Run:
         self.folder = folder
         self.choices = choices
         self.overrides = overrides
+        self._remove_stale_record()
         check(config)
         self.data = build.data(config)
         self.data.prepare()
@@ -144,10 +146,15 @@ class Run:
         write_atomically(self.folder / "images.json", json.dumps(self.data.chosen_ids()) + "\n")
 
     @rank_zero_only
+    def _remove_stale_record(self) -> None:
+        """A folder whose run fails must not hold the record of an earlier run."""
+        (self.folder / RECORD_NAME).unlink(missing_ok=True)
+
+    @rank_zero_only
     def _report(self, record: Record) -> None:
-        write_record(self.folder / "record.json", record)
+        write_record(self.folder / RECORD_NAME, record)
         show(run_table(record))
-        log.info("record: %s", self.folder / "record.json")
+        log.info("record: %s", self.folder / RECORD_NAME)
 
     @rank_zero_only
     def _link(self, folder: Path, name: Path) -> None:

@@ -1,5 +1,6 @@
 """What a stage is, what its result depends on, and how one is trained."""
 
+import functools
 import logging
 import time
 from collections.abc import Mapping
@@ -94,7 +95,6 @@ class StageRunner:
         self.model = model
         self.bare = {**model, "weights": None}  # where a stage has a parent, weights come from there
         self.store = store
-        self.processes = build.trainer(config, logger=False, enable_checkpointing=False).world_size
 
     def key(self, name: str, parent: Stage | None) -> str:
         """Fingerprint of a stage: its config, the data, the seed, and its parent or, for the first one, the model."""
@@ -107,7 +107,7 @@ class StageRunner:
             "stage": name,
             "config": config["stage"][name],
             "data": {"images": self.data.fingerprints["train"], "config": data},
-            "trainer": {**trainer, "processes": self.processes},
+            "trainer": {**trainer, "processes": self._processes},
             "callbacks": added,
             "seed": config["seed"],
             **start,
@@ -133,6 +133,11 @@ class StageRunner:
     def network(self, stage: Stage) -> nn.Module:
         """The network after a stage, masked where the stage is."""
         return self._network(self.config["stage"][stage.name], stage.weights)
+
+    @functools.cached_property
+    def _processes(self) -> int:
+        """How many the trainer starts; asked only for training: elsewhere its devices may be absent."""
+        return build.trainer(self.config, logger=False, enable_checkpointing=False).world_size
 
     def _fit(self, name: str, key: str, parent: Stage | None) -> float:
         config, spec = self.config, self.config["stage"][name]
@@ -198,7 +203,10 @@ class StageRunner:
         return made
 
     def _model_identity(self) -> dict[str, Any]:
-        """The model's config; a file of weights counts by its content, suppression only when a network is scored."""
+        """The model's config; a file of weights counts by its content, suppression only when a network is scored.
+
+        How it is computed (`channels_last`, `compile`) changes rounding only and does not count, like the device.
+        """
         identity = {key: value for key, value in self.model.items() if key not in (*build.MODEL_OPTIONS, "nms")}
         if self.model.get("weights"):
             identity["weights"] = weights_hash(Path(self.model["weights"]))

@@ -76,12 +76,11 @@ def trainer(*callbacks: pl.Callback, **arguments: Any) -> pl.Trainer:
         accelerator="cpu",
         devices=1,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
-        **{"max_epochs": 1, "inference_mode": False, **arguments},
+        **{"max_epochs": 1, "inference_mode": False, "enable_checkpointing": False, **arguments},
     )
 
 

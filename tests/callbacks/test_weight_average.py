@@ -1,10 +1,12 @@
 """The average of the weights: against its formula written out, and what is validated and kept."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from hydra_det.callbacks.weight_average import WeightAverage, weight_average
@@ -57,6 +59,24 @@ def test_the_average_is_what_is_validated_and_kept(decay: float) -> None:
     torch.testing.assert_close(watch.validated[-1], wanted, rtol=1e-5, atol=1e-7)
     # Training went on from the current weights, not from the average.
     torch.testing.assert_close(watch.validated[0], expected(watch.weights[:2], decay), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3])
+def test_a_resumed_training_keeps_the_same_average(tmp_path: Path, stopped_after: int) -> None:
+    def fit(epochs: int, seed: int = 0, resumed: Path | None = None) -> dict[str, Tensor]:
+        made = detector(network(seed=seed))
+        made.warmup_steps = 0
+        save = ModelCheckpoint(
+            tmp_path, filename="{epoch}", save_top_k=-1, every_n_epochs=1, save_on_train_epoch_end=True
+        )
+        run = trainer(WeightAverage(decay=0.9), save, max_epochs=epochs, enable_checkpointing=True)
+        run.fit(made, datamodule=TinyData(2), ckpt_path=resumed, weights_only=True)
+        return {name: tensor.clone() for name, tensor in made.state_dict().items()}
+
+    whole = fit(3)
+    # After the last epoch nothing is trained any more: the average has to arrive all the same.
+    resumed = fit(3, seed=5, resumed=tmp_path / f"epoch={stopped_after - 1}.ckpt")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
 def test_no_decay_is_no_callback() -> None:

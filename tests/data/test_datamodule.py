@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hydra_det.data import datamodule, splits
+from hydra_det.data import loader as loading
 from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler
 from hydra_det.data.sources import CocoData
@@ -353,25 +353,36 @@ def test_training_batches_of_other_sizes(files: Files) -> None:
     assert {batch["images"].shape[-1] for batch in data.test_dataloader()[0]} == {128}
 
 
-@pytest.mark.parametrize(
-    ("share", "sizes"), [(0.0, [320]), (0.09, [320]), (0.1, [288, 320, 352]), (0.2, [256, 288, 320, 352, 384])]
-)
+@pytest.mark.parametrize(("share", "sizes"), [(0.0, [320]), (0.1, [288, 320, 352]), (0.2, [256, 288, 320, 352, 384])])
 def test_sizes_within_a_share(files: Files, share: float, sizes: list[int]) -> None:
     assert files.data(image_size=320, multi_scale=share).training_sizes() == sizes
 
 
+@pytest.mark.parametrize(("size", "share", "enough"), [(320, 0.09, 0.1), (288, 0.1, 0.112), (64, 0.25, 0.5)])
+def test_a_share_without_other_sizes_is_refused(files: Files, size: int, share: float, enough: float) -> None:
+    with pytest.raises(InputError, match=f"data.multi_scale: expected at least {enough},"):
+        files.data(image_size=size, multi_scale=share)
+    assert len(files.data(image_size=size, multi_scale=enough).training_sizes()) == 3
+
+
 def test_the_loader_knows_how_long_it_was_waited_for(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(loading.time, "perf_counter", lambda: now)
     data = files.data(batch_size=2)
     loader = data.train_dataloader()
     dataset = type(loader.dataset)
     plain = dataset.__getitem__
 
     def slow(self: Any, key: Any) -> Any:
-        time.sleep(0.02)
+        nonlocal now
+        now += 2.0
         return plain(self, key)
 
     monkeypatch.setattr(dataset, "__getitem__", slow)
     for _ in loader:
-        time.sleep(0.03)  # not waited for: this is the step
+        now += 100.0  # not waited for: this is the step
     assert isinstance(loader, TimedLoader)
-    assert len(loader) * 2 * 0.02 <= loader.waited < len(loader) * 2 * 0.02 + len(loader) * 0.025
+    assert loader.waited == len(loader) * 2 * 2.0
+    for _ in loader:
+        break
+    assert loader.waited == (len(loader) + 1) * 2 * 2.0

@@ -52,6 +52,43 @@ def test_boxes_frame_their_objects(seed: int) -> None:
         assert np.abs(found - box).max() <= 1.5, "half a pixel of smoothing at either end, and rounding"
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_only_objects_that_a_tile_cuts_are_left_out(seed: int) -> None:
+    """The backgrounds are told apart by their grey: each shows where its tile lies."""
+    greys = [(40 + 40 * number) / 255 for number in range(4)]
+    parts = []
+    for part, grey in zip(PARTS, greys, strict=True):
+        background = (part.image == 0).all(dim=0)
+        parts.append(part._replace(image=torch.where(background, round(grey * 255), part.image).to(torch.uint8)))
+    canvas, _, _, labels = mosaic(parts, 256, augmentation=Augmentation(), rng=np.random.default_rng(seed))
+    for label in set(range(4)) - set(labels.tolist()):
+        near = (canvas - torch.tensor(COLOURS[label])[:, None, None] / 255).abs().amax(0) < 0.1
+        if not near.any():
+            continue  # outside the part that is shown
+        rows, columns = near.nonzero(as_tuple=True)
+        tile = near | ((canvas - greys[label]).abs().amax(0) < 0.02)
+        tile_rows, tile_columns = tile.nonzero(as_tuple=True)
+        gaps = (
+            rows.min() - tile_rows.min(),
+            tile_rows.max() - rows.max(),
+            columns.min() - tile_columns.min(),
+            tile_columns.max() - columns.max(),
+        )
+        assert min(gaps) <= 1, "a whole object must not be left out"
+
+
+def test_tiles_are_coloured_each_on_its_own_and_grey_is_grey() -> None:
+    grey = Labelled(torch.full((3, 50, 50), 100, dtype=torch.uint8), np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+    jitter = Augmentation(colour_jitter=0.4)
+    canvas, *_ = mosaic([grey] * 4, 100, augmentation=jitter, rng=np.random.default_rng(0))
+    assert len({round(float(canvas[0, y, x]), 4) for y, x in ((0, 0), (0, 99), (99, 0), (99, 99))}) == 4
+    plain, *_ = mosaic(PARTS, 100, augmentation=jitter, rng=np.random.default_rng(0))
+    shown, *_ = mosaic(PARTS, 100, augmentation=jitter, rng=np.random.default_rng(0), greyscale=True)
+    assert not torch.equal(plain[0], plain[1])
+    assert torch.equal(shown[0], shown[1])
+    torch.testing.assert_close(shown[0], 0.299 * plain[0] + 0.587 * plain[1] + 0.114 * plain[2])
+
+
 def test_objects_of_all_four_are_seen() -> None:
     rng = np.random.default_rng(0)
     counts = [len(mosaic(PARTS, 128, augmentation=Augmentation(), rng=rng)[3]) for _ in range(20)]

@@ -1,6 +1,7 @@
 """Detection on pictures: the same boxes that evaluation scores, attacks that stay in their ball, files that add up."""
 
 import json
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -104,16 +105,30 @@ def test_weights_of_darknet_with_a_file_of_names(tmp_path: Path) -> None:
     assert predict.class_names == ["cat", "dog"]
     assert predict.image_size == 64
     predict(np.zeros((20, 90, 3), dtype=np.uint8))
+    (tmp_path / "one.names").write_text("cat\n")
+    with pytest.raises(InputError, match=r"names: expected the names of all classes of .*net.weights, got 1"):
+        open_predictor(compose([*words, f"names={tmp_path / 'one.names'}"], "detect"))
+
+
+def test_a_run_can_be_shown_larger_pictures(finished: Path) -> None:
+    assert predictor(finished).image_size == 64
+    assert predictor(finished, "image_size=96").image_size == 96
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected run=.*or model.weights= and names=.*got neither"),
+        ([], "expected run=.*or names=.*and model.weights=; got none of them"),
         (["run=somewhere", "names=names.txt"], "got run= and names="),
-        (["names={names}"], "model.weights: expected a file of weights"),
+        (["run=somewhere", "model.weights=x.weights"], "got run= and model.weights="),
+        (["names={names}"], "got names=$"),
         (["names={names}", "model=yolov3_nano", "model.weights=x.weights"], "model.anchors: .* got auto"),
         (["run={run}", "confidence=1.5"], r"confidence: expected a number in \[0, 1\], got 1.5"),
+        (["run={run}", "confidence=high"], "confidence: expected a number"),
+        (["run={run}", "image_size=wide"], "image_size: expected a multiple of 32, got wide"),
+        (["run={run}", "image_size=50"], "image_size: expected a multiple of 32, got 50"),
+        (["run={run}", "seed=x"], "seed: expected a whole number"),
+        (["run=2024"], "run: expected the folder of a finished run, got 2024"),
         (["run={run}", "network=compact"], "network: expected one of dense, pruned"),
         (["run={run}", "device=cuda:77"], "device: expected auto, cpu"),
         (["run={run}/stages"], "holds no record.json"),
@@ -189,3 +204,20 @@ def test_a_run_is_opened_without_its_images(finished: Path) -> None:
     run.data.prepare = lambda: pytest.fail("the images were read")  # type: ignore[method-assign]
     run.network("pruned")
     assert len(run.class_names) == 6
+
+
+def test_a_run_from_another_machine_is_opened(finished: Path, tmp_path: Path) -> None:
+    """The devices that it was trained on may not be there."""
+    shutil.copytree(finished / "run", tmp_path / "run", symlinks=False)
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "  accelerator: auto" in config
+    (tmp_path / "run" / "config.yaml").write_text(config.replace("  accelerator: auto", "  accelerator: tpu"))
+    assert len(FinishedRun(tmp_path / "run", attack={"_target_": "hydra_det.attacks.no_attack"}).class_names) == 6
+
+
+def test_looking_into_the_folder_of_a_run_keeps_its_record(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run", symlinks=False)
+    picture = test_images(finished)[0][1]
+    done = detect(f"run={tmp_path / 'run'}", f"source={picture}", folder=tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "record.json").is_file()

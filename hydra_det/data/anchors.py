@@ -47,7 +47,7 @@ def kmeans_anchors(sizes: Tensor, count: int, *, seed: int = 0) -> list[tuple[fl
     if count < 1 or distinct < count:
         raise InputError(
             f"anchors: expected at least {max(count, 1)} distinct box sizes for {count} anchors, came {distinct}; "
-            "use more training images or the model's own anchors"
+            "use more training images, or give model.anchors=[[width,height],...] in pixels of the network input"
         )
     rng = np.random.default_rng(seed)
     if len(boxes) > _SAMPLE:

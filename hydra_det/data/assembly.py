@@ -81,6 +81,8 @@ def assemble(
 def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) -> Path:
     """The path of a file of the data set; refuses one outside `root`. Links within the data set are followed."""
     base = Path(os.path.normpath(root))
+    if not base.is_dir():
+        raise InputError(f"data.root: expected the folder of a data set, there is no folder {root}")
     path = Path(os.path.normpath((folder or base) / relative))
     if not path.is_relative_to(base):
         raise InputError(f"{relative}: expected {what} inside {root}, came a path that leaves it; use a relative path")

@@ -52,7 +52,10 @@ def examine(split: Split) -> Findings:
         images=len(records),
         empty=sum(not len(record.boxes) for record in records),
         boxes=len(boxes),
-        crowds=sum(entry["iscrowd"] for entry in split.ground_truth["annotations"]),
+        # A region in which no class counts stands there once for each of them.
+        crowds=len(
+            {(entry["image_id"], *entry["bbox"]) for entry in split.ground_truth["annotations"] if entry["iscrowd"]}
+        ),
         sizes={"small": small, "medium": medium, "large": len(boxes) - small - medium},
         classes={name: labels[label] for label, name in enumerate(split.class_names)},
         sides=((min(widths), max(widths)), (min(heights), max(heights))),

@@ -76,8 +76,11 @@ def read_names(path: Path) -> list[str]:
         raise InputError(f"{path}: expected a file with class names, could not read it ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected class names as a list or as 0: ..., 1: ... under 'names'") from error
-    if not names or len(set(names)) != len(names):
-        raise InputError(f"{path}: expected distinct class names, came {', '.join(map(str, names)) or 'none'}")
+    if not names:
+        where = "under 'names'" if path.suffix in (".yaml", ".yml") else "a line each"
+        raise InputError(f"{path}: expected class names {where}, found none")
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: expected distinct class names, came {', '.join(map(str, names))}")
     return [str(name) for name in names]
 
 

@@ -112,6 +112,10 @@ def data(config: Config) -> DetectionData:
 def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
     """The model's config with the classes of the data and, where `anchors` is `auto`, anchors made from its boxes."""
     model = dict(config["model"])
+    if isinstance(model["anchors"], str) and model["anchors"] != "auto":
+        raise InputError(
+            f"model.anchors: expected auto or [[width,height],...] in pixels of the input, got {model['anchors']}"
+        )
     if model["anchors"] == "auto":
         count = getattr(target(model), "ANCHOR_COUNT")  # noqa: B009 - every network says it
         anchors = kmeans_anchors(module.train_boxes(), count, seed=0)

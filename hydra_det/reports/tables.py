@@ -93,15 +93,16 @@ def data_tables(name: str, findings: Mapping[str, Mapping[str, Any]], shared: Se
         ("regions not scored", "crowds"),
     ):
         counts.add_row(label, *(f"{findings[split][key]:,}" for split in splits))
-    for size in ("small", "medium", "large"):
-        counts.add_row(f"{size} objects", *(f"{findings[split]['sizes'][size]:,}" for split in splits))
+    for size, bound in (("small", "below 32²"), ("medium", "below 96²"), ("large", "the others")):
+        label = f"{size} objects, {bound} px"
+        counts.add_row(label, *(f"{findings[split]['sizes'][size]:,}" for split in splits))
     for label, side in (("width of images, px", 0), ("height of images, px", 1)):
         counts.add_row(label, *("{} to {}".format(*findings[split]["sides"][side]) for split in splits))
     for kind in findings[splits[0]]["classes"]:
         classes.add_row(Text(kind), *(f"{findings[split]['classes'][kind]:,}" for split in splits))
     lines = [f"{split}: {problem}" for split in splits for problem in findings[split]["problems"]]
     lines += [f"in two splits: {line}" for line in shared]
-    title = Text(f"{len(lines)} problems" if lines else "no problems", style="bold red" if lines else "bold green")
+    title = Text(f"problems: {len(lines) or 'none'}", style="bold red" if lines else "bold green")
     return Group(counts, Text(), classes, Text(), title, *(Text(line) for line in lines))
 
 

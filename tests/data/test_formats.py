@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.data.doctor import examine
 from hydra_det.data.sources import CocoData, KittiData, VocData, YoloData
 from hydra_det.evaluation.coco_map import average_precision
 from hydra_det.types import InputError
@@ -136,6 +137,7 @@ def test_regions_that_nobody_cares_for(tmp_path):
     assert data.class_names == ["dog", "cat"]
     annotations = [entry for entry in data.ground_truth("train")["annotations"] if entry["image_id"] == 1]
     assert [(entry["category_id"], entry["iscrowd"]) for entry in annotations] == [(2, 0), (1, 0), (1, 1), (2, 1)]
+    assert examine(data.splits["train"]).crowds == 1, "one region, in which neither class counts"
 
 
 def test_an_image_that_the_camera_turned_has_the_size_that_one_sees(tmp_path):
@@ -175,7 +177,7 @@ SPOILED: list[tuple[str, Callable[[Path], None], str]] = [
     ("yolo", write("labels/train/a.txt", "1 nan 0.5 0.1 0.1\n"), r"line 1: expected finite numbers"),
     ("yolo", write("labels/train/a.txt", b"\xff\xfe\x00"), r"a\.txt: expected text, came other bytes"),
     ("yolo", write("data.yaml", "names: [a, a]"), r"data\.yaml: expected distinct class names"),
-    ("yolo", write("data.yaml", "nc: 3"), r"data\.yaml: expected distinct class names, came none"),
+    ("yolo", write("data.yaml", "nc: 3"), r"data\.yaml: expected class names under 'names', found none"),
     ("yolo", write("data.yaml", "names: {0: a, 2: b}"), r"expected class names as a list or as 0"),
     ("yolo", write("images/train/a.png", b"no image"), r"a\.png: expected an image file, could not read it"),
     ("kitti", write("label_2/a.txt", "Car 0 0 0 1 1 9 9\n"), r"a\.txt: line 1: expected 14 numbers .*, came 7"),
@@ -250,6 +252,15 @@ def test_one_hundred_real_images_in_three_formats(tmp_path):
             )  # YOLO's file has six digits
         assert scores[name][1]["map"] == pytest.approx(scores["coco"][1]["map"], abs=1e-3)
     assert 0.2 < float(scores["coco"][1]["map"] or 0) < 1
+
+
+@pytest.mark.parametrize("kind", [YoloData, KittiData, VocData])
+def test_a_root_that_is_not_there_is_named(kind, tmp_path):
+    words = {"names": "data.yaml"} if kind is YoloData else {}
+    with pytest.raises(
+        InputError, match=r"data\.root: expected the folder of a data set, there is no folder .*nowhere"
+    ):
+        kind(root=tmp_path / "nowhere", **words, **OPTIONS).prepare()
 
 
 @pytest.mark.skipif(not (REAL / "bccd").is_dir(), reason="needs the example images")

@@ -189,7 +189,7 @@ def test_the_doctor_names_shared_images_and_shows_pictures(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
-    assert "1 problems" in shown
+    assert "problems: 1" in shown
     assert "in two splits: " in shown
     assert "red circle" in shown
     assert {path.name for path in tmp_path.glob("outputs/doctor/*_shapes/*.png")} == {

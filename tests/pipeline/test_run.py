@@ -18,6 +18,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
 from hydra_det.pipeline.store import Store
 from hydra_det.record import read_record
+from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose, run
 
 
@@ -202,3 +203,8 @@ def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_p
     for name in STAGES:
         file = Path("run", "stages", name, "weights.safetensors")
         assert (tmp_path / file).read_bytes() == (finished / file).read_bytes()
+
+
+def test_anchors_that_are_a_word_are_refused(finished, tmp_path):
+    with pytest.raises(InputError, match=r"model\.anchors: expected auto or \[\[width,height\],\.\.\.\] .* got own"):
+        run(tmp_path, "model.anchors=own")

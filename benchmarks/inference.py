@@ -33,15 +33,16 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     image = torch.rand(1, 3, options.image_size, options.image_size, generator=torch.Generator().manual_seed(0))
     net = _network(options.model)
-    made: dict[str, Forward] = {
-        "eager": eager(net, image),
-        "eager, channels_last": eager(net, image, channels_last=True),
-        "eager, bf16": eager(net, image, bf16=True),
-        "eager, bf16, channels_last": eager(net, image, bf16=True, channels_last=True),
-        "compile": compiled(net, image),
-        "onnxruntime": onnx_runtime(net, image),
-        "openvino": open_vino(net, image),
+    makers: dict[str, Callable[[], Forward]] = {
+        "eager": lambda: eager(net, image),
+        "eager, channels_last": lambda: eager(net, image, channels_last=True),
+        "eager, bf16": lambda: eager(net, image, bf16=True),
+        "eager, bf16, channels_last": lambda: eager(net, image, bf16=True, channels_last=True),
+        "compile": lambda: compiled(net, image),
+        "onnxruntime": lambda: onnx_runtime(net, image),
+        "openvino": lambda: open_vino(net, image),
     }
+    made = {name: make() for name, make in makers.items() if not options.only or name in ("eager", *options.only)}
     wanted = made["eager"]()
     for name, forward in made.items():
         worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(forward(), wanted, strict=True))
@@ -114,6 +115,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
+    parser.add_argument("--only", nargs="*", help="these beside eager")
     return parser.parse_args()
 
 

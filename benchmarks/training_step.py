@@ -191,7 +191,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="*", help="these variants alone")
+    parser.add_argument("--only", nargs="*", help="these beside float32")
     return parser.parse_args()
 
 

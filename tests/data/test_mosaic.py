@@ -52,6 +52,28 @@ def test_boxes_frame_their_objects(seed: int) -> None:
         assert np.abs(found - box).max() <= 1.5, "half a pixel of smoothing at either end, and rounding"
 
 
+def test_labels_go_with_the_boxes_that_stay() -> None:
+    first = one_object(0, width=200, height=200, box=(5, 5, 45, 45))
+    second = one_object(1, width=200, height=200, box=(155, 155, 195, 195))
+    both = Labelled(
+        first.image + second.image,
+        np.concatenate([first.boxes, second.boxes]),
+        np.concatenate([first.labels, second.labels]),
+    )
+    nothing = Labelled(torch.zeros(3, 50, 50, dtype=torch.uint8), np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+    alone = set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        canvas, _, boxes, labels = mosaic([nothing, both, nothing, nothing], 256, augmentation=Augmentation(), rng=rng)
+        for box, label in zip(boxes, labels, strict=True):
+            found = painted(canvas, label)
+            assert found is not None
+            assert np.abs(found - box).max() <= 1.5
+        if len(labels) == 1:
+            alone.add(int(labels[0]))
+    assert alone == {0, 1}, "either is sometimes cut away"
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_only_objects_that_a_tile_cuts_are_left_out(seed: int) -> None:
     """The backgrounds are told apart by their grey: each shows where its tile lies."""

@@ -13,16 +13,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import hydra
 import onnxruntime
 import openvino
 import torch
 from torch import Tensor, nn
 
 from benchmarks.interleaved import show, time_in_turns
-from hydra_det.pipeline.build import MODEL_OPTIONS
+from benchmarks.networks import network
 
-CLASSES = 80
 Forward = Callable[[], Sequence[Tensor]]
 
 
@@ -32,7 +30,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     image = torch.rand(1, 3, options.image_size, options.image_size, generator=torch.Generator().manual_seed(0))
-    net = _network(options.model)
+    net = network(options.model).eval()
     makers: dict[str, Callable[[], Forward]] = {
         "eager": lambda: eager(net, image),
         "eager, channels_last": lambda: eager(net, image, channels_last=True),
@@ -95,17 +93,6 @@ def open_vino(net: nn.Module, image: Tensor) -> Forward:
     made = openvino.compile_model(model, "CPU", settings)
     values = image.numpy()
     return lambda: [torch.from_numpy(array) for array in made(values).values()]
-
-
-def _network(name: str) -> nn.Module:
-    """A network of the configs with random weights, in eval mode."""
-    with hydra.initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
-        config = hydra.compose("train", [f"model={name}"]).model
-    config = {k: v for k, v in config.items() if v is not None and k not in MODEL_OPTIONS}
-    if config["anchors"] == "auto":
-        del config["anchors"]  # the network's own
-    torch.manual_seed(0)
-    return hydra.utils.instantiate(config, num_classes=CLASSES, _convert_="all").eval()
 
 
 def _options() -> argparse.Namespace:

@@ -19,16 +19,16 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from benchmarks.interleaved import show, time_in_turns
+from benchmarks.networks import CLASSES, network
 from hydra_det.boxes import Letterbox
 from hydra_det.modules.detector import parameter_groups
-from hydra_det.modules.yolov3 import YOLOv3
+from hydra_det.modules.yolov3 import YoloDetector
 from hydra_det.types import Target
 from tests.modules.darknet_cfg import yolov3 as darknet_cfg
 
-CLASSES, OBJECTS = 80, 8  # objects an image
+OBJECTS = 8  # an image
 PEER = "pytorchyolo"
 # What its parser wants to find in [net] beside the size of the input; nothing of it matters to a step.
 SCHEDULE = """batch=64
@@ -63,11 +63,9 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     images, targets = _batch(options.batch, options.image_size, options.device)
-    conf: Any = OmegaConf.load(Path(__file__).parents[1] / "conf" / "model" / f"{options.model}.yaml")
-    shape = {"width": conf.get("width", 1.0), "depth": conf.get("depth", 1.0)}
 
     def ours(**how: Any) -> Callable[[], object]:
-        return our_step(YOLOv3(num_classes=CLASSES, **shape).to(options.device), images, targets, **how)
+        return our_step(network(options.model).to(options.device), images, targets, **how)
 
     made = {
         "float32": ours,
@@ -89,7 +87,7 @@ def main() -> None:
 
 
 def our_step(
-    net: YOLOv3,
+    net: YoloDetector,
     images: torch.Tensor,
     targets: list[Target],
     *,
@@ -184,7 +182,7 @@ def _batch(count: int, size: int, device: str) -> tuple[torch.Tensor, list[Targe
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="yolov3", choices=("yolov3", "yolov3_nano"))
+    parser.add_argument("--model", default="yolov3")
     parser.add_argument("--image-size", type=int, default=416)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)

@@ -107,7 +107,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         self.subset_seed = subset_seed
         self.train_images, self.val_images, self.test_images = train_images, val_images, test_images
         self.greyscale = greyscale
-        self.flip, self.colour_jitter, self.crop_jitter, self.mosaic = flip, colour_jitter, crop_jitter, mosaic
+        self.augmentation = Augmentation(flip, colour_jitter, crop_jitter, mosaic)
         self.multi_scale = multi_scale
         self.cache_images = cache_images
         self.strict, self.allow_overlap = strict, allow_overlap
@@ -226,7 +226,7 @@ class DetectionData(pl.LightningDataModule, ABC):
             self.splits[split].records,
             image_size=self.image_size,
             greyscale=self.greyscale,
-            augmentation=self._augmentation() if augment else None,
+            augmentation=self.augmentation if augment else None,
             seed=self.seed,
             cache=self._caches.get(split),
         )
@@ -236,9 +236,6 @@ class DetectionData(pl.LightningDataModule, ABC):
         least, most = ((1 + sign * self.multi_scale) * self.image_size / STRIDE for sign in (-1, 1))
         # Rounded first: 1.2 * 320 / 32 is 11.999999999999998 in floats for some shares.
         return [cells * STRIDE for cells in range(max(1, math.ceil(round(least, 6))), math.floor(round(most, 6)) + 1)]
-
-    def _augmentation(self) -> Augmentation:
-        return Augmentation(self.flip, self.colour_jitter, self.crop_jitter, self.mosaic)
 
     def _loader(self, split: str, batch_size: int, *, training: bool = False) -> DataLoader[Sample]:
         dataset = self.dataset(split, augment=training)
@@ -278,7 +275,7 @@ class DetectionData(pl.LightningDataModule, ABC):
                 f"steps of {STRIDE}, came {self.multi_scale}; use more, or 0"
             )
         for argument, (least, most) in _LIMITS.items():
-            value = getattr(self, argument)
+            value = getattr(self.augmentation if argument in Augmentation._fields else self, argument)
             bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
             if value is not None and not least <= value <= most:
                 raise InputError(f"data.{argument}: expected a value {bounds}, came {value}; change it")

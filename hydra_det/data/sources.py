@@ -1,10 +1,11 @@
 """Where the images come from: one data module per kind of source."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from hydra_det.data.assembly import assemble, inside
+from hydra_det.data.assembly import AnnotationSet, assemble, inside
 from hydra_det.data.coco import read_coco
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.images import find_images
@@ -44,62 +45,84 @@ class CocoData(DetectionData):
         }
 
 
-class VocData(DetectionData):
-    """Pascal VOC's layout: xml files, images, and text files that list the images of a split."""
+class ListedData(DetectionData):
+    """A folder of images, a folder of annotation files, and text files that list the images of a split.
+
+    Args:
+        root: of the data set; all else is relative to it.
+        train_list: text file with the names of images without their suffix, one a line; further words are ignored.
+        test_list: the same.
+        val_list: the same; None holds validation images out of the training images.
+        images_dir: folder of the images.
+        annotations_dir: folder of the annotation files.
+        **options: of `DetectionData`.
+    """
 
     def __init__(
         self,
         *,
         root: str | Path,
-        train_list: str = "ImageSets/Main/train.txt",
-        test_list: str = "ImageSets/Main/val.txt",
+        train_list: str,
+        test_list: str,
+        images_dir: str,
+        annotations_dir: str,
         val_list: str | None = None,
-        annotations_dir: str = "Annotations",
-        images_dir: str = "JPEGImages",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.root = Path(root)
+        self.lists = {"train": train_list, "test": test_list} | ({} if val_list is None else {"val": val_list})
+        self.images_dir, self.annotations_dir = images_dir, annotations_dir
+
+    @abstractmethod
+    def parse(self, names: Mapping[str, list[str]], *, images: Path, annotations: Path) -> dict[str, AnnotationSet]:
+        """The annotations of the images whose names are listed, by split; from the two folders."""
+
+    def read(self) -> dict[str, Split]:
+        images = inside(self.root, self.images_dir, what="the image folder")
+        annotations = inside(self.root, self.annotations_dir, what="the folder of annotations")
+        names = {split: read_list(inside(self.root, file, what="the list")) for split, file in self.lists.items()}
+        return {
+            split: assemble(content, root=self.root, folder=images, source=annotations, name=split, strict=self.strict)
+            for split, content in self.parse(names, images=images, annotations=annotations).items()
+        }
+
+
+class VocData(ListedData):
+    """Pascal VOC's layout: an xml file an image.
+
+    Args:
+        classes: names in label order; None takes all that occur, in alphabetical order.
+        one_based: see `parse_voc`.
+        difficult: see `parse_voc`.
+        **options: of `ListedData`, by default `LAYOUT`, and of `DetectionData`.
+    """
+
+    LAYOUT: ClassVar[dict[str, Any]] = {
+        "train_list": "ImageSets/Main/train.txt",
+        "test_list": "ImageSets/Main/val.txt",
+        "images_dir": "JPEGImages",
+        "annotations_dir": "Annotations",
+    }
+
+    def __init__(
+        self,
+        *,
         classes: Sequence[str] | None = None,
         one_based: bool = False,
         difficult: str = "ignore",
         **options: Any,
     ) -> None:
-        """All files and folders are relative to `root`; the further options are those of `DetectionData`.
-
-        Args:
-            root: of the data set.
-            train_list: text file with the names of images without their suffix, one a line; further words are ignored.
-            test_list: the same.
-            val_list: the same; None holds validation images out of the training images.
-            annotations_dir: folder of the xml files.
-            images_dir: folder of the images.
-            classes: names in label order; None takes all that occur, in alphabetical order.
-            one_based: see `parse_voc`.
-            difficult: see `parse_voc`.
-            **options: of `DetectionData`.
-        """
-        super().__init__(**options)
-        self.root = Path(root)
-        self.lists = _without_none({"train": train_list, "test": test_list, "val": val_list})
-        self.annotations_dir, self.images_dir = annotations_dir, images_dir
+        super().__init__(**self.LAYOUT | options)
         self.classes = classes
         self.one_based, self.difficult = one_based, difficult
 
-    def read(self) -> dict[str, Split]:
-        annotations = inside(self.root, self.annotations_dir, what="the folder of annotations")
-        folder = inside(self.root, self.images_dir, what="the image folder")
-        files = {
-            name: [annotations / f"{stem}.xml" for stem in read_list(inside(self.root, path, what="the list"))]
-            for name, path in self.lists.items()
-        }
-        classes = self.classes or voc_classes(file for split in files.values() for file in split)
+    def parse(self, names: Mapping[str, list[str]], *, images: Path, annotations: Path) -> dict[str, AnnotationSet]:
+        files = {split: [annotations / f"{name}.xml" for name in listed] for split, listed in names.items()}
+        classes = self.classes or voc_classes(file for listed in files.values() for file in listed)
         return {
-            name: assemble(
-                parse_voc(split, classes=classes, one_based=self.one_based, difficult=self.difficult),
-                root=self.root,
-                folder=folder,
-                source=annotations,
-                name=name,
-                strict=self.strict,
-            )
-            for name, split in files.items()
+            split: parse_voc(listed, classes=classes, one_based=self.one_based, difficult=self.difficult)
+            for split, listed in files.items()
         }
 
 
@@ -127,6 +150,11 @@ class YoloData(DetectionData):
         self.root = Path(root)
         self.names = names
         self.folders = {"train": (train_images_dir, train_labels_dir), "test": (test_images_dir, test_labels_dir)}
+        if (val_images_dir is None) != (val_labels_dir is None):
+            raise InputError(
+                "data.val_images_dir, data.val_labels_dir: expected both or neither, "
+                f"got {val_images_dir} and {val_labels_dir}"
+            )
         if val_images_dir is not None and val_labels_dir is not None:
             self.folders["val"] = (val_images_dir, val_labels_dir)
 
@@ -141,39 +169,32 @@ class YoloData(DetectionData):
         return splits
 
 
-class KittiData(DetectionData):
-    """KITTI's layout: `image_2`, `label_2`, and text files that list the frames of a split."""
+class KittiData(ListedData):
+    """KITTI's layout: a text file a frame.
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        train_list: str = "train.txt",
-        test_list: str = "val.txt",
-        val_list: str | None = None,
-        images_dir: str = "image_2",
-        labels_dir: str = "label_2",
-        classes: Sequence[str] = KITTI_CLASSES,
-        **options: Any,
-    ) -> None:
-        """All files and folders are relative to `root`; the further options are those of `DetectionData`."""
-        super().__init__(**options)
-        self.root = Path(root)
-        self.lists = _without_none({"train": train_list, "test": test_list, "val": val_list})
-        self.images_dir, self.labels_dir = images_dir, labels_dir
+    Args:
+        classes: names in label order; objects of others are left out.
+        **options: of `ListedData`, by default `LAYOUT`, and of `DetectionData`.
+    """
+
+    LAYOUT: ClassVar[dict[str, Any]] = {
+        "train_list": "train.txt",
+        "test_list": "val.txt",
+        "images_dir": "image_2",
+        "annotations_dir": "label_2",
+    }
+
+    def __init__(self, *, classes: Sequence[str] = KITTI_CLASSES, **options: Any) -> None:
+        super().__init__(**self.LAYOUT | options)
         self.classes = classes
 
-    def read(self) -> dict[str, Split]:
-        folder = inside(self.root, self.images_dir, what="the image folder")
-        labels = inside(self.root, self.labels_dir, what="the folder of labels")
-        splits = {}
-        for name, path in self.lists.items():
-            frames = [folder / f"{stem}.png" for stem in read_list(inside(self.root, path, what="the list"))]
-            content = parse_kitti(frames, folder=folder, labels=labels, classes=self.classes)
-            splits[name] = assemble(
-                content, root=self.root, folder=folder, source=labels, name=name, strict=self.strict
+    def parse(self, names: Mapping[str, list[str]], *, images: Path, annotations: Path) -> dict[str, AnnotationSet]:
+        return {
+            split: parse_kitti(
+                [images / f"{name}.png" for name in listed], folder=images, labels=annotations, classes=self.classes
             )
-        return splits
+            for split, listed in names.items()
+        }
 
 
 class ShapesData(DetectionData):
@@ -209,7 +230,3 @@ def read_list(path: Path) -> list[str]:
             f"{path}: expected a list of distinct images, came {len(names)}, {len(set(names))} of them distinct"
         )
     return names
-
-
-def _without_none(lists: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: path for name, path in lists.items() if path is not None}

@@ -32,7 +32,7 @@ EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "every_n_epochs": 1, "save_on_tr
 INDIFFERENT_DATA = (
     "_target_", "name", "root", "train_annotations", "val_annotations", "test_annotations", "train_images_dir",
     "val_images_dir", "test_images_dir", "train_labels_dir", "val_labels_dir", "test_labels_dir", "train_list",
-    "val_list", "test_list", "images_dir", "labels_dir", "annotations_dir", "names", "classes", "one_based",
+    "val_list", "test_list", "images_dir", "annotations_dir", "names", "classes", "one_based",
     "difficult", "canvas", "train_size", "test_size", "drawing_seed", "train_images",
     "val_images", "test_images", "subset_seed", "strict", "allow_overlap", "workers", "cache_images",
     "evaluation_batch_size",

@@ -20,7 +20,8 @@ def test_keys_are_arguments(name: str) -> None:
     assert isinstance(config, DictConfig)
     keys = {str(key) for key in config} - {"defaults"}
     built = getattr(sources, config["_target_"].rsplit(".", 1)[1])
-    arguments = {*inspect.signature(built).parameters, *inspect.signature(DetectionData).parameters}
+    lineage = [kind for kind in built.__mro__ if issubclass(kind, DetectionData)]
+    arguments = {name for kind in lineage for name in inspect.signature(kind).parameters}
     assert keys - {"_target_"} == arguments - {"options"}
     assert config["name"] == name
     if name != "shapes":

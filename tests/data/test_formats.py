@@ -254,6 +254,12 @@ def test_one_hundred_real_images_in_three_formats(tmp_path):
     assert 0.2 < float(scores["coco"][1]["map"] or 0) < 1
 
 
+@pytest.mark.parametrize("given", ["val_images_dir", "val_labels_dir"])
+def test_validation_images_without_labels_are_not_passed_over(given, tmp_path):
+    with pytest.raises(InputError, match=r"data\.val_labels_dir: expected both or neither"):
+        YoloData(root=tmp_path, **{given: "val"}, **OPTIONS)
+
+
 @pytest.mark.parametrize("kind", [YoloData, KittiData, VocData])
 def test_a_root_that_is_not_there_is_named(kind, tmp_path):
     words = {"names": "data.yaml"} if kind is YoloData else {}

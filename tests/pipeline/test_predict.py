@@ -36,21 +36,18 @@ def predictor(finished: Path, *words: str) -> Predictor:
     )
 
 
-def test_images(finished: Path) -> list[tuple[int, Path]]:
+def scored_pictures(finished: Path) -> list[tuple[int, Path]]:
     config = build.read_yaml(finished / "run" / "config.yaml")
     data = build.data(config)
     data.prepare()
     return [(record.image_id, record.path) for record in data.splits["test"].records]
 
 
-test_images.__test__ = False  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("network", ["dense", "pruned"])
 def test_the_boxes_are_those_that_were_scored(finished: Path, network: str) -> None:
     predict = predictor(finished, f"network={network}")
     scored = pd.read_csv(finished / "run" / network / "detections_clean.csv")
-    for image_id, path in test_images(finished):
+    for image_id, path in scored_pictures(finished):
         found = predict(np.array(Image.open(path).convert("RGB"))).clean.detections
         wanted = scored[scored.image_id == image_id]
         assert len(found.labels) == len(wanted) == 100
@@ -70,7 +67,7 @@ def test_the_boxes_are_those_that_were_scored(finished: Path, network: str) -> N
 def test_an_attack_changes_the_answer_and_stays_in_its_ball(finished: Path) -> None:
     predict = predictor(finished, "attack=pgd", "attack.epsilon=0.05")
     before = {name: value.clone() for name, value in predict.net.state_dict().items()}
-    pixels = np.array(Image.open(test_images(finished)[0][1]).convert("RGB"))
+    pixels = np.array(Image.open(scored_pictures(finished)[0][1]).convert("RGB"))
     found = predict(pixels)
     assert found.attacked is not None
     moved = np.abs(found.attacked.pixels.astype(int) - pixels.astype(int))
@@ -149,7 +146,7 @@ def detect(*words: str, folder: Path) -> Any:
 def test_a_folder_with_a_broken_image(finished: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
-    paths = [path for _, path in test_images(finished)]
+    paths = [path for _, path in scored_pictures(finished)]
     for name, path in zip(("a.png", "sub/b.png"), paths, strict=False):
         Image.open(path).save(source / name)
     (source / "broken.png").write_bytes(paths[0].read_bytes()[:200])
@@ -174,7 +171,7 @@ def test_a_folder_with_a_broken_image(finished: Path, tmp_path: Path) -> None:
 
 def test_a_video_stays_a_video(finished: Path, tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "street.mp4", rate=Fraction(8)) as writer:
-        for _, path in test_images(finished)[:3]:
+        for _, path in scored_pictures(finished)[:3]:
             writer.write(np.array(Image.open(path).convert("RGB")))
     predict = predictor(finished)
     source = Frames(tmp_path / "street.mp4")
@@ -217,7 +214,7 @@ def test_a_run_from_another_machine_is_opened(finished: Path, tmp_path: Path) ->
 
 def test_looking_into_the_folder_of_a_run_keeps_its_record(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "run", tmp_path / "run", symlinks=False)
-    picture = test_images(finished)[0][1]
+    picture = scored_pictures(finished)[0][1]
     done = detect(f"run={tmp_path / 'run'}", f"source={picture}", folder=tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "record.json").is_file()

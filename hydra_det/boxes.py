@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+PADDING = 0.5  # value of the padding in all channels: mid-grey, the value with the smallest largest contrast
+
 
 class Letterbox(NamedTuple):
     """An image scaled to fit a square input, centred, its aspect ratio kept; the rest is padding.

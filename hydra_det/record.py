@@ -127,6 +127,7 @@ class Stage(TypedDict):
     seconds: float  # of training; of a reused stage what it cost when it was trained
     reused: bool
     folder: str
+    facts: NotRequired[dict[str, Any]]  # what its callbacks found out, such as the completeness gap of DeepLIFT
 
 
 class Attack(TypedDict):

@@ -174,6 +174,19 @@ def test_wrong_values_fail_the_check(override: str, complaint: str) -> None:
         check(config_of(override))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["init.target=boxes"], r"init\.target: expected one of assigned, topk, loss, got 'boxes'"),
+        (["init.micro_batch=0"], r"init\.micro_batch: expected at least 1, got 0"),
+        (["init.attacked=true", "attack=none"], r"init\.attacked: expected an attack, got attack=none"),
+    ],
+)
+def test_wrong_settings_of_an_initialiser_fail_the_check(overrides: list[str], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        check(config_of("init=deeplift", *overrides))
+
+
 def test_a_missing_value_is_named() -> None:
     with pytest.raises(InputError, match=r"data\.root: expected a value"):
         config_of("data=coco")

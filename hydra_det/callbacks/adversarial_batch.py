@@ -1,7 +1,6 @@
 """Replaces clean images by attacked ones before the step sees them: the only place where attack and network meet."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from hydra_det.attacks.base import Attack
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import Batch, InputError
+from hydra_det.types import Batch, InputError, LossTerms
 
 CLEAN, ATTACKED = "clean", "attacked"
 # Evaluation goes over the same images once per pass, in this order.
@@ -69,9 +68,7 @@ class AdversarialBatch(pl.Callback):
             )
         generator = torch.Generator().manual_seed(hash((self.seed, *draw, trainer.global_rank)) % 2**63)
         with undisturbed(pl_module), trainer.precision_plugin.forward_context():
-            batch["images"] = self.attack(
-                batch["images"], detection_loss(pl_module.net, batch), region=content_region(batch), generator=generator
-            )
+            batch["images"] = attacked_images(pl_module.net, batch, self.attack, generator=generator)
 
 
 def is_due(batch_idx: int, share: float) -> bool:
@@ -81,9 +78,17 @@ def is_due(batch_idx: int, share: float) -> bool:
     return after > before
 
 
-def detection_loss(net: Any, batch: Batch) -> Callable[[Tensor], Tensor]:
-    """The summed loss terms of `net` for the targets of `batch`, as a function of its images: [B, 3, H, W] -> [B]"""
-    return lambda images: net.losses(net(images), batch["targets"]).total
+def attacked_images(net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None) -> Tensor:
+    """The images of a batch after an attack on the summed loss terms of `net`; padding is not perturbed. [B, 3, H, W]
+
+    The network should be undisturbed: in eval mode, and with no parameter that asks for a gradient.
+    """
+
+    def loss(images: Tensor) -> Tensor:
+        terms: LossTerms = net.losses(net(images), batch["targets"])
+        return terms.total
+
+    return attack(batch["images"], loss, region=content_region(batch), generator=generator)
 
 
 def content_region(batch: Batch) -> Tensor:

@@ -1,37 +1,55 @@
 """Gives every masked layer its initial scores."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
 
+from hydra_det.attacks.base import Attack
+from hydra_det.callbacks.adversarial_batch import attacked_images
+from hydra_det.init.base import Initialiser, Sample
 from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import Batch
-
-Initialiser = Callable[[nn.Module, Callable[[], Iterable[Batch]]], dict[str, Tensor]]
+from hydra_det.types import Batch, InputError
 
 
 class ScoreInit(pl.Callback):
     """Sets the scores when a fit starts; the stage trains nothing.
 
     Args:
-        initialiser: looks at the network, undisturbed, and at training batches if it wants to.
+        initialiser: looks at the network, undisturbed, and at training images if it wants to.
+        attack: of the images of an initialiser that asks for attacked ones.
+        seed: of the attacks that draw.
+
+    Attributes:
+        facts: what the initialiser has to say of the scores.
     """
 
-    def __init__(self, initialiser: Initialiser) -> None:
+    def __init__(self, initialiser: Initialiser, *, attack: Attack | None = None, seed: int = 0) -> None:
         self.initialiser = initialiser
+        self.attack = attack
+        self.seed = seed
+        self.facts: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         layers = dict(masked_layers(pl_module.get_submodule("net")))
         with undisturbed(pl_module.get_submodule("net")) as net:
-            scores = self.initialiser(net, lambda: _batches(trainer, pl_module))
+            found = self.initialiser(net, lambda sample: self._batches(sample, trainer, pl_module))
         with torch.no_grad():
             for name, layer in layers.items():
-                layer.scores.copy_(scores[name])
+                layer.scores.copy_(found.layers[name])
+        self.facts = found.facts
 
-
-def _batches(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterable[Batch]:
-    for batch in trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
-        yield pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
+    def _batches(self, sample: Sample, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterable[Batch]:
+        if sample.attacked and self.attack is None:
+            raise InputError("init.attacked: expected an attack, got none")
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        for batch in data.sample_loader(sample.images, batch_size=sample.micro_batch):
+            moved = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
+            if sample.attacked and self.attack is not None:
+                # By the first image: the same draw in whichever process the batch is.
+                draw = hash((self.seed, batch["targets"][0]["image_id"])) % 2**63
+                generator = torch.Generator().manual_seed(draw)
+                moved["images"] = attacked_images(pl_module.net, moved, self.attack, generator=generator)
+            yield moved

@@ -15,7 +15,7 @@ from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
 from hydra_det.data.loader import TimedLoader
-from hydra_det.data.sampler import EpochSampler
+from hydra_det.data.sampler import EpochSampler, sample_batches
 from hydra_det.data.samples import Split
 from hydra_det.data.splits import check_classes, check_overlap, choose, fingerprint, hold_out
 from hydra_det.data.transforms import Augmentation
@@ -206,6 +206,12 @@ class DetectionData(pl.LightningDataModule, ABC):
     def test_dataloader(self) -> list[DataLoader[Sample]]:
         """`evaluation_passes` loaders over the same images."""
         return [self._loader("test", self.evaluation_batch_size) for _ in range(self.evaluation_passes)]
+
+    def sample_loader(self, images: int, *, batch_size: int) -> DataLoader[Sample]:
+        """Training images without augmentation, drawn at random but the same in every call; this process's share."""
+        dataset = self.dataset("train")
+        chosen = sample_batches(len(dataset), images=images, batch_size=batch_size, seed=self.seed)
+        return TimedLoader(dataset, batch_sampler=chosen, collate_fn=collate, num_workers=self.workers)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Moves the tensors. Lightning's own search for them would copy all else, image by image."""

@@ -66,6 +66,17 @@ class EpochSampler(DistributedSampler[Any]):
         return [int(size) for size in np.repeat(drawn, self.batch_size)[: len(self)]]
 
 
+def sample_batches(count: int, *, images: int, batch_size: int, seed: int) -> list[list[SampleKey]]:
+    """A random sample of `count` images in batches, those of this process: the batches go round the processes.
+
+    The same batches, whatever the number of processes; the last one may be smaller.
+    """
+    rank, world = _place()
+    chosen = np.random.default_rng([seed, 2]).permutation(count)[:images]  # 2: apart from what EpochSampler draws
+    keys = [SampleKey(0, int(index)) for index in chosen]
+    return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)][rank::world]
+
+
 def _place() -> tuple[int, int]:
     """Rank of this process and number of processes."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from hydra_det.boxes import Letterbox
+from hydra_det.boxes import PADDING, Letterbox
 
-PADDING = 0.5  # value of the padding in all channels: mid-grey, the value with the smallest largest contrast
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 MIN_SIDE = 2.0  # pixels of the network input; a box cut by the crop to less than this is dropped
 MIN_VISIBLE = 0.2  # of the area; a box of which the crop leaves less is dropped

@@ -1,18 +1,18 @@
 """Scores without thought, for comparison: magnitude and random."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from hydra_det.init.scaled import Batches, score_bound
+from hydra_det.init.base import Batches, InitialScores, score_bound
 from hydra_det.modules.masked_conv import masked_layers
 
 
 class Magnitude:
     """score = |weight|, unscaled: comparable over layers, and in every layer the same first mask as `scaled`."""
 
-    def __call__(self, network: nn.Module, _batches: Batches) -> dict[str, Tensor]:
-        """Scores of every masked layer, by name, in the shape of its weight."""
-        return {name: layer.weight.detach().abs() for name, layer in masked_layers(network)}
+    def __call__(self, network: nn.Module, _batches: Batches) -> InitialScores:
+        """See `Initialiser`."""
+        return InitialScores({name: layer.weight.detach().abs() for name, layer in masked_layers(network)})
 
 
 class Random:
@@ -25,11 +25,11 @@ class Random:
     def __init__(self, *, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, network: nn.Module, _batches: Batches) -> dict[str, Tensor]:
-        """Scores of every masked layer, by name, in the shape of its weight."""
+    def __call__(self, network: nn.Module, _batches: Batches) -> InitialScores:
+        """See `Initialiser`."""
         generator = torch.Generator().manual_seed(self.seed)
         scores = {}
         for name, layer in masked_layers(network):
             uniform = torch.rand(layer.weight.shape, generator=generator) * 2 - 1
             scores[name] = (uniform * score_bound(layer)).to(layer.weight)
-        return scores
+        return InitialScores(scores)

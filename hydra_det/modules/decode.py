@@ -42,7 +42,7 @@ def decode_boxes(raw: Tensor, anchors: Tensor, stride: int) -> Tensor:
     columns = torch.arange(width, device=raw.device).view(1, width)
     x = (xywh[..., 0].sigmoid() + columns) * stride
     y = (xywh[..., 1].sigmoid() + rows) * stride
-    half = xywh[..., 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() * anchors.view(1, -1, 1, 1, 2) / 2
+    half = xywh[..., 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() * anchors.float().view(1, -1, 1, 1, 2) / 2
     centre = torch.stack([x, y], dim=-1)
     return torch.cat([centre - half, centre + half], dim=-1)
 

@@ -136,6 +136,24 @@ def assign(
     return answer
 
 
+def assigned_logits(
+    raw: Sequence[Tensor],
+    targets: Sequence[Target],
+    *,
+    anchors: Sequence[Tensor],
+    strides: Sequence[int],
+    anchor_iou: float,
+) -> Tensor:
+    """Objectness plus true-class logit, summed over the anchors assigned to objects: linear in the raw maps. -> [B]"""
+    total = raw[0].new_zeros(raw[0].shape[0])
+    levels = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=anchor_iou)
+    for maps, pairs in zip(raw, levels, strict=True):
+        logits = maps[pairs.cells]  # [K, 5 + C]
+        true_class = logits[:, 5:].gather(1, pairs.labels[:, None]).squeeze(1)
+        total = total.index_add(0, pairs.image, logits[:, 4] + true_class)
+    return total
+
+
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
     """IoU of boxes that share their centre. [M, 2], [A, 2] width and height -> [M, A]"""
     overlap = torch.minimum(sizes[:, None], anchors[None]).prod(2)

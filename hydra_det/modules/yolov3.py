@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hydra_det.modules.darknet import ConvBlock, Darknet53, TinyBackbone, scaled_channels
 from hydra_det.modules.decode import Candidates, decode, suppress
-from hydra_det.modules.loss import LossSettings, yolo_losses
+from hydra_det.modules.loss import LossSettings, assigned_logits, yolo_losses
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
 Anchors = Sequence[Sequence[float]]
@@ -93,6 +93,15 @@ class YoloDetector(nn.Module):
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
         anchors = list(self.anchors)
         return yolo_losses(raw, targets, anchors=anchors, strides=self.strides, settings=self.loss_settings)
+
+    def evidence(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
+        """Objectness plus true-class logit, summed over the anchors assigned to objects. -> [B]"""
+        share = self.loss_settings.anchor_iou
+        return assigned_logits(raw, targets, anchors=list(self.anchors), strides=self.strides, anchor_iou=share)
+
+    def objectness(self, raw: Sequence[Tensor]) -> Tensor:
+        """The objectness logit of every anchor of every cell. -> [B, N]"""
+        return torch.cat([level[..., 4].flatten(1) for level in raw], dim=1)
 
     def decode(self, raw: Sequence[Tensor]) -> Candidates:
         """Every box with its confidence per class, before suppression."""

@@ -77,6 +77,8 @@ def _check_values(config: Config) -> None:
     ratio = config["prune"]["ratio"]
     if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
         raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {ratio}")
+    if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
+        raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")
     store = Path(config["store"])
     existing = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
     if not existing.is_dir():

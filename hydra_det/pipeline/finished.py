@@ -88,4 +88,6 @@ class FinishedRun:
             raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
         name = NETWORKS[network]
         about = build.read_yaml(self.folder / "stages" / name / ABOUT)
-        return Stage(name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], True)
+        return Stage(
+            name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], about.get("facts", {}), True
+        )

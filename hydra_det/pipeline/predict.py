@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack
 from hydra_det.boxes import Letterbox
-from hydra_det.callbacks.adversarial_batch import content_region, detection_loss
+from hydra_det.callbacks.adversarial_batch import attacked_images
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.text_labels import read_names
 from hydra_det.data.transforms import letterbox_image, to_tensor
@@ -111,12 +111,7 @@ class Predictor:
         )
         batch = Batch(images=images, targets=[target])
         with undisturbed(self.net):
-            return attack(
-                images,
-                detection_loss(self.net, batch),
-                region=content_region(batch),
-                generator=torch.Generator().manual_seed(self.seed),
-            )
+            return attacked_images(self.net, batch, attack, generator=torch.Generator().manual_seed(self.seed))
 
 
 def open_predictor(config: Config) -> Predictor:

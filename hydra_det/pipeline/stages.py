@@ -54,6 +54,7 @@ class Stage:
         key: its fingerprint.
         folder: where its weights lie.
         seconds: that it took when it was run.
+        facts: what its callbacks found out, for the record.
         reused: it was there already.
     """
 
@@ -61,6 +62,7 @@ class Stage:
     key: str
     folder: Path
     seconds: float
+    facts: Mapping[str, Any]
     reused: bool
 
     @property
@@ -76,6 +78,7 @@ class Stage:
             "seconds": self.seconds,
             "reused": self.reused,
             "folder": str(self.folder),
+            "facts": dict(self.facts),
         }
 
 
@@ -116,19 +119,21 @@ class StageRunner:
     def run(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found, resumed or run."""
         key = self.key(name, parent)
-        found = self.store.find(name, key)
-        if found is None:
+        reused = True
+        if self.store.find(name, key) is None:
             if getattr(rank_zero_only, "rank", 0):  # the first rank holds the lock for all
                 self._fit(name, key, parent)
             else:
                 with self.store.claim(name, key):
-                    found = self.store.find(name, key)
-                    if found is None:
-                        return Stage(name, key, self.store.folder(name, key), self._fit(name, key, parent), False)
-        about = found or self.store.find(name, key)
+                    if self.store.find(name, key) is None:
+                        self._fit(name, key, parent)
+                        reused = False
+        about = self.store.find(name, key)
         assert about is not None, f"stage {name} was not published"
-        log.info("%s: found finished (%s)", name, self.store.folder(name, key))
-        return Stage(name, key, self.store.folder(name, key), about["seconds"], True)
+        folder = self.store.folder(name, key)
+        if reused:
+            log.info("%s: found finished (%s)", name, folder)
+        return Stage(name, key, folder, about["seconds"], about.get("facts", {}), reused)
 
     def network(self, stage: Stage) -> nn.Module:
         """The network after a stage, masked where the stage is."""
@@ -139,7 +144,7 @@ class StageRunner:
         """How many the trainer starts; asked only for training: elsewhere its devices may be absent."""
         return build.trainer(self.config, logger=False, enable_checkpointing=False).world_size
 
-    def _fit(self, name: str, key: str, parent: Stage | None) -> float:
+    def _fit(self, name: str, key: str, parent: Stage | None) -> None:
         config, spec = self.config, self.config["stage"][name]
         partial = self.store.partial(name, key)
         # Every stage starts from the same state of the generators, whatever ran before it in this process.
@@ -149,12 +154,12 @@ class StageRunner:
             net.compile()  # in place: the names of its weights stay
         optimizer = build.instantiate(spec["optimizer"]) if spec["optimizer"] else None
         detector = Detector(net, optimizer=optimizer, warmup_steps=spec["warmup_steps"])
-        timer = Timer()
+        callbacks, timer = self._callbacks(name, partial), Timer()
         logger = TensorBoardLogger(partial, name="", version="tensorboard")
         trainer = build.trainer(
             config,
             max_epochs=spec["epochs"],
-            callbacks=[*self._callbacks(name, partial), timer],
+            callbacks=[*callbacks, timer],
             logger=logger,
             default_root_dir=str(partial),
         )
@@ -169,10 +174,10 @@ class StageRunner:
             logger.finalize("success")
             save_weights(net, partial / WEIGHTS)
             checkpoint.unlink(missing_ok=True)
+            facts = {fact: value for callback in callbacks for fact, value in getattr(callback, "facts", {}).items()}
             about = {"name": name, "fingerprint": key, "parent": parent.key if parent else None, "seconds": seconds}
-            self.store.publish(name, key, {**about, "config": spec, "seed": config["seed"]})
+            self.store.publish(name, key, {**about, "facts": facts, "config": spec, "seed": config["seed"]})
         trainer.strategy.barrier()
-        return seconds
 
     def _start(self, spec: Config, parent: Stage | None) -> nn.Module:
         if parent is None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from hydra_det.data import datamodule, splits
 from hydra_det.data import loader as loading
 from hydra_det.data.loader import TimedLoader
-from hydra_det.data.sampler import EpochSampler
+from hydra_det.data.sampler import EpochSampler, SampleKey
 from hydra_det.data.sources import CocoData
 from hydra_det.types import Batch, InputError
 from tests.data.conftest import Files
@@ -386,3 +386,16 @@ def test_the_loader_knows_how_long_it_was_waited_for(files: Files, monkeypatch: 
     for _ in loader:
         break
     assert loader.waited == (len(loader) + 1) * 2 * 2.0
+
+
+def test_a_sample_of_training_images_without_augmentation(files: Files) -> None:
+    data = files.data(flip=1.0)
+    dataset = data.dataset("train")
+    samples = [dataset[SampleKey(0, item)] for item in range(len(dataset))]
+    plain = {target["image_id"]: image for image, target in samples}
+    made = list(data.sample_loader(5, batch_size=2))
+    assert [len(batch["targets"]) for batch in made] == [2, 2, 1]
+    for batch in made:
+        for image, target in zip(batch["images"], batch["targets"], strict=True):
+            assert torch.equal(image, plain[target["image_id"]])
+    assert same(made, list(data.sample_loader(5, batch_size=2)))

@@ -1,5 +1,6 @@
 """The order of the images over epochs and processes."""
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -73,3 +74,19 @@ def test_sizes_do_not_change_the_order() -> None:
     plain = EpochSampler(TEN, seed=3, shuffle=True)
     sized = EpochSampler(TEN, seed=3, shuffle=True, sizes=[64, 96], batch_size=3)
     assert [key.item for key in plain] == [key.item for key in sized]
+
+
+@pytest.mark.parametrize("world", [1, 2, 5])
+def test_the_batches_of_a_sample_go_round_the_processes(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
+    alone = sampler.sample_batches(50, images=10, batch_size=3, seed=1)
+    assert [len(made) for made in alone] == [3, 3, 3, 1]
+    items = [key.item for made in alone for key in made]
+    assert len(set(items)) == 10
+    assert items != sorted(items)
+    assert items != [key.item for made in sampler.sample_batches(50, images=10, batch_size=3, seed=2) for key in made]
+    assert len([*chain(*sampler.sample_batches(7, images=10, batch_size=3, seed=1))]) == 7, "all there are"
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(sampler, "_place", lambda rank=rank: (rank, world))
+        shares.append(sampler.sample_batches(50, images=10, batch_size=3, seed=1))
+    assert [share[turn] for turn in range(4) for share in shares if turn < len(share)] == alone

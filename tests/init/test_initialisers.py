@@ -1,24 +1,38 @@
-"""Every initialiser gives finite scores of the right shapes and touches nothing; each against its formula in numpy."""
+"""Every initialiser gives finite scores of the right shapes and touches nothing; each against its formula."""
 
+import dataclasses
+import functools
 import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
 
 from hydra_det.init import INITIALISERS
+from hydra_det.init.base import Sample, score_bound
+from hydra_det.init.contributions import contributions
+from hydra_det.init.deeplift import DeepLift
+from hydra_det.init.gradient import Snip, Taylor
+from hydra_det.init.references import REFERENCES
+from hydra_det.init.rules import RULES, Rescale
 from hydra_det.init.scaled import Scaled
 from hydra_det.init.simple import Magnitude, Random
+from hydra_det.init.synflow import SynFlow
+from hydra_det.init.targets import TARGETS, assigned
 from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.prune.masks import mask_from_scores
-from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, unsettle
+from hydra_det.types import Batch, InputError
+from tests.init.example import answering, given, objects_of_every_size
+from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, target, unsettle
 from tests.prune.test_masks import RATIOS, best_by_sorting, exactly_kept
 
-
-def batches():
-    return [batch(seed=0), batch(seed=1)]
+BATCHES = given(objects_of_every_size(seed=0), objects_of_every_size(seed=1))
+FROM_IMAGES = ("deeplift", "snip", "taylor")
 
 
 def initialiser(name, *, seed=0):
@@ -26,13 +40,18 @@ def initialiser(name, *, seed=0):
     return built(seed=seed) if "seed" in inspect.signature(built).parameters else built()
 
 
+def masked(name="yolov3", **options):
+    return to_masked(answering(name, **options))
+
+
 @pytest.mark.parametrize("network_name", NETWORKS)
 @pytest.mark.parametrize("name", INITIALISERS)
 def test_scores_of_every_layer(name, network_name):
-    net = to_masked(network(network_name), exclude=["head"])
+    net = to_masked(answering(network_name), exclude=["head"])
     unsettle(net)
     before, state = snapshot(net), torch.get_rng_state()
-    scores = initialiser(name)(net, batches)
+    with undisturbed(net):
+        scores = initialiser(name)(net, BATCHES).layers
     assert_untouched(net, before)
     assert torch.equal(torch.get_rng_state(), state), "what is drawn later must not depend on the initialiser"
     assert list(scores) == [key for key, _ in masked_layers(net)]
@@ -41,13 +60,16 @@ def test_scores_of_every_layer(name, network_name):
         assert (found.shape, found.dtype) == (layer.weight.shape, layer.weight.dtype)
         assert found.isfinite().all()
         assert not found.requires_grad
-        assert found.count_nonzero() > 0.99 * found.numel()
+        # In pictures this small some weights only ever meet padding, or what no maximum lets through.
+        assert found.count_nonzero() > (0.4 if name in FROM_IMAGES else 0.99) * found.numel()
         assert found.data_ptr() != layer.weight.data_ptr()
+        if name != "magnitude":
+            assert found.abs().max().item() == pytest.approx(score_bound(layer), rel=0.1 if name == "random" else 1e-5)
 
 
 def test_scaled_is_its_formula():
     net = nn.Sequential(nn.Conv2d(6, 4, 3, groups=2), nn.Conv2d(4, 5, 1), nn.Conv2d(5, 2, (3, 1)))
-    scores = Scaled()(to_masked(net), batches)
+    scores = Scaled()(to_masked(net), BATCHES).layers
     for (key, layer), fan_in in zip(masked_layers(net), (6 / 2 * 9, 4, 5 * 3), strict=True):
         weight = layer.weight.detach().double().numpy()
         np.testing.assert_allclose(scores[key], np.sqrt(6 / fan_in) * weight / np.abs(weight).max(), rtol=1e-5)
@@ -56,13 +78,13 @@ def test_scaled_is_its_formula():
 def test_scaled_survives_a_layer_of_zeros():
     net = to_masked(nn.Sequential(nn.Conv2d(2, 2, 3)))
     nn.init.zeros_(masked_layers(net)[0][1].weight)
-    assert Scaled()(net, batches)["0"].tolist() == torch.zeros(2, 2, 3, 3).tolist()
+    assert Scaled()(net, BATCHES).layers["0"].tolist() == torch.zeros(2, 2, 3, 3).tolist()
 
 
 @pytest.mark.parametrize("name", ["scaled", "magnitude"])
 def test_first_mask_keeps_the_largest_weights(name):
     net = to_masked(nn.Sequential(nn.Conv2d(5, 8, 3), nn.Conv2d(8, 7, 1)))
-    scores = initialiser(name)(net, batches)
+    scores = initialiser(name)(net, BATCHES).layers
     for key, layer in masked_layers(net):
         weight = layer.weight.detach().abs().double().numpy()
         for ratio in RATIOS:
@@ -77,14 +99,16 @@ def test_first_mask_keeps_the_largest_weights(name):
 
 def test_magnitude_is_unscaled():
     net = to_masked(network("yolov3_tiny"))
-    scores = Magnitude()(net, batches)
+    scores = Magnitude()(net, BATCHES).layers
     for key, layer in masked_layers(net):
         np.testing.assert_array_equal(scores[key], np.abs(layer.weight.detach().numpy()))
 
 
 def test_random_is_its_seed_and_nothing_else():
     net, other = (to_masked(network("yolov3_tiny", seed=seed)) for seed in (1, 2))
-    first, again, different = (Random(seed=seed)(made, batches) for made, seed in ((net, 3), (other, 3), (net, 4)))
+    first, again, different = (
+        Random(seed=seed)(made, BATCHES).layers for made, seed in ((net, 3), (other, 3), (net, 4))
+    )
     for key, scores in first.items():
         assert torch.equal(scores, again[key])
         assert (scores != different[key]).float().mean() > 0.99
@@ -96,3 +120,195 @@ def test_random_is_its_seed_and_nothing_else():
     wide = layers[-2].flatten().double().numpy()
     assert abs(wide.mean()) < 4 * wide.std() / np.sqrt(wide.size)
     assert wide.std() == pytest.approx(np.abs(wide).max() / np.sqrt(3), rel=0.05)
+
+
+def of_each_batch(net, made):
+    """Contributions of the weights, batch by batch."""
+    found = []
+    for part in made:
+        images = part["images"].to(next(net.parameters()).dtype)
+        reference = torch.full_like(images[:1], 0.5)
+        coefficients = functools.partial(assigned, net, part["targets"])
+        found.append(contributions(net, images, reference, coefficients=coefficients, rule=Rescale()).weights)
+    return found
+
+
+@pytest.mark.parametrize(("aggregation", "of_batch"), [
+    ("absolute", lambda values: values.abs()), ("squared", lambda values: values**2), ("signed", lambda values: values),
+])  # fmt: skip
+def test_deeplift_is_the_mean_of_contributions_scaled_to_the_bound(aggregation, of_batch):
+    net, made = masked(dtype=torch.float64), [objects_of_every_size(seed=seed) for seed in range(3)]
+    scores = DeepLift(aggregation=aggregation)(net, given(*made)).layers
+    turned = DeepLift(aggregation=aggregation)(net, given(*made[::-1])).layers
+    parts = of_each_batch(net, made)
+    for key, layer in masked_layers(net):
+        expected = sum(of_batch(part[key]) for part in parts).abs()
+        expected *= score_bound(layer) / expected.max()
+        torch.testing.assert_close(scores[key], expected)
+        torch.testing.assert_close(turned[key], expected, msg="the order of the batches does not matter")
+
+
+@pytest.mark.parametrize("option", [
+    *({"target": name} for name in TARGETS if name != "assigned"), {"target": "topk", "k": 3},
+    *({"reference": name} for name in REFERENCES if name != "padding"),
+    *({"rule": name} for name in RULES if name != "rescale"),
+])  # fmt: skip
+def test_every_option_changes_the_scores(option):
+    net = masked()
+    default, other = (made(net, BATCHES) for made in (DeepLift(), DeepLift(**option)))
+    assert any(not torch.allclose(default.layers[key], other.layers[key], rtol=0.01) for key in default.layers)
+    for key, value in option.items():
+        assert key == "k" or other.facts[key] == value
+    assert 0 < other.facts["completeness_gap"] < 1e-3
+
+
+def test_facts_say_what_was_looked_at():
+    assert DeepLift(images=9, micro_batch=2)(masked(), BATCHES).facts == {
+        "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
+        "images": 4, "micro_batch": 2, "attacked": False, "completeness_gap": pytest.approx(0, abs=1e-3),
+    }  # fmt: skip
+    assert Snip()(masked(), BATCHES).facts == {
+        "aggregation": "absolute", "images": 4, "micro_batch": 4, "attacked": False
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_the_sample_is_asked_for(name):
+    asked = []
+
+    def batches(sample):
+        asked.append(sample)
+        return [batch()]
+
+    INITIALISERS[name](images=7, micro_batch=3, attacked=True)(masked(), batches)
+    assert asked[-1] == Sample(images=7, micro_batch=3, attacked=True)
+    assert all(sample == dataclasses.replace(asked[-1], attacked=False) for sample in asked[:-1])
+
+
+def test_snip_and_taylor_are_weight_times_gradient_of_the_loss():
+    net, made = masked(dtype=torch.float64), [batch(seed=0), batch(seed=1)]
+    expected: dict[str, list[Any]] = {}
+    for part in made:
+        net.zero_grad()
+        net.losses(net(part["images"].double()), part["targets"]).total.sum().backward()
+        for key, layer in masked_layers(net):
+            assert layer.weight.grad is not None
+            expected.setdefault(key, []).append(layer.weight.detach() * layer.weight.grad)
+    with undisturbed(net):
+        snip, taylor = Snip()(net, given(*made)).layers, Taylor()(net, given(*made)).layers
+    for key, layer in masked_layers(net):
+        for found, powers in ((snip, 1), (taylor, 2)):
+            sums = torch.stack(expected[key]).abs().pow(powers).sum(0)
+            # The loss is computed in float32.
+            torch.testing.assert_close(found[key], sums * score_bound(layer) / sums.max(), rtol=1e-3, atol=1e-6)
+
+
+def test_synflow_conserves_what_flows():
+    """What enters and leaves a layer is the same (Tanaka et al. 2020, theorem 1): between two layers in a row."""
+    torch.manual_seed(0)
+    first, norm, last = nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.Conv2d(5, 2, 1)
+    variance = norm.running_var
+    assert variance is not None
+    variance.uniform_(0.5, 2)
+    nn.init.normal_(norm.weight)
+    net = to_masked(nn.Sequential(first, norm, nn.LeakyReLU(0.1), last)).eval()
+    scores = SynFlow()(net, BATCHES).layers
+    entering, leaving = scores["0"].sum((1, 2, 3)), scores["3"].sum((0, 2, 3))
+    torch.testing.assert_close(entering / entering.sum(), leaving / leaving.sum())
+    # By hand, inside the image, where the padding does not count: |last| @ |scale * first| @ ones.
+    scale = norm.weight.detach().abs() / (variance + norm.eps).sqrt()
+    by_hand = last.weight.detach().abs().sum((0, 2, 3)) * scale * first.weight.detach().abs().sum((1, 2, 3))
+    torch.testing.assert_close(entering / entering.sum(), by_hand / by_hand.sum(), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_half_precision_weights_are_scored_in_float32(name):
+    halves = masked().bfloat16()
+    before = snapshot(halves)
+    found = initialiser(name)(halves, BATCHES).layers
+    assert_untouched(halves, before)
+    expected = initialiser(name)(masked().bfloat16().float(), BATCHES).layers
+    for key, values in found.items():
+        assert torch.equal(values, expected[key].bfloat16())
+
+
+def scores_of_rank(rank, address, folder):
+    """One of two processes with a batch each, or, with a third batch, two and one."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
+    made = [batch(seed=seed) for seed in range(3)][rank::2]
+    for name in FROM_IMAGES:
+        option = {"reference": "mean"} if name == "deeplift" else {}
+        found = INITIALISERS[name](**option)(masked(), given(*made))
+        torch.save((found.layers, found.facts), folder / f"{name}{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_processes_share_the_images_and_agree(tmp_path):
+    mp.spawn(scores_of_rank, (tmp_path / "address", tmp_path), nprocs=2)
+    for name in FROM_IMAGES:
+        option = {"reference": "mean"} if name == "deeplift" else {}
+        alone = INITIALISERS[name](**option)(masked(), given(*(batch(seed=seed) for seed in range(3))))
+        (first, facts), (second, _) = (torch.load(tmp_path / f"{name}{rank}.pt") for rank in range(2))
+        assert facts["images"] == alone.facts["images"] == 6
+        for key, values in alone.layers.items():
+            assert torch.equal(first[key], second[key])
+            torch.testing.assert_close(first[key], values, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"target": "boxes"}, r"init\.target: expected one of assigned, topk, loss, got 'boxes'"),
+    ({"reference": "grey"}, r"init\.reference: expected one of zeros, padding, mean, blur, got 'grey'"),
+    ({"rule": "linear"}, r"init\.rule: expected one of rescale, reveal_cancel, got 'linear'"),
+    ({"aggregation": "mean"}, r"init\.aggregation: expected one of absolute, squared, signed, got 'mean'"),
+    ({"images": 0}, r"init\.images: expected at least 1, got 0"),
+    ({"micro_batch": 0}, r"init\.micro_batch: expected at least 1, got 0"),
+    ({"k": 0}, r"init\.k: expected at least 1, got 0"),
+    ({"max_gap": 0}, r"init\.max_gap: expected a share above 0, got 0"),
+])  # fmt: skip
+def test_wrong_options_are_one_line(options, message):
+    with pytest.raises(InputError, match=message):
+        DeepLift(**options)
+
+
+def test_images_without_objects_are_refused_where_objects_are_explained():
+    empty = Batch(images=batch()["images"], targets=[target([], []), target([], [])])
+    with pytest.raises(InputError, match="init: expected training images with objects, got none"):
+        DeepLift()(masked(), given(empty))
+    assert DeepLift()(masked(), given(empty, batch())).facts["images"] == 2
+    assert DeepLift(target="loss")(masked(), given(empty)).facts["images"] == 2
+
+
+def test_a_large_gap_is_refused_with_its_cause():
+    net = masked()
+    net.get_submodule("necks.0.0").activation = nn.Softmax(dim=1)
+    with pytest.raises(InputError, match=r"miss at most 0\.001 .*activation \(Softmax\) has no rule"):
+        DeepLift()(net, BATCHES)
+    assert DeepLift(max_gap=1e9)(net, BATCHES).facts["completeness_gap"] > 0.001
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_scores_that_are_not_finite_are_refused(name):
+    net = masked()
+    with torch.no_grad():
+        net.get_submodule("necks.0.0.conv").weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"init: expected finite scores, got .* in layer"):
+        initialiser(name)(net, BATCHES)
+
+
+def test_a_network_that_answers_nothing_is_refused(caplog):
+    net = masked()
+    with torch.no_grad():
+        for head in net.heads:
+            head.weight.zero_()
+    with pytest.raises(InputError, match="init: expected scores, got zeros alone"):
+        DeepLift()(net, BATCHES)
+
+
+def test_layers_that_contribute_nothing_are_named(caplog):
+    net = masked()
+    small = Batch(images=batch()["images"], targets=[target([[10, 10, 20, 22]], [0]), target([[30, 30, 41, 40]], [1])])
+    found = DeepLift()(net, given(small)).layers
+    assert not found["heads.0"].any()
+    assert found["heads.2"].any()
+    assert "no weight of outs.0.conv, outs.1.conv, heads.0, heads.1 contributes" in caplog.text

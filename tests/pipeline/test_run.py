@@ -101,6 +101,24 @@ def test_tensorboard_shows_losses_ap_sparsity_and_pictures(finished):
     assert scored.Scalars("sparsity/total")[-1].value == pytest.approx(0.75, abs=1e-3)
 
 
+def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
+    words = ["init=deeplift", "init.images=8", "init.attacked=true", "stage.train_scores.epochs=0"]
+    record = run(finished, "prune.ratio=0.75", *words, name="deeplift")
+    again = read_record(finished / "deeplift" / "record.json")
+    first, second, *_ = again.stages
+    assert first["reused"]
+    assert not first["facts"]
+    facts = second["facts"]
+    assert facts.pop("completeness_gap") < 1e-3
+    assert facts == {
+        "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
+        "images": 8, "micro_batch": 4, "attacked": True,
+    }  # fmt: skip
+    assert record.stages == again.stages
+    log = EventAccumulator(str(finished / "deeplift" / "stages" / "init_scores" / "tensorboard")).Reload()
+    assert "scores/backbone.stem.conv" in log.Tags()["histograms"]
+
+
 def test_the_second_run_trains_nothing_and_says_the_same(finished, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the second run trained or tested something")
@@ -176,7 +194,7 @@ def keys(folder: Path, *further: str) -> dict[str, str]:
     stage = None
     for name in STAGES:
         found[name] = runner.key(name, stage)
-        stage = Stage(name, found[name], folder, 0.0, False)
+        stage = Stage(name, found[name], folder, 0.0, {}, False)
     return found
 
 

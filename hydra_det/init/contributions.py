@@ -1,0 +1,194 @@
+"""What every weight contributes to a target: DeepLIFT for weights, all layers in one pass.
+
+For a weight w of a convolution, an input channel i and an output channel o:
+
+    C(w_oik) = w_oik * sum over images n and positions p of  m[y_o(n, p) -> t] * (x_i(n, p * stride + k) - xref_i(...))
+
+m is DeepLIFT's multiplier of the convolution's output. The network runs on the reference first, and every module keeps
+what came in; then on the images, and every module knows both. Backward goes over the images alone.
+
+Captum's `DeepLift`, with its `gradient_func` replaced by gradients to the weights, gives the same numbers: it is the
+oracle of the tests. It is not used here, since it sends the images and as many copies of the reference through the
+network together, forward *and* backward; it refuses a module that is used twice; it is wrong in max pooling whose
+windows overlap; and the difference of two large sums that it forms for every weight costs digits in float32.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hydra_det.init.rules import Function, Rule, max_pool
+from hydra_det.types import InputError
+
+ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.GELU, nn.Mish, nn.Sigmoid, nn.Tanh,
+    nn.Softplus, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh,
+)  # fmt: skip
+# Modules that add and multiply by constants: their gradient is their multiplier.
+LINEAR = (nn.Upsample, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.Identity, nn.Flatten)
+Forward = Callable[[Tensor], Tensor]
+
+
+class Contributions(NamedTuple):
+    """What explains the difference of a target between images and their reference."""
+
+    weights: dict[str, Tensor]  # by name of the convolution, in the shape of its weight; sums over the images
+    images: Tensor  # [B] what the pixels of each image contribute
+    differences: Tensor  # [B] target of each image less target of its reference
+
+    @property
+    def missed(self) -> Tensor:
+        """What the contributions of the pixels miss of the differences, over all images; 0 up to rounding."""
+        return (self.images - self.differences).abs().sum()
+
+    @property
+    def whole(self) -> Tensor:
+        """The size of the differences, over all images."""
+        return self.differences.abs().sum()
+
+    @property
+    def gap(self) -> float:
+        """`missed / whole`: about 1e-6 in float32 if the rules hold in every module."""
+        return relative(self.missed, self.whole)
+
+
+def relative(missed: Tensor, whole: Tensor) -> float:
+    """`missed / whole`; 0 where nothing is missed of nothing."""
+    return 0.0 if missed == 0 else (missed / whole).item()
+
+
+def contributions(
+    network: nn.Module,
+    images: Tensor,
+    reference: Tensor,
+    *,
+    coefficients: Callable[[Sequence[Tensor], Sequence[Tensor]], list[Tensor]],
+    rule: Rule,
+) -> Contributions:
+    """What every weight of every convolution contributes to the sum of `coefficients * raw maps`.
+
+    Args:
+        network: images -> raw maps, with every batch norm in eval mode; is left as it was.
+        images: [B, C, H, W].
+        reference: [1, C, H, W] for all images, or [B, C, H, W].
+        coefficients: from the raw maps of the images and of the reference; how much each entry counts, per map.
+        rule: of activations.
+
+    Raises:
+        InputError: the reference has another shape, or a convolution pads otherwise than with a number of zeros.
+    """
+    if reference.shape not in {images.shape, (1, *images.shape[1:])}:
+        raise InputError(
+            f"reference: expected the shape of the images {list(images.shape)}, or the same with one image, "
+            f"came {list(reference.shape)}"
+        )
+    seen: dict[nn.Module, deque[Tensor]] = {}
+    with torch.no_grad(), _computing(network, lambda _, module: _keep(module, seen)):
+        raw_reference = network(reference)
+    weights: dict[str, Tensor] = {}
+    with torch.enable_grad(), _computing(network, lambda name, module: _explain(name, module, seen, rule, weights)):
+        pixels = images.detach().requires_grad_()
+        raw = network(pixels)
+        counts = coefficients([maps.detach() for maps in raw], raw_reference)
+        (multipliers,) = torch.autograd.grad(list(raw), pixels, counts)
+    moved = [(maps.detach() - before) * count for maps, before, count in zip(raw, raw_reference, counts, strict=True)]
+    return Contributions(
+        weights,
+        images=(multipliers * (images - reference)).flatten(1).sum(1),
+        differences=torch.stack([level.flatten(1).sum(1) for level in moved]).sum(0),
+    )
+
+
+def likely_causes(network: nn.Module) -> list[str]:
+    """Why the contributions of a network are not complete, a phrase each."""
+    causes = []
+    known = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.Dropout, *ELEMENTWISE, *LINEAR)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d | nn.Dropout) and module.training:
+            causes.append(f"{name} ({type(module).__name__}) is in train mode")
+        elif not isinstance(module, known) and not list(module.children()):
+            causes.append(f"{name} ({type(module).__name__}) has no rule")
+    if causes:
+        return causes
+    return [
+        "a function such as F.relu, exp or a product stands in a forward where a module should be",
+        "or the network hardly answers to its images, as before training, and what it answers is rounding",
+    ]
+
+
+def _keep(module: nn.Module, seen: dict[nn.Module, deque[Tensor]]) -> Forward | None:
+    """Compute as ever, and remember the input."""
+    forward = _plain(module)
+    if forward is None:
+        return None
+
+    def keeping(values: Tensor) -> Tensor:
+        seen.setdefault(module, deque()).append(values)
+        return forward(values)
+
+    return keeping
+
+
+def _explain(
+    name: str, module: nn.Module, seen: Mapping[nn.Module, deque[Tensor]], rule: Rule, weights: dict[str, Tensor]
+) -> Forward | None:
+    """Compute as ever, with the gradients of the rule. A module that is used again meets its next input."""
+    if isinstance(module, nn.Conv2d):
+        if isinstance(module.padding, str) or module.padding_mode != "zeros":
+            raise InputError(
+                f"{name}: expected a convolution padded with a number of zeros, came {module}; "
+                "pad before it, or leave it out"
+            )
+
+        def add(values: Tensor) -> None:
+            weights[name] = weights[name] + values if name in weights else values
+
+        return lambda values: rule.convolve(module, values, seen[module].popleft(), add)
+    if isinstance(module, nn.BatchNorm2d):
+        return lambda values: rule.normalise(module, values, seen[module].popleft())
+    if isinstance(module, nn.MaxPool2d):
+        return lambda values: max_pool(module, values, seen[module].popleft())
+    if isinstance(module, ELEMENTWISE):
+        function = _out_of_place(module)
+        return lambda values: rule.activate(function, values, seen[module].popleft())
+    return None
+
+
+def _plain(module: nn.Module) -> Forward | None:
+    """What a module with a rule computes; None for all others."""
+    if isinstance(module, ELEMENTWISE):
+        return _out_of_place(module)
+    return module.forward if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d) else None
+
+
+def _out_of_place(module: nn.Module) -> Function:
+    """An activation that does not write over its input."""
+    twin = copy(module)
+    if getattr(twin, "inplace", False):
+        twin.inplace = False  # type: ignore[assignment]
+    return twin.forward
+
+
+@contextmanager
+def _computing(network: nn.Module, forward: Callable[[str, nn.Module], Forward | None]) -> Iterator[None]:
+    """Modules for which `forward` has another function compute with it inside; afterwards all are as before."""
+    others: dict[nn.Module, Any] = {}
+    for name, module in network.named_modules():
+        function = forward(name, module)
+        if function is not None:
+            others[module] = function
+    own = {module: vars(module)["forward"] for module in others if "forward" in vars(module)}
+    try:
+        for module, function in others.items():
+            module.forward = function
+        yield
+    finally:
+        for module in others:
+            vars(module).pop("forward", None)
+        for module, function in own.items():
+            module.forward = function

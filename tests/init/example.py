@@ -1,0 +1,41 @@
+"""Networks that answer to their images, and samples of images, for initialisers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hydra_det.init.base import Batches, Sample
+from hydra_det.types import Batch
+from tests.modules.example import batch, network, target
+
+
+def answering(name: str = "yolov3", *, dtype: torch.dtype = torch.float32) -> Any:
+    """A network in eval mode whose BatchNorm has seen images: the signal neither dies nor explodes on its way."""
+    net = network(name)
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        net.train()(batch(seed=5)["images"])
+    for norm in norms:
+        norm.momentum = 0.1
+    return net.to(dtype).eval()
+
+
+def objects_of_every_size(*, seed: int = 0) -> Batch:
+    """Two images whose objects meet anchors of every level; the largest ones reach beyond their image."""
+    made = batch(seed=seed)
+    boxes = [[32 - side / 2, 40 - side / 2, 32 + side / 2, 40 + side / 2] for side in (10, 50, 70, 100, 150, 350)]
+    return Batch(images=made["images"], targets=[target(boxes, [0, 1] * 3), target(boxes[::-1], [0, 0, 1] * 2)])
+
+
+def given(*made: Batch) -> Batches:
+    """The same batches whatever the sample; a stranger to the attack."""
+
+    def batches(sample: Sample) -> Sequence[Batch]:
+        assert not sample.attacked
+        return made
+
+    return batches

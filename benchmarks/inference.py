@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.interleaved import show, time_in_turns
-from benchmarks.networks import network
+from benchmarks.subjects import network
 
 Forward = Callable[[], Sequence[Tensor]]
 

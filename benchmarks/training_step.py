@@ -21,14 +21,12 @@ from typing import Any
 import torch
 
 from benchmarks.interleaved import show, time_in_turns
-from benchmarks.networks import CLASSES, network
-from hydra_det.boxes import Letterbox
+from benchmarks.subjects import CLASSES, network, random_batch
 from hydra_det.modules.detector import parameter_groups
 from hydra_det.modules.yolov3 import YoloDetector
-from hydra_det.types import Target
+from hydra_det.types import Batch
 from tests.modules.darknet_cfg import yolov3 as darknet_cfg
 
-OBJECTS = 8  # an image
 PEER = "pytorchyolo"
 # What its parser wants to find in [net] beside the size of the input; nothing of it matters to a step.
 SCHEDULE = """batch=64
@@ -62,10 +60,10 @@ def main() -> None:
     torch.manual_seed(0)
     if options.threads:
         torch.set_num_threads(options.threads)
-    images, targets = _batch(options.batch, options.image_size, options.device)
+    batch = random_batch(options.batch, options.image_size, options.device)
 
     def ours(**how: Any) -> Callable[[], object]:
-        return our_step(network(options.model).to(options.device), images, targets, **how)
+        return our_step(network(options.model).to(options.device), batch, **how)
 
     made = {
         "float32": ours,
@@ -80,7 +78,7 @@ def main() -> None:
     variants = {name: make() for name, make in made.items() if not options.only or name in (baseline, *options.only)}
     if options.model == "yolov3" and (peer := peer_network(options)) is not None:
         baseline = PEER
-        variants[PEER] = peer_step(peer, images, targets)
+        variants[PEER] = peer_step(peer, batch)
     seconds = time_in_turns(variants, rounds=options.rounds, warmup=options.warmup, device=options.device)
     title = f"A training step of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
     show(title, seconds, baseline=baseline)
@@ -88,14 +86,14 @@ def main() -> None:
 
 def our_step(
     net: YoloDetector,
-    images: torch.Tensor,
-    targets: list[Target],
+    batch: Batch,
     *,
     channels_last: bool = False,
     bf16: bool = False,
     compiled: bool = False,
 ) -> Callable[[], object]:
     """A training step as `Detector` makes it, without Lightning and without clipping the gradients."""
+    images, targets = batch["images"], batch["targets"]
     if channels_last:
         net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
@@ -129,8 +127,9 @@ def peer_network(options: argparse.Namespace) -> Any:
         return models.Darknet(str(path)).to(options.device)
 
 
-def peer_step(net: Any, images: torch.Tensor, targets: list[Target]) -> Callable[[], object]:
+def peer_step(net: Any, batch: Batch) -> Callable[[], object]:
     """A training step of pytorchyolo: its network, its loss, our optimiser."""
+    images, targets = batch["images"], batch["targets"]
     compute_loss = importlib.import_module(f"{PEER}.utils.loss").compute_loss
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
     size = images.shape[-1]
@@ -164,20 +163,6 @@ class _Anything(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return type(name, (), {})
-
-
-def _batch(count: int, size: int, device: str) -> tuple[torch.Tensor, list[Target]]:
-    generator = torch.Generator().manual_seed(0)
-    corners = torch.rand(count, OBJECTS, 2, generator=generator) * 0.6
-    sides = 0.05 + torch.rand(count, OBJECTS, 2, generator=generator) * 0.3
-    boxes = torch.cat([corners, corners + sides], dim=2) * size
-    labels = torch.randint(0, CLASSES, (count, OBJECTS), generator=generator)
-    images = torch.rand(count, 3, size, size, generator=generator).to(device)
-    letterbox = Letterbox(size, size, size)
-    return images, [
-        Target(boxes=boxes[i].to(device), labels=labels[i].to(device), image_id=i, letterbox=letterbox)
-        for i in range(count)
-    ]
 
 
 def _options() -> argparse.Namespace:

@@ -108,7 +108,7 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
     first, second, *_ = again.stages
     assert first["reused"]
     assert not first["facts"]
-    facts = second["facts"]
+    facts = dict(second["facts"])
     assert facts.pop("completeness_gap") < 1e-3
     assert facts == {
         "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",

@@ -1,0 +1,147 @@
+"""What DeepLIFT scores for all layers cost: one pass of ours, one with Captum's rules, and a Captum pass a layer.
+
+    python -m benchmarks.deeplift                                  # YOLOv3 at 416 px; the passes a layer take minutes
+    python -m benchmarks.deeplift --model yolov3_tiny --only "one pass" "one pass, reveal_cancel"
+
+The baseline is what a training step costs without its optimiser: forward, the loss, and backward to all weights, on the
+same images. Memory is the peak of a process of its own for each variant, less what it holds before it begins.
+"""
+
+import argparse
+import functools
+import multiprocessing
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from captum.attr import LayerDeepLift
+from rich import print as say
+from torch import Tensor, nn
+
+from benchmarks.interleaved import show, time_in_turns
+from benchmarks.subjects import network, random_batch
+from hydra_det.boxes import PADDING
+from hydra_det.init.contributions import contributions
+from hydra_det.init.rules import RULES
+from hydra_det.init.targets import assigned
+from tests.init.oracle import Explained, one_pass
+
+BASELINE = "forward and backward"
+A_LAYER = "Captum, a pass a layer"
+
+
+def main() -> None:
+    options = _options()
+    warnings.filterwarnings("ignore", message="Setting forward, backward hooks|Input Tensor 0")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    made = variants(options)
+    chosen = {name: run for name, run in made.items() if name == BASELINE or not options.only or name in options.only}
+    slow = chosen.pop(A_LAYER, None)
+    seconds = time_in_turns(chosen, rounds=options.rounds, warmup=options.warmup, device=options.device)
+    if slow is not None:
+        start = time.perf_counter()
+        slow()
+        seconds[A_LAYER] = [time.perf_counter() - start]
+    title = f"{options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
+    show(title, seconds, baseline=BASELINE)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    if "one pass" in medians:
+        for name in (BASELINE, A_LAYER):
+            if name in medians:
+                say(f"one pass takes {medians['one pass'] / medians[name]:.3f} times as long as: {name}")
+    if options.memory:
+        for name in chosen:
+            say(f"{name}: {peak_memory(options, name) / 2**20:.0f} MiB")
+
+
+def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """By name, each over the same network, images and reference."""
+    batch = random_batch(options.batch, options.image_size, options.device)
+    images, targets = batch["images"], batch["targets"]
+    net = _seasoned(network(options.model), images).to(options.device)
+    layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
+    reference = torch.full_like(images[:1], PADDING)
+    with torch.no_grad():
+        counts = assigned(net, targets, net(images), [])
+
+    def training() -> None:
+        net.losses(net(images), targets).total.sum().backward()
+        net.zero_grad()
+
+    def ours(rule: str) -> dict[str, Tensor]:
+        coefficients = functools.partial(assigned, net, targets)
+        return contributions(net, images, reference, coefficients=coefficients, rule=RULES[rule]()).weights
+
+    def a_pass_a_layer() -> None:
+        explained = Explained(net, counts)
+        for layer in layers.values():
+            method = LayerDeepLift(explained, layer)
+            method.attribute(images, reference.expand_as(images), target=0)
+
+    return {
+        BASELINE: training,
+        "one pass": lambda: ours("rescale"),
+        "one pass, reveal_cancel": lambda: ours("reveal_cancel"),
+        "Captum, one pass": lambda: one_pass(net, images, reference, counts, layers),
+        A_LAYER: a_pass_a_layer,
+    }
+
+
+def peak_memory(options: argparse.Namespace, name: str) -> int:
+    """Bytes that a variant needs above the network and the images, by a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure_memory, (options, name))
+
+
+def _measure_memory(options: argparse.Namespace, name: str) -> int:
+    warnings.simplefilter("ignore")
+    run = variants(options)[name]
+    if options.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak until now
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    """A size that Linux knows of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024
+
+
+def _seasoned(net: Any, images: Tensor) -> Any:
+    """In eval mode, with the statistics of some images, so that the signal is as strong in the last layer as before."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        net.cpu().train()(images[:1].cpu())
+    return net.eval()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="yolov3")
+    parser.add_argument("--image-size", type=int, default=416)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory too")
+    parser.add_argument("--only", nargs="*", help="names of variants; all of them by default")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

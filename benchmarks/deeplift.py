@@ -14,7 +14,6 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from rich import print as say
 from torch import Tensor, nn
 
 from benchmarks.interleaved import show, time_in_turns
+from benchmarks.memory import peak_memory
 from benchmarks.subjects import network, random_batch
 from hydra_det.boxes import PADDING
 from hydra_det.init.contributions import contributions
@@ -56,7 +56,7 @@ def main() -> None:
                 say(f"one pass takes {medians['one pass'] / medians[name]:.3f} times as long as: {name}")
     if options.memory:
         for name in chosen:
-            say(f"{name}: {peak_memory(options, name) / 2**20:.0f} MiB")
+            say(f"{name}: {memory_of(options, name) / 2**20:.0f} MiB")
 
 
 def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
@@ -92,31 +92,15 @@ def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     }
 
 
-def peak_memory(options: argparse.Namespace, name: str) -> int:
+def memory_of(options: argparse.Namespace, name: str) -> int:
     """Bytes that a variant needs above the network and the images, by a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measure_memory, (options, name))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory_of, (options, name))
 
 
-def _measure_memory(options: argparse.Namespace, name: str) -> int:
+def _memory_of(options: argparse.Namespace, name: str) -> int:
     warnings.simplefilter("ignore")
-    run = variants(options)[name]
-    if options.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak until now
-    before = _status("VmRSS")
-    run()
-    return _status("VmHWM") - before
-
-
-def _status(key: str) -> int:
-    """A size that Linux knows of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024
+    return peak_memory(variants(options)[name], device=options.device)
 
 
 def _seasoned(net: Any, images: Tensor) -> Any:

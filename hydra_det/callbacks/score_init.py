@@ -1,5 +1,6 @@
 """Gives every masked layer its initial scores."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +24,7 @@ class ScoreInit(pl.Callback):
         seed: of the attacks that draw.
 
     Attributes:
-        facts: what the initialiser has to say of the scores.
+        facts: what the initialiser has to say of the scores, and the seconds that it took.
     """
 
     def __init__(self, initialiser: Initialiser, *, attack: Attack | None = None, seed: int = 0) -> None:
@@ -34,12 +35,13 @@ class ScoreInit(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         layers = dict(masked_layers(pl_module.get_submodule("net")))
+        start = time.perf_counter()
         with undisturbed(pl_module.get_submodule("net")) as net:
             found = self.initialiser(net, lambda sample: self._batches(sample, trainer, pl_module))
         with torch.no_grad():
             for name, layer in layers.items():
                 layer.scores.copy_(found.layers[name])
-        self.facts = found.facts
+        self.facts = {**found.facts, "seconds": round(time.perf_counter() - start, 3)}
 
     def _batches(self, sample: Sample, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterable[Batch]:
         if sample.attacked and self.attack is None:

@@ -38,13 +38,13 @@ class Contributions(NamedTuple):
     """What explains the difference of a target between images and their reference."""
 
     weights: dict[str, Tensor]  # by name of the convolution, in the shape of its weight; sums over the images
-    images: Tensor  # [B] what the pixels of each image contribute
+    pixels: Tensor  # [B, C, H, W] what every value of the images contributes
     differences: Tensor  # [B] target of each image less target of its reference
 
     @property
     def missed(self) -> Tensor:
         """What the contributions of the pixels miss of the differences, over all images; 0 up to rounding."""
-        return (self.images - self.differences).abs().sum()
+        return (self.pixels.flatten(1).sum(1) - self.differences).abs().sum()
 
     @property
     def whole(self) -> Tensor:
@@ -99,7 +99,7 @@ def contributions(
     moved = [(maps.detach() - before) * count for maps, before, count in zip(raw, raw_reference, counts, strict=True)]
     return Contributions(
         weights,
-        images=(multipliers * (images - reference)).flatten(1).sum(1),
+        pixels=multipliers * (images - reference),
         differences=torch.stack([level.flatten(1).sum(1) for level in moved]).sum(0),
     )
 

@@ -61,6 +61,7 @@ def test_scores_are_set():
         with torch.no_grad():
             layer.scores.zero_()  # as it was
     assert_untouched(net, before)
+    assert callback.facts.pop("seconds") > 0
     assert callback.facts == {"looked": 2}
     assert torch.equal(torch.stack(initialiser.seen[CLEAN]), images)
     attacked = torch.stack(initialiser.seen[ATTACKED])

@@ -107,9 +107,10 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
     again = read_record(finished / "deeplift" / "record.json")
     first, second, *_ = again.stages
     assert first["reused"]
-    assert not first["facts"]
+    assert first["facts"] == {}
     facts = dict(second["facts"])
     assert facts.pop("completeness_gap") < 1e-3
+    assert 0 < facts.pop("seconds") < second["seconds"] + 1e-3
     assert facts == {
         "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
         "images": 8, "micro_batch": 4, "attacked": True,

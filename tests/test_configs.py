@@ -178,7 +178,7 @@ def test_wrong_values_fail_the_check(override: str, complaint: str) -> None:
     ("overrides", "complaint"),
     [
         (["init.target=boxes"], r"init\.target: expected one of assigned, topk, loss, got 'boxes'"),
-        (["init.micro_batch=0"], r"init\.micro_batch: expected at least 1, got 0"),
+        (["init.micro_batch=0"], r"init\.micro_batch: expected a whole number of at least 1, got 0"),
         (["init.attacked=true", "attack=none"], r"init\.attacked: expected an attack, got attack=none"),
     ],
 )

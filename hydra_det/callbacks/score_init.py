@@ -1,11 +1,12 @@
 """Gives every masked layer its initial scores."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from hydra_det.attacks.base import Attack
 from hydra_det.callbacks.adversarial_batch import attacked_images
@@ -35,9 +36,11 @@ class ScoreInit(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         layers = dict(masked_layers(pl_module.get_submodule("net")))
+        _check_finite({name: layer.weight for name, layer in layers.items()}, what="weights")
         start = time.perf_counter()
         with undisturbed(pl_module.get_submodule("net")) as net:
             found = self.initialiser(net, lambda sample: self._batches(sample, trainer, pl_module))
+        _check_finite(found.layers, what="scores")
         with torch.no_grad():
             for name, layer in layers.items():
                 layer.scores.copy_(found.layers[name])
@@ -48,10 +51,19 @@ class ScoreInit(pl.Callback):
             raise InputError("init.attacked: expected an attack, got none")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for batch in data.sample_loader(sample.images, batch_size=sample.micro_batch):
-            moved = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
+            moved = data.transfer_batch_to_device(batch, pl_module.device, 0)
             if sample.attacked and self.attack is not None:
                 # By the first image: the same draw in whichever process the batch is.
                 draw = hash((self.seed, batch["targets"][0]["image_id"])) % 2**63
                 generator = torch.Generator().manual_seed(draw)
                 moved["images"] = attacked_images(pl_module.net, moved, self.attack, generator=generator)
             yield moved
+
+
+def _check_finite(layers: Mapping[str, Tensor], *, what: str) -> None:
+    for name, values in layers.items():
+        if count := int((~values.isfinite()).sum()):
+            raise InputError(
+                f"init: expected finite {what}, got {count} of {values.numel()} that are not in layer {name}; "
+                "was the pretraining stable?"
+            )

@@ -211,7 +211,13 @@ class DetectionData(pl.LightningDataModule, ABC):
         """Training images without augmentation, drawn at random but the same in every call; this process's share."""
         dataset = self.dataset("train")
         chosen = sample_batches(len(dataset), images=images, batch_size=batch_size, seed=self.seed)
-        return TimedLoader(dataset, batch_sampler=chosen, collate_fn=collate, num_workers=self.workers)
+        return TimedLoader(
+            dataset,
+            batch_sampler=chosen,
+            collate_fn=collate,
+            num_workers=self.workers,
+            generator=torch.Generator().manual_seed(self.seed),  # of its own, as above all in `_loader`
+        )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Moves the tensors. Lightning's own search for them would copy all else, image by image."""

@@ -7,7 +7,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -37,9 +37,9 @@ class Sample:
     attacked: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("images", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"init.{name}: expected at least 1, got {getattr(self, name)}")
+        check_count(images=self.images, micro_batch=self.micro_batch)
+        if not isinstance(self.attacked, bool):
+            raise InputError(f"init.attacked: expected true or false, got {self.attacked!r}")
 
 
 # The batches of a sample in this process; those of all processes together are the sample, the same at every call.
@@ -73,6 +73,22 @@ def scale_to_bound(values: Tensor, layer: nn.Conv2d) -> Tensor:
     return values * (score_bound(layer) / largest) if largest > 0 else torch.zeros_like(values)
 
 
+def sizes_of_weights(values: Tensor, layer: nn.Conv2d) -> Tensor:
+    """The sizes of the scaled initialisation in the order of `values`; of equal values that of the larger weight first.
+
+    Contributions are heavy-tailed: scaled by their largest one most of them nearly vanish, and the first steps of an
+    optimiser that moves all scores alike, as Adam does, undo their order. Weights are spread more evenly.
+    """
+    weights = layer.weight.detach().abs().flatten().to(values.dtype)
+    sizes, order = weights.sort(stable=True)
+    order = order[values.abs().flatten()[order].argsort(stable=True)]
+    return scale_to_bound(torch.empty_like(sizes).scatter_(0, order, sizes), layer).view_as(values)
+
+
+# How large the scores of a layer are: as large as what they were made from, or as large as its weights.
+SIZES = {"contributions": scale_to_bound, "weights": sizes_of_weights}
+
+
 def full_precision(network: nn.Module) -> nn.Module:
     """The network itself, or a float32 copy of one with weights of 16 bits."""
     halves = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in network.parameters())
@@ -86,11 +102,66 @@ AGGREGATIONS = {
 }
 
 
+def check_count(**options: int) -> None:
+    """Refuse an option that is not a whole number of at least 1."""
+    for name, value in options.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"init.{name}: expected a whole number of at least 1, got {value!r}")
+
+
 def choose(option: str, word: str, known: Mapping[str, T]) -> T:
     """The entry of a registry that an option names."""
     if word not in known:
         raise InputError(f"init.{option}: expected one of {', '.join(known)}, got {word!r}")
     return known[word]
+
+
+class FromImages:
+    """What initialisers share that add up contributions over micro-batches.
+
+    Args:
+        aggregation: of micro-batches: `absolute`, `squared` or `signed`.
+        sizes: of the scores: `contributions`, scaled to sqrt(6 / fan_in), or `weights`, those of the scaled
+            initialisation in the order of the contributions.
+        images: training images looked at.
+        micro_batch: images a pass. What their contributions have of both signs cancels within a micro-batch.
+        attacked: look at attacked images instead of clean ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        aggregation: str = "absolute",
+        sizes: str = "contributions",
+        images: int = 64,
+        micro_batch: int = 4,
+        attacked: bool = False,
+    ) -> None:
+        self.aggregate = choose("aggregation", aggregation, AGGREGATIONS)
+        self.sizes = choose("sizes", sizes, SIZES)
+        self.sample = Sample(images=images, micro_batch=micro_batch, attacked=attacked)
+        self.facts: dict[str, Any] = {"aggregation": aggregation, "sizes": sizes, **asdict(self.sample)}
+
+    def finish(self, tally: "Tally", network: nn.Module, **facts: Any) -> InitialScores:
+        """The scores of a network, the same in all processes.
+
+        Raises:
+            InputError: no images, or nothing but zeros.
+        """
+        seen, means = tally.means(network)
+        if not seen:
+            raise InputError("init: expected training images with objects, got none; take more by init.images")
+        scores, silent = {}, []
+        for name, layer in masked_layers(network):
+            mean = means[name]
+            if not mean.any():
+                silent.append(name)
+            scores[name] = self.sizes(mean, layer).to(layer.weight.dtype)
+        if len(silent) == len(scores):
+            raise InputError("init: expected scores, got zeros alone; no weight changes what the network answers")
+        if silent:
+            log.warning("nothing comes through %s: no weight there contributes; more init.images may help", silent)
+        return InitialScores(scores, {**self.facts, "images": seen, **facts})
 
 
 class Tally:
@@ -104,7 +175,6 @@ class Tally:
         self.aggregate = aggregate
         self.sums: dict[str, Tensor] = {}
         self.images = 0
-        self.seen = 0  # the same over all processes, known with the scores
 
     def add(self, contributions: Mapping[str, Tensor], *, images: int) -> None:
         """A micro-batch: a contribution for every weight of every layer, summed over its images."""
@@ -113,33 +183,20 @@ class Tally:
             summand = self.aggregate(values.detach())
             self.sums[name] = self.sums[name] + summand if name in self.sums else summand
 
-    def scores(self, network: nn.Module) -> dict[str, Tensor]:
-        """Size of the contributions in the mean over images, scaled to each layer's bound; the same in all processes.
+    def means(self, network: nn.Module) -> tuple[int, dict[str, Tensor]]:
+        """The number of images, and the size of the mean over them for every masked layer; the same in all processes.
 
-        Raises:
-            InputError: no images, a score that is not finite, or nothing but zeros.
+        A process without any micro-batch of its own, and a layer that nobody reached, count as zeros.
         """
         layers = masked_layers(network)
-        self.seen = int(total_over_processes(torch.tensor(self.images, device=layers[0][1].weight.device)))
-        if not self.seen:
-            raise InputError("init: expected training images with objects, got none; take more by init.images")
-        scores, silent = {}, []
+        device = layers[0][1].weight.device
+        images = int(total_over_processes(torch.tensor(self.images, device=device)))
+        sums = {}
         for name, layer in layers:
-            mine = self.sums[name] if name in self.sums else torch.zeros_like(layer.weight, dtype=torch.float32)
-            mean = total_over_processes(mine).abs() / self.seen
-            if count := int((~mean.isfinite()).sum()):
-                raise InputError(
-                    f"init: expected finite scores, got {count} of {mean.numel()} others in layer {name}; "
-                    "are the weights finite, and was the pretraining stable?"
-                )
-            if not mean.any():
-                silent.append(name)
-            scores[name] = scale_to_bound(mean, layer).to(layer.weight.dtype)
-        if len(silent) == len(layers):
-            raise InputError("init: expected scores, got zeros alone; no weight changes what the network answers")
-        if silent:
-            log.warning("no weight of %s contributes: its scores are 0; more init.images may help", ", ".join(silent))
-        return scores
+            exact = torch.promote_types(layer.weight.dtype, torch.float32)
+            mine = self.sums[name] if name in self.sums else torch.zeros_like(layer.weight, dtype=exact)
+            sums[name] = total_over_processes(mine.to(exact).contiguous())
+        return images, {name: total.abs() / max(1, images) for name, total in sums.items()}
 
 
 def total_over_processes(values: Tensor) -> Tensor:

@@ -15,22 +15,26 @@ windows overlap; and the difference of two large sums that it forms for every we
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hydra_det.init.rules import Function, Rule, max_pool
+from hydra_det.init.rules import BatchNorm, Function, Rule, max_pool
+from hydra_det.modules.masked_conv import MaskedConv2d
 from hydra_det.types import InputError
 
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.GELU, nn.Mish, nn.Sigmoid, nn.Tanh,
-    nn.Softplus, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh,
+    nn.Softplus, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.PReLU,
 )  # fmt: skip
 # Modules that add and multiply by constants: their gradient is their multiplier.
-LINEAR = (nn.Upsample, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.Identity, nn.Flatten)
+LINEAR = (
+    nn.Upsample, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d,
+    nn.ReplicationPad2d, nn.PixelShuffle, nn.ConvTranspose2d, nn.Linear, nn.Identity, nn.Flatten,
+)  # fmt: skip
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -88,10 +92,20 @@ def contributions(
             f"came {list(reference.shape)}"
         )
     seen: dict[nn.Module, deque[Tensor]] = {}
-    with torch.no_grad(), _computing(network, lambda _, module: _keep(module, seen)):
+    for name, module in network.named_modules():
+        if isinstance(module, MaskedConv2d) and not _is_convolution(module):
+            raise InputError(
+                f"{name}: expected a convolution padded with a number of zeros, came {module}; "
+                "pad before it, or leave it dense by prune.exclude"
+            )
+    with torch.no_grad(), _exact(), _computing(network, lambda _, module: _keep(module, seen)):
         raw_reference = network(reference)
     weights: dict[str, Tensor] = {}
-    with torch.enable_grad(), _computing(network, lambda name, module: _explain(name, module, seen, rule, weights)):
+    with (
+        torch.enable_grad(),
+        _exact(),
+        _computing(network, lambda name, module: _explain(name, module, seen, rule, weights)),
+    ):
         pixels = images.detach().requires_grad_()
         raw = network(pixels)
         counts = coefficients([maps.detach() for maps in raw], raw_reference)
@@ -107,18 +121,13 @@ def contributions(
 def likely_causes(network: nn.Module) -> list[str]:
     """Why the contributions of a network are not complete, a phrase each."""
     causes = []
-    known = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.Dropout, *ELEMENTWISE, *LINEAR)
+    known = (nn.Conv2d, BatchNorm, nn.MaxPool2d, nn.Dropout, *ELEMENTWISE, *LINEAR)
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d | nn.Dropout) and module.training:
+        if isinstance(module, BatchNorm | nn.Dropout) and module.training:
             causes.append(f"{name} ({type(module).__name__}) is in train mode")
         elif not isinstance(module, known) and not list(module.children()):
             causes.append(f"{name} ({type(module).__name__}) has no rule")
-    if causes:
-        return causes
-    return [
-        "a function such as F.relu, exp or a product stands in a forward where a module should be",
-        "or the network hardly answers to its images, as before training, and what it answers is rounding",
-    ]
+    return [*causes, "or a function such as F.relu, exp or a product stands in a forward where a module should be"]
 
 
 def _keep(module: nn.Module, seen: dict[nn.Module, deque[Tensor]]) -> Forward | None:
@@ -138,18 +147,14 @@ def _explain(
     name: str, module: nn.Module, seen: Mapping[nn.Module, deque[Tensor]], rule: Rule, weights: dict[str, Tensor]
 ) -> Forward | None:
     """Compute as ever, with the gradients of the rule. A module that is used again meets its next input."""
-    if isinstance(module, nn.Conv2d):
-        if isinstance(module.padding, str) or module.padding_mode != "zeros":
-            raise InputError(
-                f"{name}: expected a convolution padded with a number of zeros, came {module}; "
-                "pad before it, or leave it out"
-            )
+    if _is_convolution(module):
+        assert isinstance(module, nn.Conv2d)
 
         def add(values: Tensor) -> None:
             weights[name] = weights[name] + values if name in weights else values
 
         return lambda values: rule.convolve(module, values, seen[module].popleft(), add)
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, BatchNorm):
         return lambda values: rule.normalise(module, values, seen[module].popleft())
     if isinstance(module, nn.MaxPool2d):
         return lambda values: max_pool(module, values, seen[module].popleft())
@@ -163,7 +168,14 @@ def _plain(module: nn.Module) -> Forward | None:
     """What a module with a rule computes; None for all others."""
     if isinstance(module, ELEMENTWISE):
         return _out_of_place(module)
-    return module.forward if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d) else None
+    return module.forward if _is_convolution(module) or isinstance(module, BatchNorm | nn.MaxPool2d) else None
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    """Whether a module is a convolution whose weights can be scored; the rest of its kind is linear all the same."""
+    if not isinstance(module, nn.Conv2d) or type(module).forward not in {nn.Conv2d.forward, MaskedConv2d.forward}:
+        return False
+    return isinstance(module.padding, tuple) and module.padding_mode == "zeros"
 
 
 def _out_of_place(module: nn.Module) -> Function:
@@ -172,6 +184,12 @@ def _out_of_place(module: nn.Module) -> Function:
     if getattr(twin, "inplace", False):
         twin.inplace = False  # type: ignore[assignment]
     return twin.forward
+
+
+def _exact() -> AbstractContextManager[None]:
+    """Convolutions in full float32: TF32, a GPU's default, has three digits, and sums would miss a percent."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
 
 
 @contextmanager

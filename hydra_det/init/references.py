@@ -12,27 +12,26 @@ from hydra_det.types import Batch
 
 # Images [B, 3, H, W] -> one reference for all of them [1, 3, H, W], or one for each [B, 3, H, W].
 Reference = Callable[[Tensor], Tensor]
-# All images that will be compared, clean -> their reference.
-MakeReference = Callable[[Iterable[Batch]], Reference]
+# Clean batches of the images that will be compared, those of this process; the device -> their reference.
+MakeReference = Callable[[Iterable[Batch], torch.device], Reference]
 
 BLUR_SHARE = 1 / 16  # standard deviation of the blur, as a share of the shorter side
 
 
-def zeros(_batches: Iterable[Batch]) -> Reference:
+def zeros(_batches: Iterable[Batch], _device: torch.device) -> Reference:
     """Black."""
     return lambda images: torch.zeros_like(images[:1])
 
 
-def padding(_batches: Iterable[Batch]) -> Reference:
+def padding(_batches: Iterable[Batch], _device: torch.device) -> Reference:
     """The grey of letterbox padding, which then contributes nothing."""
     return lambda images: torch.full_like(images[:1], PADDING)
 
 
-def mean(batches: Iterable[Batch]) -> Reference:
+def mean(batches: Iterable[Batch], device: torch.device) -> Reference:
     """The mean colour of what all the images show, without their padding."""
-    sums = torch.zeros(4, dtype=torch.float64)  # of the three channels, and the number of pixels
+    sums = torch.zeros(4, dtype=torch.float64, device=device)  # of the three channels, and the number of pixels
     for batch in batches:
-        sums = sums.to(batch["images"].device)
         for image, target in zip(batch["images"], batch["targets"], strict=True):
             content = image[:, target["letterbox"].content_mask(device=image.device)]  # [3, P]
             sums += torch.cat([content.double().sum(1), sums.new_tensor([content.shape[1]])])
@@ -41,7 +40,7 @@ def mean(batches: Iterable[Batch]) -> Reference:
     return lambda images: colour.to(images).expand(1, 3, *images.shape[-2:])
 
 
-def blur(_batches: Iterable[Batch]) -> Reference:
+def blur(_batches: Iterable[Batch], _device: torch.device) -> Reference:
     """Every image itself, without anything smaller than a sixteenth of its shorter side."""
     return _blurred
 

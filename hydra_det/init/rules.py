@@ -15,6 +15,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 from hydra_det.modules.masked_conv import MaskedConv2d
 
 Function = Callable[[Tensor], Tensor]  # elementwise
+BatchNorm = nn.modules.batchnorm._BatchNorm  # of every kind: also the one that is synchronised over processes
 
 
 class Rule(Protocol):
@@ -24,7 +25,7 @@ class Rule(Protocol):
         """The output of a convolution; `add` gets weight * d(target), in the shape of the weight, going backward."""
         ...
 
-    def normalise(self, layer: nn.BatchNorm2d, images: Tensor, reference: Tensor) -> Tensor:
+    def normalise(self, layer: BatchNorm, images: Tensor, reference: Tensor) -> Tensor:
         """The output of BatchNorm in eval mode."""
         ...
 
@@ -40,10 +41,11 @@ class Rescale:
         """See `Rule`."""
         weight = effective_weight(layer)
         output = layer._conv_forward(images, weight, layer.bias)
-        output.register_hook(lambda m: add(weight * weight_gradient(layer, images.detach() - reference, m)))
+        if output.requires_grad:  # else it does not depend on the images
+            output.register_hook(lambda m: add(weight * weight_gradient(layer, images.detach() - reference, m)))
         return output
 
-    def normalise(self, layer: nn.BatchNorm2d, images: Tensor, reference: Tensor) -> Tensor:
+    def normalise(self, layer: BatchNorm, images: Tensor, reference: Tensor) -> Tensor:
         """See `Rule`."""
         return normalise(layer, images)
 
@@ -64,22 +66,22 @@ class RevealCancel:
     """
 
     def __init__(self) -> None:
-        # The latest output of a convolution or its BatchNorm, and how much of its difference raises it.
-        self.pending: tuple[Tensor, Tensor] | None = None
+        # The latest output of a convolution or its BatchNorm, its version, and how much of its difference raises it.
+        self.pending: tuple[Tensor, int, Tensor] | None = None
 
     def convolve(self, layer: nn.Conv2d, images: Tensor, reference: Tensor, add: Callable[[Tensor], None]) -> Tensor:
         """See `Rule`."""
         output, raising = _SignedConvolution.apply(images, reference, layer, add)
-        self.pending = output, raising
+        self.pending = output, output._version, raising
         return output
 
-    def normalise(self, layer: nn.BatchNorm2d, images: Tensor, reference: Tensor) -> Tensor:
+    def normalise(self, layer: BatchNorm, images: Tensor, reference: Tensor) -> Tensor:
         """See `Rule`. A part of the convolution before it: a negative scale turns raising into lowering."""
         output, raising = normalise(layer, images), self._raising(images)
         if raising is not None:
             scale = _scale(layer)
             turned = torch.where(scale > 0, raising, images - reference - raising)
-            self.pending = output, scale * turned
+            self.pending = output, output._version, scale * turned
         return output
 
     def activate(self, function: Function, images: Tensor, reference: Tensor) -> Tensor:
@@ -103,7 +105,10 @@ class RevealCancel:
         return _Linear.apply(output, images, for_lowering, raising, for_raising - for_lowering)
 
     def _raising(self, images: Tensor) -> Tensor | None:
-        return self.pending[1] if self.pending is not None and self.pending[0] is images else None
+        """Of an output as the convolution left it; nobody has written over it since."""
+        if self.pending is None or self.pending[0] is not images or self.pending[1] != images._version:
+            return None
+        return self.pending[2]
 
 
 RULES: dict[str, Callable[[], Rule]] = {"rescale": Rescale, "reveal_cancel": RevealCancel}
@@ -154,12 +159,12 @@ def weight_gradient(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> Tenso
     return conv2d_weight(images, shape, gradient, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
-def normalise(layer: nn.BatchNorm2d, images: Tensor) -> Tensor:
+def normalise(layer: BatchNorm, images: Tensor) -> Tensor:
     """BatchNorm as its class computes it."""
     return type(layer).forward(layer, images)
 
 
-def _scale(layer: nn.BatchNorm2d) -> Tensor:
+def _scale(layer: BatchNorm) -> Tensor:
     """What BatchNorm in eval mode multiplies each channel by. [C, 1, 1]"""
     assert layer.running_var is not None
     scale = (layer.running_var + layer.eps).rsqrt()
@@ -172,6 +177,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, *inputs_and_multipliers: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs_and_multipliers[1::2])
+        ctx.mark_dirty(output)  # it is handed through: what comes next may write over it
         return output
 
     @staticmethod

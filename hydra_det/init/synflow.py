@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hydra_det.init.base import Batches, InitialScores, scale_to_bound
 from hydra_det.modules.masked_conv import masked_layers
@@ -23,19 +23,20 @@ class SynFlow:
         """See `Initialiser`."""
         net = copy.deepcopy(network).double()  # the flow grows with every layer, beyond what float32 holds
         with torch.no_grad():
-            for name, values in net.named_parameters():
-                values.zero_() if name.endswith("bias") else values.abs_()
+            for values in net.parameters():
+                values.abs_()
             for module in net.modules():
-                if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-                    module.running_mean.zero_()
+                for shift in ("bias", "running_mean"):
+                    if isinstance(getattr(module, shift, None), Tensor):
+                        getattr(module, shift).zero_()
         layers = masked_layers(net)
         for _, layer in layers:
             layer.weight.requires_grad_()
-        first = layers[0][1]
+        first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
         with torch.enable_grad():
             white = first.weight.new_ones(1, first.in_channels, SIDE, SIDE)
             flow = torch.stack([maps.sum() for maps in net(white)]).sum()
-            gradients = torch.autograd.grad(flow, [layer.weight for _, layer in layers])
+            gradients = torch.autograd.grad(flow, [layer.weight for _, layer in layers], materialize_grads=True)
         return InitialScores({
             name: scale_to_bound(layer.weight.detach() * gradient, layer).to(next(network.parameters()).dtype)
             for (name, layer), gradient in zip(layers, gradients, strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.types import Target
+from hydra_det.types import InputError, Target
 
 # Network, targets of B images, raw maps of the images [B, ...], raw maps of the reference [1, ...] or [B, ...]
 # -> coefficients in the shapes of the raw maps of the images.
@@ -22,8 +22,9 @@ LOSS_POINTS = ((0.1127016654, 5 / 18), (0.5, 8 / 18), (0.8872983346, 5 / 18))
 
 
 def assigned(net: Any, targets: Sequence[Target], raw: Sequence[Tensor], _reference: Sequence[Tensor]) -> list[Tensor]:
-    """1 for the objectness and the true-class logit of every anchor assigned to an object, else 0."""
-    return _slopes(lambda maps: net.evidence(maps, targets).sum(), raw)
+    """How often an objectness or true-class logit is that of an anchor assigned to an object: mostly 0, else 1."""
+    evidence = _verb(net, "evidence")
+    return _slopes(lambda maps: evidence(maps, targets).sum(), raw)
 
 
 def topk(
@@ -31,8 +32,10 @@ def topk(
 ) -> list[Tensor]:
     """1 for the k largest objectness logits of every image, wherever the objects are."""
 
+    objectness = _verb(net, "objectness")
+
     def largest(maps: list[Tensor]) -> Tensor:
-        logits: Tensor = net.objectness(maps)  # [B, N]
+        logits: Tensor = objectness(maps)  # [B, N]
         return logits.topk(min(k, logits.shape[1]), dim=1).values.sum()
 
     return _slopes(largest, raw)
@@ -55,6 +58,15 @@ def loss(net: Any, targets: Sequence[Target], raw: Sequence[Tensor], reference: 
 
 
 TARGETS: dict[str, Coefficients] = {"assigned": assigned, "topk": topk, "loss": loss}
+
+
+def _verb(net: Any, name: str) -> Callable[..., Tensor]:
+    """What a network must be able to say of its raw maps for a target; every one knows its loss."""
+    if not hasattr(net, name):
+        raise InputError(
+            f"init.target: expected a network with a method {name}, got {type(net).__name__}; use init.target=loss"
+        )
+    return getattr(net, name)
 
 
 def _slopes(function: Callable[[list[Tensor]], Tensor], raw: Sequence[Tensor]) -> list[Tensor]:

@@ -63,6 +63,8 @@ def to_masked(network: nn.Module, *, exclude: Iterable[str] = ()) -> nn.Module:
                 f"prune.exclude: expected the start of a layer's name, got {prefix!r}; the names start with "
                 + ", ".join(dict.fromkeys(name.split(".")[0] for name in convolutions))
             )
+    if excluded and all(name.startswith(excluded) for name in convolutions):
+        raise InputError(f"prune.exclude: expected a layer that can be pruned, got {list(excluded)}, which are all")
     for name, module in convolutions.items():
         if not name.startswith(excluded):
             # Changing the class keeps the module's identity, hooks and state-dict keys.

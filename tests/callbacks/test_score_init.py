@@ -24,6 +24,7 @@ class Count:
         self.samples = samples
         self.error = error
         self.seen: dict[Sample, list[Any]] = {}
+        self.value = 1.5
 
     def __call__(self, net, batches):
         assert not any(module.training for module in net.modules())
@@ -34,7 +35,7 @@ class Count:
                 self.seen.setdefault(sample, []).append(made["images"].clone())
         if self.error:
             raise self.error
-        layers = {name: torch.full_like(m.weight, k + 1.5) for k, (name, m) in enumerate(masked_layers(net))}
+        layers = {name: torch.full_like(m.weight, k + self.value) for k, (name, m) in enumerate(masked_layers(net))}
         return InitialScores(layers, {"looked": len(self.seen)})
 
 
@@ -70,12 +71,22 @@ def test_scores_are_set():
     assert (moved > 0.01).float().mean() > 0.5
 
 
-def test_the_draws_of_an_attack_do_not_depend_on_what_was_drawn_before():
-    first, second = Count(ATTACKED), Count(CLEAN, ATTACKED)
-    for initialiser, batches in ((first, 1), (second, 3)):
-        attack = PGD(epsilon=0.1, step_size=0.05, steps=1, random_start=True)
-        start(ScoreInit(initialiser, attack=attack, seed=3), to_masked(network("yolov3_tiny")), batches=batches)
-    assert torch.equal(first.seen[ATTACKED][0], second.seen[ATTACKED][0])
+def test_the_draws_of_an_attack_belong_to_seed_and_image():
+    seen = []
+    for seed, samples in ((3, [ATTACKED]), (3, [CLEAN, ATTACKED]), (4, [ATTACKED])):
+        initialiser = Count(*samples)
+        attack = PGD(epsilon=0.1, step_size=1e-9, steps=1, random_start=True)
+        data = TinyData(2)
+        for number, made in enumerate(data.batches):
+            made["images"].fill_(0.5)
+            made["targets"][0]["image_id"] = number
+        callback = ScoreInit(initialiser, attack=attack, seed=seed)
+        trainer(callback, max_epochs=0).fit(detector(to_masked(network("yolov3_tiny"))), datamodule=data)
+        seen.append(torch.stack(initialiser.seen[ATTACKED]))
+    first, again, other = seen
+    torch.testing.assert_close(first, again, atol=1e-6, rtol=0)
+    assert (first[0] - first[1]).abs().mean() > 0.01
+    assert (first - other).abs().mean() > 0.01
 
 
 def test_attacked_images_need_an_attack():
@@ -89,3 +100,16 @@ def test_nothing_is_left_behind_by_an_error():
     with pytest.raises(RuntimeError, match="broken"):
         start(ScoreInit(Count(CLEAN, error=RuntimeError("broken"))), net)
     assert_untouched(net, before)
+
+
+@pytest.mark.parametrize("what", ["weights", "scores"])
+def test_what_is_not_finite_is_refused_with_its_layer(what):
+    net, initialiser = unsettled_network(), Count()
+    if what == "weights":
+        with torch.no_grad():
+            net.neck.conv.weight[0, 0, 0, 0] = torch.nan
+    else:
+        initialiser.value = torch.inf
+    first = "neck.conv" if what == "weights" else "backbone.convs.0.conv"
+    with pytest.raises(InputError, match=rf"expected finite {what}, got \d+ of \d+ that are not in layer {first}"):
+        start(ScoreInit(initialiser), net)

@@ -9,7 +9,7 @@ from hydra_det.boxes import Letterbox
 from hydra_det.init.references import REFERENCES
 from hydra_det.init.targets import TARGETS, assigned, loss, topk
 from hydra_det.modules.loss import LossSettings, assign
-from hydra_det.types import Batch
+from hydra_det.types import Batch, InputError
 from tests.init.example import answering
 from tests.modules.example import NETWORKS, batch, target
 
@@ -81,7 +81,7 @@ def test_references():
     letterbox = Letterbox(64, 32, 64)  # 16 rows of padding above and below
     images[:, :, :16] = images[:, :, 48:] = 0.5
     made = Batch(images=images, targets=[target([], [], letterbox=letterbox) for _ in range(2)])
-    found = {name: make([made, made])(images) for name, make in REFERENCES.items()}
+    found = {name: make([made, made], images.device)(images) for name, make in REFERENCES.items()}
     assert torch.equal(found["zeros"], torch.zeros(1, 3, 64, 64))
     assert torch.equal(found["padding"], images[:1, :, :1, :1].expand(1, 3, 64, 64))
     colour = images[:, :, 16:48].mean((0, 2, 3))
@@ -89,3 +89,9 @@ def test_references():
     assert found["blur"].shape == images.shape
     torch.testing.assert_close(found["blur"].mean((2, 3)), images.mean((2, 3)), atol=0.02, rtol=0)
     assert found["blur"][:, :, 24:40].std() < 0.2 * images[:, :, 24:40].std()
+
+
+@pytest.mark.parametrize("name", ["assigned", "topk"])
+def test_a_network_that_cannot_say_it_is_named(name):
+    with pytest.raises(InputError, match=r"init\.target: expected a network with a method .*, got Linear; use init"):
+        TARGETS[name](torch.nn.Linear(1, 1), [], [], [])

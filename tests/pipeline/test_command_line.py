@@ -80,10 +80,11 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path, sent, code):
 @pytest.mark.slow
 def test_two_processes_train_one_network_and_one_of_them_speaks(tmp_path):
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
-    words = script(*arguments(tmp_path), *outputs(tmp_path), *two)
+    words = script(*arguments(tmp_path), *outputs(tmp_path), *two, "init=deeplift", "init.images=10")
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.count("finetune: starts") == 1
     record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["stages"][1]["facts"]["images"] == 10, "of both processes together"
     assert not any(stage["reused"] for stage in record["stages"])
     # Every image is scored, and none twice.
     detections = json.loads((tmp_path / "run" / "pruned" / "detections_clean.json").read_text())

@@ -112,8 +112,8 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
     assert facts.pop("completeness_gap") < 1e-3
     assert 0 < facts.pop("seconds") < second["seconds"] + 1e-3
     assert facts == {
-        "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
-        "images": 8, "micro_batch": 4, "attacked": True,
+        "target": "assigned", "k": 100, "reference": "padding", "rule": "rescale", "aggregation": "absolute",
+        "sizes": "contributions", "images": 8, "micro_batch": 4, "attacked": True,
     }  # fmt: skip
     assert record.stages == again.stages
     log = EventAccumulator(str(finished / "deeplift" / "stages" / "init_scores" / "tensorboard")).Reload()

@@ -2,7 +2,7 @@
 
 python train.py                                               all five stages on the built-in shapes
 python train.py data=coco data.root=... model=yolov3          on your own images
-python train.py -m prune.ratio=0.25,0.5,0.75 init=scaled      a sweep; jobs share the stages they have in common
+python train.py -m prune.ratio=0.25,0.5,0.75 init=deeplift    a sweep; jobs share the stages they have in common
 """
 
 from pathlib import Path

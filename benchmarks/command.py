@@ -29,6 +29,7 @@ class Command:
         config = self._config()
         self.data = build.data(config)
         self.data.prepare()
+        self.granularity: str = config["prune"]["granularity"]
         self.model = build.model_config(config, self.data)
         self.store = Store(Path(config["store"]))
 

@@ -1,7 +1,7 @@
 """Every initialiser on one pretrained network: cost, agreement, and what its masks leave of AP.
 
     python -m benchmarks.initialisers data=shapes
-    python -m benchmarks.initialisers experiment=deeppcb_cpu data.root=path/to/deeppcb --ratios 0.5 0.75
+    python -m benchmarks.initialisers data=shapes --ratios 0.5 --methods scaled deeplift "deeplift init.target=loss"
 
 What is not a flag is an override of train.py; the pretrained network, and every stage after it, come from its store or
 are trained into it. For each method and ratio two networks are scored: right after masking, and after
@@ -16,6 +16,7 @@ are trained into it. For each method and ratio two networks are scored: right af
 
 import argparse
 import itertools
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,7 @@ from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.scoring import score
-from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.stages import Stage
 from hydra_det.prune.masks import mask_from_scores
 
 Scores = dict[str, Tensor]  # by layer
@@ -52,16 +53,15 @@ def main() -> None:
 
     rows, scores = [], {}
     for method in options.methods:
-        runner = command.runner(f"init={method}")
-        initialised = runner.run("init_scores", pretrained)
+        initialised = command.runner(*words(method)).run("init_scores", pretrained)
         scores[method] = _scores(initialised)
         _histograms(scores[method], options.output / "tensorboard" / method)
-        cost = {"seconds": initialised.facts["seconds"], "peak_mib": _memory(runner, pretrained) / 2**20}
+        cost = {"seconds": initialised.facts["seconds"], "peak_mib": memory_of(overrides, method) / 2**20}
         for ratio in options.ratios:
             rows.append({"method": method, "ratio": ratio, **cost, **_quality(command, initialised, method, ratio)})
             pd.DataFrame(rows).to_csv(options.output / "initialisers.csv", index=False)
     table = pd.DataFrame(rows)
-    correlation, overlap = correlations(scores), overlaps(scores, options.ratios)
+    correlation, overlap = correlations(scores), overlaps(scores, options.ratios, granularity=command.granularity)
     correlation.to_csv(options.output / "correlation.csv", index=False)
     overlap.to_csv(options.output / "overlap.csv", index=False)
     _show(table)
@@ -78,12 +78,14 @@ def correlations(scores: dict[str, Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def overlaps(scores: dict[str, Scores], ratios: list[float]) -> pd.DataFrame:
+def overlaps(scores: dict[str, Scores], ratios: list[float], *, granularity: str) -> pd.DataFrame:
     """Share of the weights kept by one method that another one keeps too, over all layers."""
     rows = []
     for ratio in ratios:
         masks = {
-            method: torch.cat([mask_from_scores(values, ratio=ratio).flatten() for values in layers.values()])
+            method: torch.cat(
+                [mask_from_scores(values, ratio=ratio, granularity=granularity).flatten() for values in layers.values()]
+            )
             for method, layers in scores.items()
         }
         for first, second in itertools.combinations(masks, 2):
@@ -137,7 +139,7 @@ def draw(table: pd.DataFrame, correlation: pd.DataFrame, overlap: pd.DataFrame) 
 
 def _quality(command: Command, initialised: Stage, method: str, ratio: float) -> dict[str, float | None]:
     """AP of the two networks that a method and a ratio give."""
-    runner = command.runner(f"init={method}", f"prune.ratio={ratio}")
+    runner = command.runner(*words(method), f"prune.ratio={ratio}")
     parents = dict(zip(STATES, (initialised, runner.run("train_scores", initialised)), strict=True))
     found: dict[str, float | None] = {}
     for state, parent in parents.items():
@@ -151,15 +153,26 @@ def _quality(command: Command, initialised: Stage, method: str, ratio: float) ->
     return found
 
 
-def _memory(runner: StageRunner, pretrained: Stage) -> int:
-    """Peak memory of scoring, on the device of the trainer."""
+def words(method: str) -> list[str]:
+    """The overrides that a method stands for: `deeplift init.target=loss` -> `init=deeplift`, `init.target=loss`."""
+    name, *further = method.split()
+    return [f"init={name}", *further]
+
+
+def memory_of(overrides: list[str], method: str) -> int:
+    """Peak memory of scoring above the network, on the device of the trainer, by a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory_of, (overrides, method))
+
+
+def _memory_of(overrides: list[str], method: str) -> int:
+    runner = Command(overrides).runner(*words(method))
     config = runner.config
-    trainer = build.trainer(config, logger=False, enable_checkpointing=False)
-    device = trainer.strategy.root_device
-    net = build.to_masked(runner.network(pretrained), exclude=config["prune"]["exclude"])
-    detector = Detector(net).to(device)
+    device = build.trainer(config, logger=False, enable_checkpointing=False).strategy.root_device
+    net = build.to_masked(runner.network(runner.run("pretrain")), exclude=config["prune"]["exclude"])
     callback = build.instantiate(config["stage"]["init_scores"]["callbacks"])["score_init"]
     stand_in: Any = SimpleNamespace(datamodule=runner.data)
+    detector = Detector(net).to(device)
     return peak_memory(lambda: callback.on_fit_start(stand_in, detector), device=str(device))
 
 
@@ -185,7 +198,7 @@ def _show(table: pd.DataFrame) -> None:
 
 def _options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=list(INITIALISERS), choices=list(INITIALISERS))
+    parser.add_argument("--methods", nargs="+", default=list(INITIALISERS), help="initialisers with their options")
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.25, 0.5, 0.75, 0.9])
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/initialisers"))
     return parser.parse_known_args()

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -91,13 +91,13 @@ def contributions(
             f"reference: expected the shape of the images {list(images.shape)}, or the same with one image, "
             f"came {list(reference.shape)}"
         )
-    seen: dict[nn.Module, deque[Tensor]] = {}
     for name, module in network.named_modules():
         if isinstance(module, MaskedConv2d) and not _is_convolution(module):
             raise InputError(
                 f"{name}: expected a convolution padded with a number of zeros, came {module}; "
                 "pad before it, or leave it dense by prune.exclude"
             )
+    seen: dict[nn.Module, deque[Tensor]] = {}
     with torch.no_grad(), _exact(), _computing(network, lambda _, module: _keep(module, seen)):
         raw_reference = network(reference)
     weights: dict[str, Tensor] = {}
@@ -148,7 +148,6 @@ def _explain(
 ) -> Forward | None:
     """Compute as ever, with the gradients of the rule. A module that is used again meets its next input."""
     if _is_convolution(module):
-        assert isinstance(module, nn.Conv2d)
 
         def add(values: Tensor) -> None:
             weights[name] = weights[name] + values if name in weights else values
@@ -171,7 +170,7 @@ def _plain(module: nn.Module) -> Forward | None:
     return module.forward if _is_convolution(module) or isinstance(module, BatchNorm | nn.MaxPool2d) else None
 
 
-def _is_convolution(module: nn.Module) -> bool:
+def _is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether a module is a convolution whose weights can be scored; the rest of its kind is linear all the same."""
     if not isinstance(module, nn.Conv2d) or type(module).forward not in {nn.Conv2d.forward, MaskedConv2d.forward}:
         return False

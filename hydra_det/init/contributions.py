@@ -154,7 +154,7 @@ def _explain(
 
         return lambda values: rule.convolve(module, values, seen[module].popleft(), add)
     if isinstance(module, BatchNorm):
-        return lambda values: rule.normalise(module, values, seen[module].popleft())
+        return lambda values: rule.normalise(module, values)
     if isinstance(module, nn.MaxPool2d):
         return lambda values: max_pool(module, values, seen[module].popleft())
     if isinstance(module, ELEMENTWISE):
@@ -164,10 +164,10 @@ def _explain(
 
 
 def _plain(module: nn.Module) -> Forward | None:
-    """What a module with a rule computes; None for all others."""
+    """What a module computes whose rule wants to know its input on the reference; None for all others."""
     if isinstance(module, ELEMENTWISE):
         return _out_of_place(module)
-    return module.forward if _is_convolution(module) or isinstance(module, BatchNorm | nn.MaxPool2d) else None
+    return module.forward if _is_convolution(module) or isinstance(module, nn.MaxPool2d) else None
 
 
 def _is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:

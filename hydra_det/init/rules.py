@@ -25,7 +25,7 @@ class Rule(Protocol):
         """The output of a convolution; `add` gets weight * d(target), in the shape of the weight, going backward."""
         ...
 
-    def normalise(self, layer: BatchNorm, images: Tensor, reference: Tensor) -> Tensor:
+    def normalise(self, layer: BatchNorm, images: Tensor) -> Tensor:
         """The output of BatchNorm in eval mode."""
         ...
 
@@ -45,7 +45,7 @@ class Rescale:
             output.register_hook(lambda m: add(weight * weight_gradient(layer, images.detach() - reference, m)))
         return output
 
-    def normalise(self, layer: BatchNorm, images: Tensor, reference: Tensor) -> Tensor:
+    def normalise(self, layer: BatchNorm, images: Tensor) -> Tensor:
         """See `Rule`."""
         return normalise(layer, images)
 
@@ -75,13 +75,14 @@ class RevealCancel:
         self.pending = output, output._version, raising
         return output
 
-    def normalise(self, layer: BatchNorm, images: Tensor, reference: Tensor) -> Tensor:
-        """See `Rule`. A part of the convolution before it: a negative scale turns raising into lowering."""
+    def normalise(self, layer: BatchNorm, images: Tensor) -> Tensor:
+        """See `Rule`. A part of the convolution before it; with a negative scale what raised is what lowers now.
+
+        That swap needs no care: the two parts are treated alike.
+        """
         output, raising = normalise(layer, images), self._raising(images)
         if raising is not None:
-            scale = _scale(layer)
-            turned = torch.where(scale > 0, raising, images - reference - raising)
-            self.pending = output, output._version, scale * turned
+            self.pending = output, output._version, _scale(layer) * raising
         return output
 
     def activate(self, function: Function, images: Tensor, reference: Tensor) -> Tensor:

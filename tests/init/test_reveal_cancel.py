@@ -121,6 +121,25 @@ def test_formulas_of_the_paper(seed):
         np.testing.assert_allclose(found.weights[key].flatten(1).numpy(), values, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("value", "expected"), [
+    (1.5, 2 * 16 - 3 * 7),  # the input rose: weight 2 raises, weight -3 lowers
+    (0.5, 2 * 5 - 3 * 20),  # it fell: the other way round
+    (1.0, (2 * 16 - 3 * 7 + 2 * 5 - 3 * 20) / 2),  # it did not change: half of each (section 3.5.1)
+])  # fmt: skip
+def test_gradient_of_a_convolution(value, expected):
+    layer = nn.Conv2d(1, 2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([2.0, -3.0]).view(2, 1, 1, 1))
+    rule = RevealCancel()
+    pixels = torch.full((1, 1, 1, 1), value, requires_grad=True)
+    output = rule.convolve(layer, pixels, torch.ones(1, 1, 1, 1), lambda contribution: None)
+    assert rule.pending is not None
+    # Multipliers of the lowering parts 5 and 7, of the raising parts 5 + 11 and 7 + 13.
+    multipliers = [torch.tensor(pair).view(1, 2, 1, 1) for pair in ([5.0, 7.0], [11.0, 13.0])]
+    (gradient,) = torch.autograd.grad([output, rule.pending[2]], pixels, multipliers)
+    assert gradient.item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("settings", [
     {"kernel_size": 3, "padding": 1, "stride": 2}, {"kernel_size": 3, "groups": 2}, {"kernel_size": 2, "dilation": 2},
 ])  # fmt: skip

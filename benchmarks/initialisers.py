@@ -3,9 +3,10 @@
     python -m benchmarks.initialisers data=shapes
     python -m benchmarks.initialisers data=shapes --ratios 0.5 --methods scaled deeplift "deeplift init.target=loss"
 
-What is not a flag is an override of train.py; the pretrained network, and every stage after it, come from its store or
-are trained into it. For each method and ratio two networks are scored: right after masking, and after
-`stage.train_scores.epochs` of score training, neither of them fine-tuned. The folder `--output` gets
+What is not a flag is an override of train.py, and what stands behind the name of a method is one for that method alone.
+The pretrained network, and every stage after it, come from the store of the command or are trained into it: on one core
+of a CPU a method and a ratio of the demo take about a minute. For each of them two networks are scored: right after
+masking, and after `stage.train_scores.epochs` of score training, neither of them fine-tuned. The folder `--output` gets
 
     initialisers.csv   one row for each method and ratio
     correlation.csv    Spearman's rank correlation of |scores|, by layer, for each pair of methods
@@ -17,6 +18,7 @@ are trained into it. For each method and ratio two networks are scored: right af
 import argparse
 import itertools
 import multiprocessing
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -37,9 +40,11 @@ from hydra_det.init import INITIALISERS
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
+from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage
 from hydra_det.prune.masks import mask_from_scores
+from hydra_det.types import InputError
 
 Scores = dict[str, Tensor]  # by layer
 STATES = ("masked", "scores trained")
@@ -47,7 +52,17 @@ STATES = ("masked", "scores trained")
 
 def main() -> None:
     options, overrides = _options()
+    try:
+        compare(options, overrides)
+    except (InputError, HydraException) as error:
+        sys.exit("error: " + " ".join(str(error).split()))
+
+
+def compare(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Run what has not been run yet, and write the files."""
     command = Command(overrides)
+    for method, ratio in itertools.product(options.methods, options.ratios):
+        check(command.runner(*words(method), f"prune.ratio={ratio}").config)
     pretrained = command.runner().run("pretrain")
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -97,10 +112,11 @@ def overlaps(scores: dict[str, Scores], ratios: list[float], *, granularity: str
 def draw(table: pd.DataFrame, correlation: pd.DataFrame, overlap: pd.DataFrame) -> plt.Figure:
     """Cost, agreement of ranks, agreement of masks, and AP50 over the ratio."""
     methods = list(dict.fromkeys(table.method))
+    labels = [method.replace(" init.", "\n") for method in methods]
     colours = dict(zip(methods, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
-    figure, panels = plt.subplots(2, 3, figsize=(15, 8.5), layout="constrained")
+    figure, panels = plt.subplots(2, 3, figsize=(17, 10), layout="constrained")
     cost = table.drop_duplicates("method")
-    panels[0, 0].barh(cost.method, cost.seconds, color=[colours[method] for method in cost.method])
+    panels[0, 0].barh(labels, cost.seconds, color=[colours[method] for method in cost.method])
     panels[0, 0].set(title="time for all scores", xlabel="seconds", xscale="log")
     panels[0, 0].invert_yaxis()
 
@@ -110,12 +126,18 @@ def draw(table: pd.DataFrame, correlation: pd.DataFrame, overlap: pd.DataFrame) 
         one, other = (methods.index(method) for method in pair)
         grid[one, other] = grid[other, one] = value
     panels[0, 1].imshow(grid, vmin=-1, vmax=1, cmap="RdBu")
-    panels[0, 1].set(title="rank correlation, mean over layers", yticks=range(len(methods)), yticklabels=methods)
-    panels[0, 1].set_xticks(range(len(methods)), methods, rotation=45, ha="right")
+    panels[0, 1].set(title="rank correlation, mean over layers", yticks=range(len(methods)), yticklabels=labels)
+    panels[0, 1].set_xticks(range(len(methods)), labels, rotation=90)
     for row, column in np.ndindex(grid.shape):
         dark = abs(grid[row, column]) > 0.6
         panels[0, 1].text(
-            column, row, f"{grid[row, column]:.2f}", ha="center", va="center", color="white" if dark else "black"
+            column,
+            row,
+            f"{grid[row, column]:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "black",
         )
 
     base = methods[0]
@@ -125,15 +147,17 @@ def draw(table: pd.DataFrame, correlation: pd.DataFrame, overlap: pd.DataFrame) 
     ratios = sorted(set(overlap.ratio))
     panels[0, 2].plot(ratios, [1 - ratio for ratio in ratios], "k:", label="chance")
     panels[0, 2].set(title=f"kept weights in common with {base}", xlabel="ratio removed", ylim=(0, 1))
-    panels[0, 2].legend(fontsize=8)
+    panels[0, 2].legend(panels[0, 2].lines[-1:], ["chance"], loc="lower left")
 
     shown = [("masked", "clean"), ("scores trained", "clean"), ("scores trained", "attacked")]
     for panel, (state, images) in zip(panels[1], shown, strict=True):
         for method in methods:
             own = table[table.method == method].sort_values("ratio")
             panel.plot(own.ratio, own[f"{state}: ap50 {images}"], "o-", color=colours[method], label=method)
-        panel.set(title=f"AP50 {images}, {state}, not fine-tuned", xlabel="ratio removed", ylim=(0, None))
-    panels[1, 0].legend(fontsize=8)
+        panel.set(title=f"AP50 {images}, {state}", xlabel="ratio removed", ylim=(0, None))
+    for axis in (panels[0, 0].yaxis, panels[0, 1].yaxis, panels[0, 1].xaxis):
+        axis.set_tick_params(labelsize=7)
+    figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 

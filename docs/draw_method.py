@@ -54,9 +54,12 @@ def draw_secant(panel: Axes) -> None:
     panel.plot(z, np.maximum(z, 0.1 * z), color="black")
     panel.plot([before, after], [outputs[before], outputs[after]], "o-", color="tab:red", label="multiplier: secant")
     panel.plot([0.9, 2.5], [0.9, 2.5], "--", color="tab:blue", linewidth=3, alpha=0.5, label="gradient: tangent")
-    panel.annotate("reference", (before, outputs[before]), (before, -0.8), ha="center")
-    panel.annotate("image", (after, outputs[after]), (after - 0.7, 2.1), ha="center")
-    panel.set(title="a leaky unit", xlabel="input z", ylabel="output", ylim=(-1, 2.6))
+    arrow = {"arrowstyle": "->"}
+    panel.annotate(
+        "reference\n(z_ref, f(z_ref))", (before, outputs[before]), (before, -0.8), ha="center", arrowprops=arrow
+    )
+    panel.annotate("image\n(z, f(z))", (after, outputs[after]), (1.3, 2.2), ha="center", arrowprops=arrow)
+    panel.set(title="a leaky unit, slope 0.1 below 0", xlabel="input z", ylabel="output", ylim=(-1, 2.6))
     panel.legend(loc="upper left", fontsize=9)
 
 
@@ -66,10 +69,11 @@ def draw_pixels(panel: Axes, batch: Batch, pixels: Tensor) -> None:
     panel.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.5)
     values = pixels.sum(0)
     limit = float(values.abs().quantile(0.995))
-    panel.imshow(values, cmap="bwr", vmin=-limit, vmax=limit, alpha=(values.abs() / limit).clamp(max=1))
+    drawn = panel.imshow(values, cmap="bwr", vmin=-limit, vmax=limit, alpha=(values.abs() / limit).clamp(max=1))
+    plt.colorbar(drawn, ax=panel, extend="both", shrink=0.8)
     for x1, y1, x2, y2 in batch["targets"][0]["boxes"].tolist():
         panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="black"))
-    panel.set(title="contributions of pixels: for (red), against (blue)", xticks=[], yticks=[])
+    panel.set(title="contributions of pixels", xticks=[], yticks=[])
 
 
 def draw_cuts(panel: Axes, found: Contributions) -> None:
@@ -82,10 +86,12 @@ def draw_cuts(panel: Axes, found: Contributions) -> None:
         "weights of the\nthree heads": torch.stack([values.sum() for values in heads]).sum(),
     }
     bars = panel.barh(list(cuts), [value.item() for value in cuts.values()], color=["black", *["tab:red"] * 3])
-    panel.bar_label(bars, [f"{value.item():.4f}" for value in cuts.values()], padding=4)
-    panel.margins(x=0.25)
+    whole = cuts["t(x) - t(x_ref)"]
+    labels = [f"{value.item():.4f}\nmisses {abs(value / whole - 1).item():.0e}" for value in cuts.values()]
+    panel.bar_label(bars, [f"{whole.item():.4f}", *labels[1:]], padding=4)
+    panel.margins(x=0.35)
     panel.invert_yaxis()
-    panel.set(title="sums of contributions (float32)")
+    panel.set(title="what contributions sum to, in float32")
 
 
 if __name__ == "__main__":

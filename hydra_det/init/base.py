@@ -160,7 +160,11 @@ class FromImages:
         if len(silent) == len(scores):
             raise InputError("init: expected scores, got zeros alone; no weight changes what the network answers")
         if silent:
-            log.warning("nothing comes through %s: no weight there contributes; more init.images may help", silent)
+            log.warning(
+                "no weight of %s contributes to the target: their scores say nothing; take more init.images, or "
+                "another init.target",
+                ", ".join(silent),
+            )
         return InitialScores(scores, {**self.facts, "images": seen, **facts})
 
 

@@ -127,7 +127,7 @@ def likely_causes(network: nn.Module) -> list[str]:
             causes.append(f"{name} ({type(module).__name__}) is in train mode")
         elif not isinstance(module, known) and not list(module.children()):
             causes.append(f"{name} ({type(module).__name__}) has no rule")
-    return [*causes, "or a function such as F.relu, exp or a product stands in a forward where a module should be"]
+    return causes or ["does a function such as F.relu, exp or a product stand in a forward where a module should be?"]
 
 
 def _keep(module: nn.Module, seen: dict[nn.Module, deque[Tensor]]) -> Forward | None:

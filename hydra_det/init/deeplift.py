@@ -61,7 +61,9 @@ class DeepLift(FromImages):
         self.make_rule = choose("rule", rule, RULES)
         self.needs_objects = target == "assigned"
         self.max_gap = max_gap
-        self.facts |= {"target": target, "k": k, "reference": reference, "rule": rule}
+        self.facts |= {"target": target, "reference": reference, "rule": rule}
+        if target == "topk":
+            self.facts["k"] = k
 
     def __call__(self, network: nn.Module, batches: Batches) -> InitialScores:
         """Scores of every masked layer, by name, and how complete they are.
@@ -73,16 +75,17 @@ class DeepLift(FromImages):
         tally, gap = self._explain(net, batches)
         if gap > self.max_gap and next(net.parameters()).dtype != torch.float64:
             # A network that hardly answers, as before training, says little but rounding: more digits tell.
-            log.info("deeplift: the contributions miss %.1e of the target; once more in float64", gap)
+            log.info("deeplift: completeness gap %.1e; once more in float64", gap)
             net = copy.deepcopy(net).double()
             tally, gap = self._explain(net, batches)
-        log.info("deeplift: the contributions miss %.1e of the target", gap)
+        log.info("deeplift: completeness gap %.1e", gap)
         if not gap <= self.max_gap:
             raise InputError(
-                f"init.max_gap: expected contributions that miss at most {self.max_gap} of the target, got {gap:.3g}: "
-                f"{'; '.join(likely_causes(net))}"
+                f"init.max_gap: expected contributions that miss at most {self.max_gap} of the target, got {gap:.3g} "
+                f"(rounding alone misses 1e-5 in float32, 1e-13 in float64); {'; '.join(likely_causes(net))}"
             )
-        return self.finish(tally, network, completeness_gap=gap)
+        dtype = str(next(net.parameters()).dtype).removeprefix("torch.")
+        return self.finish(tally, network, completeness_gap=gap, dtype=dtype)
 
     def _explain(self, net: nn.Module, batches: Batches) -> tuple[Tally, float]:
         """The contributions of all batches, and what share of the target they miss, in all processes."""

@@ -27,7 +27,8 @@ class Random:
 
     def __call__(self, network: nn.Module, _batches: Batches) -> InitialScores:
         """See `Initialiser`."""
-        generator = torch.Generator().manual_seed(self.seed)
+        # Another stream than that of the seed itself: the weights began as draws from that one, in the same order.
+        generator = torch.Generator().manual_seed(hash((self.seed, 1)) % 2**63)
         scores = {}
         for name, layer in masked_layers(network):
             uniform = torch.rand(layer.weight.shape, generator=generator) * 2 - 1

@@ -23,7 +23,7 @@ from hydra_det.record import write_atomically
 log = logging.getLogger(__name__)
 
 # Raise it when the code computes something else from the same config: old results are then made anew.
-FORMAT = 2
+FORMAT = 3
 ABOUT = "stage.json"
 
 

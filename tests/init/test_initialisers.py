@@ -126,6 +126,14 @@ def test_random_is_its_seed_and_nothing_else():
     assert wide.std() == pytest.approx(np.abs(wide).max() / np.sqrt(3), rel=0.05)
 
 
+def test_random_has_nothing_to_do_with_weights_of_the_same_seed():
+    net = to_masked(network("yolov3_tiny", seed=3))
+    for key, scores in Random(seed=3)(net, BATCHES).layers.items():
+        weights = net.get_submodule(key).weight.detach()
+        correlation = torch.corrcoef(torch.stack([weights.flatten(), scores.flatten()]))[0, 1]
+        assert abs(correlation) < 5 / weights.numel() ** 0.5, key
+
+
 def of_each_batch(net, made):
     """Contributions of the weights, batch by batch."""
     found = []
@@ -184,9 +192,9 @@ def test_scores_as_large_as_the_weights_keep_the_order_of_the_contributions():
 
 def test_facts_say_what_was_looked_at():
     assert DeepLift(images=9, micro_batch=2)(masked(), BATCHES).facts == {
-        "target": "assigned", "k": 100, "reference": "padding", "rule": "rescale", "aggregation": "absolute",
+        "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
         "sizes": "contributions", "images": 4, "micro_batch": 2, "attacked": False,
-        "completeness_gap": pytest.approx(0, abs=1e-3),
+        "completeness_gap": pytest.approx(0, abs=1e-3), "dtype": "float32",
     }  # fmt: skip
     assert Snip()(masked(), BATCHES).facts == {
         "aggregation": "absolute", "sizes": "contributions", "images": 4, "micro_batch": 4, "attacked": False
@@ -328,6 +336,7 @@ def test_a_network_that_hardly_answers_is_explained_with_more_digits(caplog):
         found = DeepLift()(net, given(batch()))
     assert "once more in float64" in caplog.text
     assert found.facts["completeness_gap"] < 1e-6
+    assert found.facts["dtype"] == "float64"
     assert {values.dtype for values in found.layers.values()} == {torch.float32}
     assert_untouched(net, before)
 
@@ -346,4 +355,4 @@ def test_layers_that_contribute_nothing_are_named(caplog):
     found = DeepLift()(net, SMALL_OBJECTS).layers
     assert not found["heads.0"].any()
     assert found["heads.2"].any()
-    assert "nothing comes through ['outs.0.conv', 'outs.1.conv', 'heads.0', 'heads.1']" in caplog.text
+    assert "no weight of outs.0.conv, outs.1.conv, heads.0, heads.1 contributes to the target" in caplog.text

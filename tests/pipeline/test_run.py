@@ -110,9 +110,10 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
     assert first["facts"] == {}
     facts = dict(second["facts"])
     assert facts.pop("completeness_gap") < 1e-3
+    assert facts.pop("dtype") in ("float32", "float64")  # the latter where training this short leaves no answer
     assert 0 < facts.pop("seconds") < second["seconds"] + 1e-3
     assert facts == {
-        "target": "assigned", "k": 100, "reference": "padding", "rule": "rescale", "aggregation": "absolute",
+        "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
         "sizes": "contributions", "images": 8, "micro_batch": 4, "attacked": True,
     }  # fmt: skip
     assert record.stages == again.stages

@@ -40,7 +40,7 @@ def show(title: str, seconds: Mapping[str, list[float]], *, baseline: str) -> No
     console = Console(width=100)
     console.print(table)
     console.print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {len(times)} rounds in turns"
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {len(seconds[baseline])} rounds in turns"
     )
 
 

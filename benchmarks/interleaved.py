@@ -39,9 +39,8 @@ def show(title: str, seconds: Mapping[str, list[float]], *, baseline: str) -> No
         table.add_row(name, f"{median * 1000:.0f}", f"{(high - low) * 1000:.0f}", f"{reference / median:.2f}")
     console = Console(width=100)
     console.print(table)
-    console.print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {len(seconds[baseline])} rounds in turns"
-    )
+    rounds = len(seconds[baseline])
+    console.print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {rounds} rounds in turns")
 
 
 def _now(device: str) -> float:

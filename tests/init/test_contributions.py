@@ -1,5 +1,6 @@
 """DeepLIFT for weights: the identities that define it, Captum as the oracle, and everything left as it was."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -230,13 +231,21 @@ def test_a_maximum_is_put_down_to_the_input_that_made_it():
 def test_modules_that_are_used_twice(rule):
     torch.manual_seed(0)
     shared = nn.Conv2d(3, 3, 3, padding=1)
-    net = Single(
+    apart = [copy.deepcopy(shared) for _ in range(3)]
+    once = Single(
         shared, nn.ReLU(inplace=True), forward=lambda images, conv, act: act(conv(act(conv(images)))) + conv(images)
     ).double()
+    thrice = Single(
+        *apart, nn.ReLU(), nn.ReLU(), forward=lambda images, a, b, c, f, g: f(b(g(a(images)))) + c(images)
+    ).double()
     images = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    found = contributions(net, images, torch.zeros_like(images[:1]), coefficients=whole, rule=RULES[rule]())
+    found, expected = (
+        contributions(net, images, torch.zeros_like(images[:1]), coefficients=whole, rule=RULES[rule]())
+        for net in (once, thrice)
+    )
     assert found.gap < 1e-9
     assert found.weights.keys() == {"parts.0"}
+    torch.testing.assert_close(found.weights["parts.0"], torch.stack([*expected.weights.values()]).sum(0))
 
 
 @pytest.mark.parametrize("broken", ["function", "product", "train", "stranger"])

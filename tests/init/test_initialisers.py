@@ -129,7 +129,7 @@ def test_random_is_its_seed_and_nothing_else():
 def test_random_has_nothing_to_do_with_weights_of_the_same_seed():
     net = to_masked(network("yolov3_tiny", seed=3))
     for key, scores in Random(seed=3)(net, BATCHES).layers.items():
-        weights = net.get_submodule(key).weight.detach()
+        weights = net.get_parameter(f"{key}.weight").detach()
         correlation = torch.corrcoef(torch.stack([weights.flatten(), scores.flatten()]))[0, 1]
         assert abs(correlation) < 5 / weights.numel() ** 0.5, key
 

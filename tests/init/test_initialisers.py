@@ -270,7 +270,7 @@ def scores_of_rank(rank, address, folder, count):
     made = [batch(seed=seed) for seed in range(count)][rank::2]
     for name in FROM_IMAGES:
         option = {"reference": "mean"} if name == "deeplift" else {}
-        found = INITIALISERS[name](**option)(masked(), given(*made))
+        found = INITIALISERS[name](**option)(masked(dtype=torch.float64), given(*made))
         torch.save((found.layers, found.facts), folder / f"{name}{rank}.pt")
     dist.destroy_process_group()
 
@@ -280,13 +280,16 @@ def test_processes_share_the_images_and_agree(tmp_path, count):
     mp.spawn(scores_of_rank, (tmp_path / "address", tmp_path, count), nprocs=2)
     for name in FROM_IMAGES:
         option = {"reference": "mean"} if name == "deeplift" else {}
-        alone = INITIALISERS[name](**option)(masked(), given(*(batch(seed=seed) for seed in range(count))))
+        alone = INITIALISERS[name](**option)(
+            masked(dtype=torch.float64), given(*(batch(seed=seed) for seed in range(count)))
+        )
         (first, facts), (second, others) = (torch.load(tmp_path / f"{name}{rank}.pt") for rank in range(2))
         assert facts == others
         assert facts["images"] == alone.facts["images"] == 2 * count
         for key, values in alone.layers.items():
             assert torch.equal(first[key], second[key])
-            torch.testing.assert_close(first[key], values, rtol=1e-3, atol=1e-6)
+            # Another number of threads adds up in another order, and the loss of SNIP is computed in float32.
+            torch.testing.assert_close(first[key], values, rtol=0, atol=1e-4 * float(values.max()))
 
 
 @pytest.mark.parametrize(("options", "message"), [

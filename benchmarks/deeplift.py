@@ -14,20 +14,20 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from captum.attr import LayerDeepLift
 from rich import print as say
 from torch import Tensor, nn
 
-from benchmarks.interleaved import show, time_in_turns
+from benchmarks.interleaved import show, time_in_turns, timing_options
 from benchmarks.memory import peak_memory
 from benchmarks.subjects import network, random_batch
 from hydra_det.boxes import PADDING
 from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES
 from hydra_det.init.targets import assigned
+from tests.init.example import season
 from tests.init.oracle import Explained, one_pass
 
 BASELINE = "forward and backward"
@@ -63,7 +63,7 @@ def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     """By name, each over the same network, images and reference."""
     batch = random_batch(options.batch, options.image_size, options.device)
     images, targets = batch["images"], batch["targets"]
-    net = _seasoned(network(options.model), images).to(options.device)
+    net = season(network(options.model), images.cpu()[:1]).to(options.device)
     layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
     reference = torch.full_like(images[:1], PADDING)
     with torch.no_grad():
@@ -103,27 +103,11 @@ def _memory_of(options: argparse.Namespace, name: str) -> int:
     return peak_memory(variants(options)[name], device=options.device)
 
 
-def _seasoned(net: Any, images: Tensor) -> Any:
-    """In eval mode, with the statistics of some images, so that the signal is as strong in the last layer as before."""
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        net.cpu().train()(images[:1].cpu())
-    return net.eval()
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="yolov3")
-    parser.add_argument("--image-size", type=int, default=416)
+    parser = timing_options(__doc__, rounds=5, warmup=1)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", action="store_true", help="measure peak memory too")
-    parser.add_argument("--only", nargs="*", help="names of variants; all of them by default")
     return parser.parse_args()
 
 

@@ -18,7 +18,7 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from benchmarks.interleaved import show, time_in_turns
+from benchmarks.interleaved import show, time_in_turns, timing_options
 from benchmarks.subjects import network
 
 Forward = Callable[[], Sequence[Tensor]]
@@ -96,13 +96,7 @@ def open_vino(net: nn.Module, image: Tensor) -> Forward:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="yolov3")
-    parser.add_argument("--image-size", type=int, default=416)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--warmup", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
-    parser.add_argument("--only", nargs="*", help="these beside eager")
+    parser = timing_options(__doc__, rounds=15, warmup=3)
     return parser.parse_args()
 
 

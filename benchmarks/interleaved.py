@@ -1,5 +1,6 @@
 """Variants of one thing timed in turns, so that whatever else the machine does falls on all; a table of ratios."""
 
+import argparse
 import statistics
 import sys
 import time
@@ -8,6 +9,18 @@ from collections.abc import Callable, Mapping
 import torch
 from rich.console import Console
 from rich.table import Table
+
+
+def timing_options(description: str | None, *, rounds: int, warmup: int) -> argparse.ArgumentParser:
+    """What every script can be told that times variants of a network."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="yolov3")
+    parser.add_argument("--image-size", type=int, default=416)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--warmup", type=int, default=warmup)
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
+    parser.add_argument("--only", nargs="*", help="these variants beside the one compared with; all by default")
+    return parser
 
 
 def time_in_turns(

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import show, time_in_turns
+from benchmarks.interleaved import show, time_in_turns, timing_options
 from benchmarks.subjects import CLASSES, network, random_batch
 from hydra_det.modules.detector import parameter_groups
 from hydra_det.modules.yolov3 import YoloDetector
@@ -166,15 +166,9 @@ class _Anything(ModuleType):
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="yolov3")
-    parser.add_argument("--image-size", type=int, default=416)
+    parser = timing_options(__doc__, rounds=7, warmup=2)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="*", help="these beside float32")
     return parser.parse_args()
 
 

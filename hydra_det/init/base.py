@@ -1,6 +1,6 @@
 """What every initialiser is: a masked network and training images in, a score per weight out.
 
-Scores have the size that HYDRA's own initialisation gives them, so that one learning rate serves them all.
+The largest score of a layer is that of HYDRA's own initialisation, except where an initialiser says otherwise.
 """
 
 import copy

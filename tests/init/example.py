@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hydra_det.init.base import Batches, Sample
 from hydra_det.types import Batch
@@ -13,15 +13,19 @@ from tests.modules.example import batch, network, target
 
 def answering(name: str = "yolov3", *, dtype: torch.dtype = torch.float32) -> Any:
     """A network in eval mode whose BatchNorm has seen images: the signal neither dies nor explodes on its way."""
-    net = network(name)
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
+    return season(network(name), batch(seed=5)["images"]).to(dtype)
+
+
+def season(net: Any, images: Tensor) -> Any:
+    """Give BatchNorm the statistics of some images; the network comes back in eval mode."""
+    norms = [(module, module.momentum) for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm, _ in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        net.train()(batch(seed=5)["images"])
-    for norm in norms:
-        norm.momentum = 0.1
-    return net.to(dtype).eval()
+        net.train()(images)
+    for norm, momentum in norms:
+        norm.momentum = momentum
+    return net.eval()
 
 
 def objects_of_every_size(*, seed: int = 0) -> Batch:

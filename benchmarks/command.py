@@ -7,11 +7,13 @@ from pathlib import Path
 
 import hydra
 
+from hydra_det.compaction.channels import layout
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.command_line import EXPECTED_WARNINGS
 from hydra_det.pipeline.stages import StageRunner
 from hydra_det.pipeline.store import Store
+from hydra_det.prune.plan import MaskPlan, mask_plan
 
 
 class Command:
@@ -29,13 +31,18 @@ class Command:
         config = self._config()
         self.data = build.data(config)
         self.data.prepare()
-        self.granularity: str = config["prune"]["granularity"]
         self.model = build.model_config(config, self.data)
         self.store = Store(Path(config["store"]))
 
     def runner(self, *further: str) -> StageRunner:
         """Of the stages of the command with further overrides."""
         return StageRunner(self._config(*further), data=self.data, model=self.model, store=self.store)
+
+    def mask_plan(self, *further: str) -> MaskPlan:
+        """How the command with further overrides makes masks of scores."""
+        prune = self._config(*further)["prune"]
+        net = build.masked_network({**self.model, "weights": None}, prune["exclude"])
+        return mask_plan(build.instantiate(prune), layout(net))
 
     def _config(self, *further: str) -> Config:
         with hydra.initialize_config_dir(build.CONFIG_DIR, version_base="1.3"):

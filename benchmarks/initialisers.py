@@ -43,7 +43,6 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage
-from hydra_det.prune.masks import mask_from_scores
 from hydra_det.types import InputError
 
 Scores = dict[str, Tensor]  # by layer
@@ -76,7 +75,7 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
             rows.append({"method": method, "ratio": ratio, **cost, **_quality(command, initialised, method, ratio)})
             pd.DataFrame(rows).to_csv(options.output / "initialisers.csv", index=False)
     table = pd.DataFrame(rows)
-    correlation, overlap = correlations(scores), overlaps(scores, options.ratios, granularity=command.granularity)
+    correlation, overlap = correlations(scores), overlaps(scores, options.ratios, command)
     correlation.to_csv(options.output / "correlation.csv", index=False)
     overlap.to_csv(options.output / "overlap.csv", index=False)
     _show(table)
@@ -93,14 +92,13 @@ def correlations(scores: dict[str, Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def overlaps(scores: dict[str, Scores], ratios: list[float], *, granularity: str) -> pd.DataFrame:
+def overlaps(scores: dict[str, Scores], ratios: list[float], command: Command) -> pd.DataFrame:
     """Share of the weights kept by one method that another one keeps too, over all layers."""
     rows = []
     for ratio in ratios:
+        plan = command.mask_plan(f"prune.ratio={ratio}")
         masks = {
-            method: torch.cat(
-                [mask_from_scores(values, ratio=ratio, granularity=granularity).flatten() for values in layers.values()]
-            )
+            method: torch.cat([mask.flatten() for mask in plan.masks(layers, final=True).values()])
             for method, layers in scores.items()
         }
         for first, second in itertools.combinations(masks, 2):

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _OURS_AND_TORCH = ("hydra-det", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
 _OTHERS = ("captum", "pycocotools", "hydra-core", "omegaconf", "numpy")
 
@@ -98,14 +98,12 @@ class Dataset(TypedDict):
 
 
 class LayerSparsity(TypedDict):
-    """One masked layer; `kept` and `pruned` count weights."""
+    """Weights of one masked layer."""
 
     name: str
     shape: list[int]
     kept: int
     pruned: int
-    units_kept: NotRequired[int]  # the same in units of the granularity
-    units_pruned: NotRequired[int]
 
 
 class Sparsity(TypedDict):
@@ -113,6 +111,8 @@ class Sparsity(TypedDict):
 
     ratio_asked: float  # fraction to remove
     granularity: str
+    allocation: str  # how the ratio was shared out over layers
+    budget: str  # what the ratio counts
     kept: int
     pruned: int
     total: int

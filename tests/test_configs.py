@@ -18,7 +18,7 @@ from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.stages import STAGES
-from hydra_det.prune.granularity import GRANULARITIES
+from hydra_det.prune.settings import KINDS
 from hydra_det.types import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -76,8 +76,8 @@ def test_names_are_those_of_the_registry(group: str, registry: dict[str, Any]) -
 
 
 def test_names_of_granularities() -> None:
-    assert names("prune") == set(GRANULARITIES)
-    for name in GRANULARITIES:
+    assert names("prune") == set(KINDS)
+    for name in KINDS:
         assert config_of(f"prune={name}")["prune"]["granularity"] == name
 
 
@@ -151,7 +151,8 @@ def test_one_ratio_for_all_stages() -> None:
     config = config_of("prune.ratio=0.9", "prune=kernel", "prune.exclude=[heads]")
     for stage in ("train_scores", "prune"):
         mask = build.instantiate(config["stage"][stage]["callbacks"])["topk_mask"]
-        assert (mask.ratio, mask.granularity) == (0.9, "kernel")
+        assert mask.final == (stage == "prune")
+        assert (mask.prune.ratio, mask.prune.granularity) == (0.9, "kernel")
     assert [name for name, stage in config["stage"].items() if stage.get("exclude") == ["heads"]] == list(STAGES[1:])
 
 

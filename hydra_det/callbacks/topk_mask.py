@@ -1,45 +1,54 @@
 """Keeps the masks of a network equal to the top-k of its scores."""
 
-import logging
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import nn
 
+from hydra_det.compaction.channels import layout
+from hydra_det.compaction.measured_price import measured_price
 from hydra_det.modules.masked_conv import masked_layers, masks_of
-from hydra_det.prune.granularity import GRANULARITIES
-from hydra_det.prune.masks import kept_units, mask_from_scores
-from hydra_det.prune.sparsity import check_sparsity, count_sparsity
-from hydra_det.types import InputError
-
-log = logging.getLogger(__name__)
+from hydra_det.prune.plan import Masks, mask_plan
+from hydra_det.prune.settings import PruneSettings
 
 
 class TopKMask(pl.Callback):
     """Refreshes the masks when a fit starts and after every optimiser step, never in between.
 
-    Every layer keeps the same share (HYDRA's rule), exactly `kept_units(units, ratio)` units.
-
     Args:
-        ratio: fraction of the units of every layer that is removed, in [0, 1).
-        granularity: a key of `GRANULARITIES`.
+        prune: what is removed, how much, and how it is shared out over the layers.
+        final: the masks are not trained any more. They keep as much of every layer as the trained ones did where that
+            was learned or measured.
+
+    Attributes:
+        facts: of final masks, how many units every layer or group of filters has, and how many of them are kept.
     """
 
-    def __init__(self, *, ratio: float, granularity: str = "weight") -> None:
-        kept_units(1, ratio)  # refuses a ratio out of range
-        if granularity not in GRANULARITIES:
-            raise InputError(f"prune.granularity: expected one of {', '.join(GRANULARITIES)}, got {granularity!r}")
-        self.ratio = ratio
-        self.granularity = granularity
+    def __init__(self, prune: PruneSettings, *, final: bool = False) -> None:
+        self.prune = prune
+        self.final = final
+        self.facts: dict[str, Any] = {}
         self._masked_at = -1  # the global step whose masks are in place
+        self._learned: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
+        found = layout(net)
+        price = measured_price(net, found, image_size=_size(trainer)) if self.prune.budget == "latency" else None
+        self._plan = mask_plan(self.prune, found, price)
+        if self._learned:
+            self._plan.learned.load_state_dict(self._learned)
         self._refresh(net)
         self._masked_at = trainer.global_step
-        empty = [name for name, mask in masks_of(net).items() if not mask.any()]
-        if empty:
-            log.warning("ratio %s keeps nothing of %s: the network is cut there", self.ratio, ", ".join(empty))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if self.prune.allocation == "learned":
+            net = pl_module.get_submodule("net")
+            slopes = {name: _slopes(layer.scores) for name, layer in masked_layers(net)}
+            self._plan.learn(_scores(net), slopes, masks_of(net))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         # With accumulated gradients most batches end without an optimiser step.
@@ -48,10 +57,41 @@ class TopKMask(pl.Callback):
             self._masked_at = trainer.global_step
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        check_sparsity(
-            count_sparsity(masks_of(pl_module.get_submodule("net")), granularity=self.granularity), self.ratio
-        )
+        if self.final:
+            masks = masks_of(pl_module.get_submodule("net"))
+            self._plan.check(masks)
+            self.facts = {"units_kept": self._plan.counts_in(masks), "units": self._plan.sizes}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned beside the scores."""
+        return self._plan.learned.state_dict() if self.prune.allocation == "learned" else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict`; the plan is made when the fit starts."""
+        self._learned = state_dict
 
     def _refresh(self, net: nn.Module) -> None:
-        for _, layer in masked_layers(net):
-            layer.mask.copy_(mask_from_scores(layer.scores, ratio=self.ratio, granularity=self.granularity))
+        masks = masks_of(net)
+        counts = self._plan.counts_in(masks) if self.final and self._plan.settled else None
+        _set_masks(net, self._plan.masks(_scores(net), counts=counts, final=self.final))
+
+
+def _set_masks(net: nn.Module, masks: Masks) -> None:
+    for name, layer in masked_layers(net):
+        layer.mask.copy_(masks[name])
+
+
+def _scores(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: layer.scores.detach() for name, layer in masked_layers(net)}
+
+
+def _slopes(scores: nn.Parameter) -> torch.Tensor:
+    """Derivative of the loss by the mask: what came straight through to |score|."""
+    if scores.grad is None:
+        return torch.zeros_like(scores)
+    return scores.grad * scores.detach().sign()
+
+
+def _size(trainer: pl.Trainer) -> int:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return int(data.image_size)

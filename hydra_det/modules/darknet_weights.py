@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hydra_det.modules.darknet import ConvBlock
-from hydra_det.modules.yolov3 import YoloDetector
+from hydra_det.modules.yolo import YoloDetector
 from hydra_det.record import write_atomically
 from hydra_det.types import InputError
 

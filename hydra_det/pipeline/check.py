@@ -1,5 +1,6 @@
 """What is wrong with a config, said before anything is trained."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.stages import STAGES
+from hydra_det.prune.settings import PruneSettings
 from hydra_det.types import InputError
 
 STAGE_KEYS = (
@@ -18,7 +20,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "seed", "store", "model", "data", "attack", "init", "prune", "stage", "evaluation", "trainer", "callbacks",
     ),
-    "prune": ("ratio", "granularity", "exclude"),
+    "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,
     **{f"stage.{name}": (*STAGE_KEYS, *(("ema",) if name in AVERAGED else ())) for name in STAGES},
     "evaluation": ("attack", "attack_seed", "latency"),
@@ -74,9 +76,7 @@ def _check_values(config: Config) -> None:
         value = _at(config, parent).get(key, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{path}: expected a whole number of at least {least}, got {value!r}")
-    ratio = config["prune"]["ratio"]
-    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
-        raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {ratio}")
+    build.instantiate(config["prune"])
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
         raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")
     store = Path(config["store"])

@@ -18,7 +18,7 @@ from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
-from hydra_det.prune.sparsity import check_sparsity, count_sparsity
+from hydra_det.prune.sparsity import count_sparsity
 from hydra_det.record import (
     Attack,
     NetworkMetrics,
@@ -92,8 +92,7 @@ class Run:
         config = self.config
         networks = {"dense": self.runner.network(dense.stage), "pruned": self.runner.network(pruned.stage)}
         record = Record(
-            name="_".join(self.choices[group] for group in ("data", "model", "init", "prune"))
-            + f"_{config['prune']['ratio']}_seed{config['seed']}",
+            name=self._name(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             config=self._resolved(),
             seed=config["seed"],
@@ -115,26 +114,19 @@ class Run:
         self._report(record)
         return record
 
+    def _name(self) -> str:
+        prune = self.config["prune"]
+        words = [self.choices[group] for group in ("data", "model", "init", "prune")]
+        words += [prune["allocation"]] if prune["allocation"] != "uniform" else []
+        return "_".join([*words, str(prune["ratio"]), f"seed{self.config['seed']}"])
+
     def _sparsity(self) -> dict[str, Any]:
         """Counted from the file of the last stage, not from what the masks should be."""
         prune, tensors = self.config["prune"], read_weights(self.stages[-1].weights)
         masks = {name.removesuffix(".mask"): tensor for name, tensor in tensors.items() if name.endswith(".mask")}
         order = masks_of(self.runner.network(self.stages[-1]))
-        count = count_sparsity({name: masks[name] for name in order}, granularity=prune["granularity"])
-        check_sparsity(count, prune["ratio"])
-        layers = [
-            {
-                "name": layer["name"],
-                "shape": layer["shape"],
-                "kept": layer["kept"],
-                "pruned": layer["pruned"],
-                "units_kept": layer["units_kept"],
-                "units_pruned": layer["units"] - layer["units_kept"],
-            }
-            for layer in count["layers"]
-        ]
-        totals = {key: count[key] for key in ("kept", "pruned", "total")}
-        return {"ratio_asked": prune["ratio"], "granularity": prune["granularity"], **totals, "layers": layers}
+        asked = {key: prune[key] for key in ("granularity", "allocation", "budget")}
+        return {"ratio_asked": prune["ratio"], **asked, **count_sparsity({name: masks[name] for name in order})}
 
     def _resolved(self) -> dict[str, Any]:
         return {**self.config, "model": self.model, "choices": self.choices}

@@ -1,51 +1,106 @@
-"""What is kept or removed as one: a single weight or a whole kernel.
+"""What is kept or removed as one within a layer: a weight, a kernel, a filter, or N weights of every M.
 
-A granularity turns scores into one score per unit, and a mask over units back into a mask over weights. New ones
-(filters, groups of filters, N:M) are further entries of `GRANULARITIES`.
+A granularity cuts a layer into units of equally many weights. Filters that several layers share are not here but in
+`groups.py`, as no layer decides on them alone.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
-class Granularity(NamedTuple):
-    """Two functions that are inverse in shape.
+class Granularity:
+    """Cuts the weights of one layer into units.
 
     Attributes:
-        unit_scores: scores of one convolution [O, I, kH, kW] -> importance per unit, any shape, >= 0.
-        expand: boolean mask over those units, shape of the weight -> boolean mask [O, I, kH, kW].
+        each_layer: whether every layer can give up any share of itself, so that the same share of all is the ratio.
     """
 
-    unit_scores: Callable[[Tensor], Tensor]
-    expand: Callable[[Tensor, tuple[int, ...]], Tensor]
+    each_layer = True
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Sort the values of the weights by unit. [O, I, kH, kW] -> [units, weights of a unit]"""
+        raise NotImplementedError
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The inverse for a value per unit. [units], (O, I, kH, kW) -> [O, I, kH, kW]"""
+        raise NotImplementedError
+
+    def unit_scores(self, scores: Tensor) -> Tensor:
+        """Mean |score| of every unit. [O, I, kH, kW] -> [units]"""
+        return self.gather(scores.abs()).mean(dim=1)
 
 
-def weight_scores(scores: Tensor) -> Tensor:
-    """|score| of every weight. [O, I, kH, kW] -> [O, I, kH, kW]"""
-    return scores.abs()
+class Weights(Granularity):
+    """Single weights, the unstructured mask of the paper."""
+
+    def gather(self, values: Tensor) -> Tensor:
+        return values.reshape(-1, 1)
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return units.reshape(shape)
 
 
-def kernel_scores(scores: Tensor) -> Tensor:
-    """Mean |score| of every kernel `weight[o, i]`, the structured mask of the paper. [O, I, kH, kW] -> [O, I]
+class Kernels(Granularity):
+    """Whole kernels `weight[o, i]`, the structured mask of the paper.
 
     The kernel of a 1x1 convolution is one weight: 37 of YOLOv3's 75 convolutions are pruned weight by weight here.
     """
-    return scores.abs().mean(dim=(2, 3))
+
+    def gather(self, values: Tensor) -> Tensor:
+        return values.flatten(2).flatten(0, 1)
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return units.reshape(shape[0], shape[1], 1, 1).expand(shape)
 
 
-def expand_weight(units: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """[O, I, kH, kW] -> the same."""
-    return units.reshape(shape)
+class Filters(Granularity):
+    """Whole filters `weight[o]`, each for itself: what a residual sum ties to others stays there with zeros."""
+
+    each_layer = False
+
+    def gather(self, values: Tensor) -> Tensor:
+        return values.flatten(1)
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return units.reshape(-1, 1, 1, 1).expand(shape)
 
 
-def expand_kernel(units: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """[O, I] -> [O, I, kH, kW]"""
-    return units[:, :, None, None].expand(shape)
+class Blocks(Granularity):
+    """Single weights with at most N in every block of M neighbours along the input channels (2:4, arXiv 2104.08378).
+
+    A unit's score is not its size but its rank in its block, so that a top-k of the layer takes the best of every
+    block before it takes the second best of any.
+
+    Args:
+        size: M.
+    """
+
+    def __init__(self, size: int = 4) -> None:
+        self.size = size
+
+    def gather(self, values: Tensor) -> Tensor:
+        return values.permute(0, 2, 3, 1).reshape(-1, 1)
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        outputs, inputs, height, width = shape
+        return units.reshape(outputs, height, width, inputs).permute(0, 3, 1, 2)
+
+    def unit_scores(self, scores: Tensor) -> Tensor:
+        """M - 1 for the largest |score| of a block down to 0 for the smallest. [O, I, kH, kW] -> [units]"""
+        blocks = self.gather(scores.abs()).view(-1, self.size)
+        if not blocks.isfinite().all():
+            return blocks.flatten()  # for the top-k to refuse: a rank would hide it
+        order = blocks.argsort(dim=1, descending=True, stable=True)
+        ranks = torch.empty_like(blocks)
+        falling = torch.arange(self.size - 1, -1, -1, dtype=blocks.dtype, device=blocks.device)
+        return ranks.scatter_(1, order, falling.expand_as(blocks)).flatten()
 
 
-GRANULARITIES: dict[str, Granularity] = {
-    "weight": Granularity(weight_scores, expand_weight),
-    "kernel": Granularity(kernel_scores, expand_kernel),
+GRANULARITIES: dict[str, Callable[[], Granularity]] = {
+    "weight": Weights,
+    "kernel": Kernels,
+    "filter": Filters,
+    "nm": Blocks,
 }

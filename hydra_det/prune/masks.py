@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_det.prune.granularity import GRANULARITIES
 from hydra_det.types import InputError
 
 
@@ -54,20 +53,3 @@ def _kth_smallest(flat: Tensor, k: int) -> Tensor:
         # The same value as `kthvalue` in an eighth of its time; a mask is refreshed after every step.
         return torch.as_tensor(np.partition(flat.numpy(), k - 1)[k - 1])
     return flat.kthvalue(k).values
-
-
-def mask_from_scores(scores: Tensor, *, ratio: float, granularity: str = "weight") -> Tensor:
-    """The mask of one layer: its `kept_units` most important units.
-
-    Args:
-        scores: [O, I, kH, kW], the importance is their absolute value.
-        ratio: fraction of units removed, in [0, 1).
-        granularity: a key of `GRANULARITIES`.
-
-    Returns:
-        Boolean mask [O, I, kH, kW], True where a weight stays.
-    """
-    kind = GRANULARITIES[granularity]
-    importance = kind.unit_scores(scores.detach())
-    units = top_k(importance, kept_units(importance.numel(), ratio))
-    return kind.expand(units, tuple(scores.shape)).contiguous()

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from hydra_det.modules.detector import Detector
 from hydra_det.types import Batch, Target
-from tests.modules.example import batch
+from tests.modules.example import SIZE, batch
 
 STAGES = Path(__file__).parents[2] / "conf" / "stage"
 CATEGORY_IDS = [7, 3]
@@ -24,6 +24,7 @@ class TinyData(pl.LightningDataModule):
 
     category_ids = CATEGORY_IDS
     class_names = ("seven", "three")
+    image_size = SIZE
 
     def __init__(self, batches: int = 1, *, passes: int = 0) -> None:
         super().__init__()

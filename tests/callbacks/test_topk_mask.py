@@ -1,15 +1,20 @@
 """Masks follow the scores once per optimiser step, and the last ones are those of the last scores."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from hydra_det.callbacks import topk_mask
 from hydra_det.callbacks.freeze import Freeze
 from hydra_det.callbacks.topk_mask import TopKMask
+from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.types import InputError
+from hydra_det.prune.plan import MaskPlan
+from hydra_det.prune.settings import KINDS, PruneSettings
 from tests.callbacks.example import TinyData, detector, trainer
 from tests.modules.example import network
 from tests.prune.test_masks import exactly_kept
@@ -37,6 +42,10 @@ def best(layer, ratio):
     return mask.reshape(layer.scores.shape)
 
 
+def topk(*, final=False, **settings):
+    return TopKMask(PruneSettings(**settings), final=final)
+
+
 class Watch(pl.Callback):
     """Copies the masks that a batch is trained with."""
 
@@ -49,21 +58,19 @@ class Watch(pl.Callback):
 
 @pytest.mark.parametrize(("accumulate", "batches", "steps"), [(1, 3, 3), (2, 4, 2), (2, 5, 3), (4, 3, 1)])
 def test_refreshed_once_per_optimiser_step(accumulate, batches, steps, monkeypatch):
-    calls, mask_from_scores = [], topk_mask.mask_from_scores
+    calls, masks = [], MaskPlan.masks
 
-    def counting(scores, **arguments):
+    def counting(plan, scores, **arguments):
         calls.append(arguments)
-        return mask_from_scores(scores, **arguments)
+        return masks(plan, scores, **arguments)
 
-    monkeypatch.setattr(topk_mask, "mask_from_scores", counting)
+    monkeypatch.setattr(MaskPlan, "masks", counting)
     net, watch = scored_network(), Watch()
-    run = trainer(
-        Freeze(train=["scores"]), TopKMask(ratio=0.75), watch, accumulate_grad_batches=accumulate, max_epochs=1
-    )
+    run = trainer(Freeze(train=["scores"]), topk(ratio=0.75), watch, accumulate_grad_batches=accumulate, max_epochs=1)
     run.fit(detector(net), datamodule=TinyData(batches))
     layers = masked_layers(net)
     assert run.global_step == steps
-    assert len(calls) == (1 + steps) * len(layers), "at the start and after each step"
+    assert len(calls) == 1 + steps, "at the start and after each step"
     for number, (now, after) in enumerate(zip(watch.masks, watch.masks[1:], strict=False), start=1):
         same = all(torch.equal(left, right) for left, right in zip(now, after, strict=True))
         assert same == (number % accumulate != 0), f"between batches {number} and {number + 1}"
@@ -76,7 +83,7 @@ def test_refreshed_once_per_optimiser_step(accumulate, batches, steps, monkeypat
 def test_stage_without_training(ratio, granularity):
     net = scored_network()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items() if not name.endswith(".mask")}
-    callback = TopKMask(ratio=float(ratio), granularity=granularity)
+    callback = topk(ratio=float(ratio), granularity=granularity)
     trainer(callback, max_epochs=0).fit(detector(net), datamodule=TinyData())
     for _, layer in masked_layers(net):
         if granularity == "weight":
@@ -96,17 +103,99 @@ class Spoil(pl.Callback):
 
 def test_a_wrong_count_does_not_leave_the_stage():
     with pytest.raises(ValueError, match=r"expected \d+ of \d+ units kept at ratio 0.75"):
-        trainer(TopKMask(ratio=0.75), Spoil()).fit(detector(scored_network()), datamodule=TinyData())
+        trainer(topk(ratio=0.75, final=True), Spoil()).fit(detector(scored_network()), datamodule=TinyData())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ({"ratio": 1.0}, r"prune\.ratio"),
-        ({"ratio": -0.1}, r"prune\.ratio"),
-        ({"ratio": 0.5, "granularity": "filters"}, "expected one of weight, kernel, got 'filters'"),
-    ],
-)
-def test_impossible_arguments_are_refused(arguments, complaint):
-    with pytest.raises(InputError, match=complaint):
-        TopKMask(**arguments)
+class PrunedGradients(pl.Callback):
+    """The largest gradient among the pruned weights of every layer and step."""
+
+    def __init__(self):
+        self.largest = []
+
+    def on_before_optimizer_step(self, _trainer, pl_module, _optimizer):
+        for _, layer in masked_layers(pl_module.net):
+            gradient: Any = layer.scores.grad
+            if not layer.mask.all():
+                self.largest.append(float(gradient[~layer.mask].abs().max()))
+
+
+@pytest.mark.parametrize("granularity", KINDS)
+def test_every_granularity_learns_and_becomes_final(granularity):
+    """In training scores of what is pruned get a gradient too; at the end the masks are what was asked."""
+    net = scored_network()
+    ratio = 0.5
+    watch = PrunedGradients()
+    trainer(Freeze(train=["scores"]), topk(ratio=ratio, granularity=granularity), watch).fit(
+        detector(net), datamodule=TinyData(2)
+    )
+    assert len(watch.largest) > 20
+    assert min(watch.largest) > 0, "what is pruned can come back"
+    final = topk(ratio=ratio, granularity=granularity, final=True)
+    trainer(final, max_epochs=0).fit(detector(net), datamodule=TinyData())
+    kept = sum(int(layer.mask.sum()) for _, layer in masked_layers(net))
+    total = sum(layer.mask.numel() for _, layer in masked_layers(net))
+    assert kept / total == pytest.approx(1 - ratio, abs=0.01)
+    assert final.facts["units"].keys() == final.facts["units_kept"].keys()
+    assert all(0 < final.facts["units_kept"][pool] <= size for pool, size in final.facts["units"].items())
+
+
+def shares(net):
+    return {name: int(layer.mask.sum()) for name, layer in masked_layers(net)}
+
+
+def test_learned_shares_move_and_are_kept_at_the_end():
+    net = scored_network()
+    uniform = scored_network()
+    trainer(topk(ratio=0.8), max_epochs=0).fit(detector(uniform), datamodule=TinyData())
+    settings = {"ratio": 0.8, "allocation": "learned", "rate": 0.3}
+    trainer(Freeze(train=["scores"]), topk(**settings), max_epochs=2).fit(detector(net), datamodule=TinyData(3))
+    learned = shares(net)
+    assert sum(learned.values()) == pytest.approx(sum(shares(uniform).values()), rel=1e-3)
+    assert learned != shares(uniform)
+    trainer(topk(**settings, final=True), max_epochs=0).fit(detector(net), datamodule=TinyData())
+    assert shares(net) == learned
+
+
+class Steady(Detector):
+    """Whose learning rate does not depend on the number of epochs."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.net.parameters(), lr=1e-2)
+
+
+def test_learned_shares_survive_an_interruption(tmp_path):
+    def fit(net, epochs, resumed=None):
+        run = trainer(
+            Freeze(train=["scores"]), topk(ratio=0.8, allocation="learned", rate=0.3),
+            ModelCheckpoint(tmp_path, filename="last", save_top_k=1, every_n_epochs=1, enable_version_counter=False),
+            max_epochs=epochs, enable_checkpointing=True,
+        )  # fmt: skip
+        run.fit(Steady(net), datamodule=TinyData(2), ckpt_path=resumed, weights_only=True)
+
+    whole = scored_network()
+    fit(whole, 3)
+    (tmp_path / "last.ckpt").unlink()
+    part, rest = scored_network(), scored_network()
+    fit(part, 2)
+    fit(rest, 3, tmp_path / "last.ckpt")
+    for (_, a), (_, b) in zip(masked_layers(whole), masked_layers(rest), strict=True):
+        assert torch.equal(a.mask, b.mask)
+
+
+def test_a_budget_of_time_is_measured_once_and_kept(monkeypatch):
+    """What the last measurement says in the stage `prune` does not change what the scores were trained with."""
+    speeds = iter([1.0, 50.0])
+
+    def price(_net, layout, *, image_size):
+        assert image_size == TinyData.image_size
+        slow = next(speeds)
+        return lambda name, filters, inputs: filters * inputs * (slow if name == "neck.conv" else 1.0)
+
+    monkeypatch.setattr(topk_mask, "measured_price", price)
+    net = scored_network()
+    settings = {"ratio": 0.7, "granularity": "filter_group", "budget": "latency"}
+    trainer(Freeze(train=["scores"]), topk(**settings)).fit(detector(net), datamodule=TinyData())
+    read = {name: layer.mask.flatten(2).any(2).any(0) for name, layer in masked_layers(net)}
+    trainer(topk(**settings, final=True), max_epochs=0).fit(detector(net), datamodule=TinyData())
+    for name, layer in masked_layers(net):
+        assert int(layer.mask.flatten(2).any(2).any(0).sum()) == int(read[name].sum())

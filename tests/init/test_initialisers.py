@@ -25,10 +25,10 @@ from hydra_det.init.synflow import SynFlow
 from hydra_det.init.targets import TARGETS, assigned
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.prune.masks import mask_from_scores
 from hydra_det.types import Batch, InputError
 from tests.init.example import answering, given, objects_of_every_size
 from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, target, unsettle
+from tests.prune.example import mask_of
 from tests.prune.test_masks import RATIOS, best_by_sorting, exactly_kept
 
 BATCHES = given(objects_of_every_size(seed=0), objects_of_every_size(seed=1))
@@ -92,12 +92,12 @@ def test_first_mask_keeps_the_largest_weights(name):
     for key, layer in masked_layers(net):
         weight = layer.weight.detach().abs().double().numpy()
         for ratio in RATIOS:
-            expected = best_by_sorting(weight.flatten().tolist(), exactly_kept(weight.size, ratio))
-            assert mask_from_scores(scores[key], ratio=float(ratio)).flatten().tolist() == expected
+            expected = best_by_sorting(weight.flatten().tolist(), max(1, exactly_kept(weight.size, ratio)))
+            assert mask_of(scores[key], ratio=float(ratio)).flatten().tolist() == expected
             if weight.ndim == 4 and weight.shape[2] == 3:
                 means = weight.mean((2, 3)).flatten()
-                expected = best_by_sorting(means.tolist(), exactly_kept(means.size, ratio))
-                mask = mask_from_scores(scores[key], ratio=float(ratio), granularity="kernel")
+                expected = best_by_sorting(means.tolist(), max(1, exactly_kept(means.size, ratio)))
+                mask = mask_of(scores[key], ratio=float(ratio), granularity="kernel")
                 assert mask[:, :, 0, 0].flatten().tolist() == expected
 
 
@@ -183,7 +183,7 @@ def test_scores_as_large_as_the_weights_keep_the_order_of_the_contributions():
         torch.testing.assert_close(dealt[key].flatten().sort().values, sizes.flatten().sort().values)
         for ratio in (0.25, 0.75):
             if plain[key].all():
-                masks = (mask_from_scores(scores[key], ratio=ratio) for scores in (plain, dealt))
+                masks = (mask_of(scores[key], ratio=ratio) for scores in (plain, dealt))
                 assert torch.equal(*masks)
         if not plain[key].any():
             torch.testing.assert_close(dealt[key], sizes, msg="without any contribution the weight decides")

@@ -64,12 +64,14 @@ def example_record(**changes: Any) -> Record:
         "sparsity": {
             "ratio_asked": 0.9,
             "granularity": "kernel",
+            "allocation": "uniform",
+            "budget": "parameters",
             "kept": 1_100,
             "pruned": 9_900,
             "total": 11_000,
             "layers": [
                 {"name": "stem", "shape": [10, 10, 3, 3], "kept": 90, "pruned": 810},
-                {"name": "head", "shape": [10, 1010, 1, 1], "kept": 1_010, "pruned": 9_090, "units_kept": 1_010},
+                {"name": "head", "shape": [10, 1010, 1, 1], "kept": 1_010, "pruned": 9_090},
             ],
         },
         "stages": [

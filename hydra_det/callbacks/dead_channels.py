@@ -1,0 +1,48 @@
+"""Holds BatchNorm of the channels that a final mask has silenced at zero."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from hydra_det.compaction.channels import cut_off, silenced
+from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
+
+
+class DeadChannels(pl.Callback):
+    """Makes the removal of pruned filters exact.
+
+    A filter whose weights are all masked still emits the constant that BatchNorm makes of zero. Here scale and shift of
+    such channels are set to zero when a fit starts, and their gradients before every step. Masks must be final.
+    """
+
+    def __init__(self) -> None:
+        self._dead: dict[nn.Module, Tensor] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        net = pl_module.get_submodule("net")
+        if cut := cut_off(net):
+            raise InputError(
+                "prune: expected masks that leave every raw map a way from the image, got nothing for "
+                f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"
+            )
+        for name, flags in silenced(net).items():
+            norm: Any = net.get_submodule(name)
+            self._dead[norm] = torch.from_numpy(flags).to(norm.weight.device)
+            with torch.no_grad():
+                norm.weight[self._dead[norm]] = 0
+                norm.bias[self._dead[norm]] = 0
+        silent = sum(int(dead.sum()) for dead in self._dead.values())
+        log.info("%d of %d channels carry nothing", silent, sum(len(dead) for dead in self._dead.values()))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        for norm, dead in self._dead.items():
+            for parameter in (norm.weight, norm.bias):
+                if isinstance(parameter, nn.Parameter) and parameter.grad is not None:
+                    parameter.grad[dead] = 0

@@ -1,0 +1,217 @@
+"""Which channels of a graph are one, which carry nothing, and which nobody needs."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hydra_det.compaction.trace import trace
+from hydra_det.modules.graph import IMAGES, Graph, Node
+from hydra_det.modules.masked_conv import MaskedConv2d
+from hydra_det.modules.undisturbed import undisturbed
+from hydra_det.prune.layout import Layer, Layout
+
+Channels = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+COLOURS = 3
+BLIND_PADDING = (0.0, float("-inf"))  # the second comes before max pooling, which never takes it
+PROBE = 64  # side of the image that output positions are counted on, a multiple of every stride
+
+
+def channel_ids(graph: Graph) -> dict[str, Channels]:
+    """The channels of every map: equal numbers are one channel, which stays or goes as a whole.
+
+    A convolution writes new channels, a sum makes pairs of channels one, a concatenation lists those of its parts, and
+    everything else passes them on. Numbers are dense and rise in the order of the graph.
+
+    Returns:
+        Node, or `IMAGES`, -> [C] int64.
+    """
+    found: dict[str, list[int]] = {IMAGES: list(range(COLOURS))}
+    same_as = list(range(COLOURS))  # a channel -> an older one that it is tied to, or itself
+
+    def root(channel: int) -> int:
+        while same_as[channel] != channel:
+            same_as[channel] = channel = same_as[same_as[channel]]
+        return channel
+
+    for node in graph.nodes:
+        inputs = [found[name] for name in node.inputs]
+        if node.operation == "conv":
+            first = len(same_as)
+            same_as += range(first, first + node.settings["out_channels"])
+            found[node.name] = same_as[first:]
+        elif node.operation == "concat":
+            found[node.name] = [channel for part in inputs for channel in part]
+        else:
+            for pair in zip(*inputs, strict=True):
+                oldest = min(root(channel) for channel in pair)
+                for channel in pair:
+                    same_as[root(channel)] = oldest
+            found[node.name] = inputs[0]
+    dense = {old: new for new, old in enumerate(dict.fromkeys(root(channel) for channel in range(len(same_as))))}
+    return {name: np.array([dense[root(channel)] for channel in ids]) for name, ids in found.items()}
+
+
+def layout(network: nn.Module) -> Layout:
+    """The masked convolutions of a network, which may have others beside them.
+
+    Raises:
+        InputError: the network cannot be traced.
+    """
+    graph = trace(network)
+    ids = channel_ids(graph)
+    sizes = map_sizes(network, PROBE)
+    count = 1 + max(int(channels.max()) for channels in ids.values())
+    outputs = _flags(count, [ids[name] for name in graph.outputs])
+    fixed = outputs | _flags(count, [ids[IMAGES]])
+    layers = {}
+    for node in _convolutions(graph):
+        layer, reads, writes = network.get_submodule(node.name), ids[node.inputs[0]], ids[node.name]
+        if isinstance(layer, MaskedConv2d):
+            layers[node.name] = Layer(
+                shape=tuple(layer.weight.shape),
+                writes=torch.from_numpy(writes),
+                reads=torch.from_numpy(reads),
+                positions=math.prod(sizes[node.name][1]),
+            )
+        else:
+            fixed |= _flags(count, [reads, writes])
+    return Layout(layers, torch.from_numpy(fixed), torch.from_numpy(outputs))
+
+
+def map_sizes(network: nn.Module, image_size: int) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+    """Height and width of what every convolution reads and of what it writes, for a square image."""
+    found: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
+
+    def watch(name: str) -> Any:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            (height, width), (rows, columns) = inputs[0].shape[2:], output.shape[2:]
+            found[name] = ((height, width), (rows, columns))
+
+        return hook
+
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    hooks = [module.register_forward_hook(watch(name)) for name, module in layers.items()]
+    try:
+        weight = next(iter(layers.values())).weight
+        with undisturbed(network), torch.no_grad():
+            network(weight.new_zeros(1, COLOURS, image_size, image_size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def silent(
+    graph: Graph, weights: Mapping[str, Flags], biases: Mapping[str, Flags], quiet: Mapping[str, Flags]
+) -> dict[str, Flags]:
+    """The channels of every map that are exactly zero whatever the image shows.
+
+    Args:
+        graph: in eval mode.
+        weights: convolution -> [O, I], True where a kernel is not all zero.
+        biases: convolution -> [O], True where it adds something.
+        quiet: BatchNorm -> [C], True where it makes zero of zero.
+
+    Returns:
+        Node, or `IMAGES`, -> [C] bool.
+    """
+    zero: dict[str, Flags] = {IMAGES: np.zeros(COLOURS, dtype=bool)}
+    for node in graph.nodes:
+        inputs = [zero[name] for name in node.inputs]
+        if node.operation == "conv":
+            zero[node.name] = ~((weights[node.name] & ~inputs[0]).any(axis=1) | biases[node.name])
+        elif node.operation == "norm":
+            zero[node.name] = inputs[0] & quiet[node.name]
+        elif node.operation == "concat":
+            zero[node.name] = np.concatenate(inputs)
+        elif node.operation == "add":
+            zero[node.name] = inputs[0] & inputs[1]
+        elif node.operation == "pad" and node.settings["value"] not in BLIND_PADDING:
+            zero[node.name] = np.zeros_like(inputs[0])
+        else:  # LeakyReLU, pooling and upsampling leave zero zero
+            zero[node.name] = inputs[0]
+    return zero
+
+
+def needed(graph: Graph, weights: Mapping[str, Flags], zero: Mapping[str, Flags]) -> dict[str, Flags]:
+    """The channels of every map that are not zero and that a raw map depends on.
+
+    Args:
+        graph: in eval mode.
+        weights: as for `silent`.
+        zero: from `silent`.
+
+    Returns:
+        Node, or `IMAGES`, -> [C] bool.
+    """
+    wanted = {name: np.zeros_like(flags) for name, flags in zero.items()}
+    for name in graph.outputs:
+        wanted[name][:] = True
+    for node in reversed(graph.nodes):
+        here = wanted[node.name] = wanted[node.name] & ~zero[node.name]
+        if node.operation == "conv":
+            wanted[node.inputs[0]] |= (weights[node.name] & here[:, None]).any(axis=0)
+        elif node.operation == "concat":
+            ends = np.cumsum([len(zero[name]) for name in node.inputs])[:-1]
+            for name, part in zip(node.inputs, np.split(here, ends), strict=True):
+                wanted[name] |= part
+        else:
+            for name in node.inputs:
+                wanted[name] |= here
+    return wanted
+
+
+def silenced(network: nn.Module) -> dict[str, Flags]:
+    """The channels of every BatchNorm that hear nothing: masks leave them no weight, or only those of silent channels.
+
+    Scale and shift of these channels count as zero, as they must be for the network to be compacted.
+
+    Args:
+        network: masked; layers without a mask count with their weights.
+
+    Returns:
+        BatchNorm -> [C] bool.
+    """
+    graph = trace(network)
+    zero = _silent_by_masks(graph, network, biases=True)
+    return {node.name: zero[node.inputs[0]] for node in graph.nodes if node.operation == "norm"}
+
+
+def cut_off(network: nn.Module) -> list[str]:
+    """The layers that write a raw map of which no value depends on the image, by the masks of a network."""
+    graph = trace(network)
+    constant = _silent_by_masks(graph, network, biases=False)
+    by_name = {node.name: node for node in graph.nodes}
+    return [by_name[name].inputs[0] for name in graph.outputs if constant[name].all()]
+
+
+def _silent_by_masks(graph: Graph, network: nn.Module, *, biases: bool) -> dict[str, Flags]:
+    weights, added, quiet = {}, {}, {}
+    for node in graph.nodes:
+        if node.operation == "conv":
+            layer: Any = network.get_submodule(node.name)
+            kept = layer.mask if isinstance(layer, MaskedConv2d) else layer.weight != 0
+            weights[node.name] = kept.flatten(2).any(2).cpu().numpy()
+            added[node.name] = np.full(len(kept), biases and layer.bias is not None)
+        elif node.operation == "norm":
+            quiet[node.name] = np.ones(node.settings["num_features"], dtype=bool)
+    return silent(graph, weights, added, quiet)
+
+
+def _convolutions(graph: Graph) -> Iterable[Node]:
+    return (node for node in graph.nodes if node.operation == "conv")
+
+
+def _flags(count: int, chosen: Iterable[Channels]) -> Flags:
+    """True at the chosen channels. -> [count]"""
+    flags = np.zeros(count, dtype=bool)
+    for channels in chosen:
+        flags[channels] = True
+    return flags

@@ -1,0 +1,195 @@
+"""From zeros in the weights to a smaller network that answers the same.
+
+A channel goes when it is exactly zero or when nothing depends on it, at every place where it comes. Nothing is folded
+or approximated: what a pruned filter still emits because of its BatchNorm keeps the channel.
+"""
+
+import copy
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hydra_det.compaction.channels import Channels, Flags, channel_ids, needed, silent
+from hydra_det.compaction.trace import trace
+from hydra_det.modules.graph import IMAGES, Graph, GraphDetector, Node
+from hydra_det.modules.masked_conv import to_dense
+from hydra_det.types import InputError
+
+# The largest difference that compaction may make, as a share of the largest value of a raw map.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+PROOF_IMAGES = ((2, 3, 64, 96), (1, 3, 160, 128))
+
+
+class Compacted(NamedTuple):
+    """A smaller network, and the proof.
+
+    Attributes:
+        network: in eval mode.
+        differences: largest difference to the original by precision, as a share of the largest value.
+    """
+
+    network: GraphDetector
+    differences: dict[str, float]
+
+
+def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
+    """Remove every channel, layer and branch of a detector that adds nothing to its answer, and prove it.
+
+    Args:
+        network: a masked or dense detector of the YOLO family; is not changed.
+        multiple: round the channels of every layer up to a multiple of this, with channels that are zero.
+
+    Raises:
+        InputError: the network cannot be traced, or the smaller one does not answer the same.
+    """
+    if multiple < 1:
+        raise InputError(f"multiple: expected a whole number of at least 1, got {multiple}")
+    dense: Any = to_dense(copy.deepcopy(network)).cpu().eval()
+    smaller = _smaller(dense, multiple)
+    return Compacted(smaller, prove_equal(dense, smaller))
+
+
+def prove_equal(original: nn.Module, smaller: nn.Module) -> dict[str, float]:
+    """Compare the raw maps of two networks on random images, borders included, in float64 and float32.
+
+    Returns:
+        Largest difference by precision, as a share of the largest value of a raw map.
+
+    Raises:
+        InputError: it is above `TOLERANCE`.
+    """
+    differences = {}
+    for dtype, tolerance in TOLERANCE.items():
+        before, after = (copy.deepcopy(net).to(dtype).eval() for net in (original, smaller))
+        found = _differences(before, after, dtype)
+        worst, level = max(found, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
+        name = str(dtype).removeprefix("torch.")
+        if not worst <= tolerance:  # also if it is NaN
+            raise InputError(
+                f"compaction: expected the same raw maps as before, within {tolerance} of their largest value in "
+                f"{name}, got a difference of {worst:.1e} at level {level}; the compact network is not written"
+            )
+        differences[name] = worst
+    return differences
+
+
+@torch.no_grad()
+def _differences(original: nn.Module, smaller: nn.Module, dtype: torch.dtype) -> list[tuple[float, int]]:
+    """(difference, level) over all images."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for shape in PROOF_IMAGES:
+        images = torch.rand(shape, generator=generator, dtype=dtype)
+        for level, (wanted, got) in enumerate(zip(original(images), smaller(images), strict=True)):
+            found.append((float((wanted - got).abs().max() / wanted.abs().max()), level))
+    return found
+
+
+def _smaller(dense: Any, multiple: int) -> GraphDetector:
+    graph = trace(dense)
+    ids = channel_ids(graph)
+    need = _needed(graph, dense)
+    graph = _without_branches(graph, need)
+    keep = _kept(graph, ids, need, multiple)
+    nodes: list[Node] = []
+    state: dict[str, Tensor] = {}
+    same_as: dict[str, str] = {}  # what is left of a concatenation with a single part: that part
+    for node in graph.nodes:
+        here = np.flatnonzero(keep[ids[node.name]])
+        parts = [name for name in node.inputs if keep[ids[name]].any()]
+        inputs = tuple(same_as.get(name, name) for name in parts)
+        if not len(here):
+            continue
+        if node.operation == "concat" and len(inputs) == 1:
+            same_as[node.name] = inputs[0]
+            continue
+        kept_inputs = np.flatnonzero(keep[ids[node.inputs[0]]])
+        nodes.append(_resized(node, inputs, len(kept_inputs), len(here)))
+        state |= _state(dense, node, kept_inputs, here)
+    made = GraphDetector(
+        Graph(nodes, graph.outputs),
+        num_classes=dense.num_classes,
+        anchors=dense.anchors.flip(0).reshape(-1, 2).tolist(),
+        strides=dense.strides,
+        loss=dense.loss_settings,
+        nms=dense.nms_settings,
+    )
+    made.load_state_dict(state)
+    return made.eval()
+
+
+def _needed(graph: Graph, dense: nn.Module) -> dict[str, Flags]:
+    """The channels of every map that are not zero and that somebody needs, from the values of the weights."""
+    weights, biases, quiet = {}, {}, {}
+    for node in graph.nodes:
+        module: Any = dense.get_submodule(node.name) if node.operation in ("conv", "norm") else None
+        if node.operation == "conv":
+            weights[node.name] = (module.weight != 0).flatten(2).any(2).numpy()
+            biases[node.name] = (
+                np.zeros(len(module.weight), bool) if module.bias is None else (module.bias != 0).numpy()
+            )
+        elif node.operation == "norm":
+            # Of zero it makes bias - mean * weight / deviation.
+            quiet[node.name] = ((module.bias == 0) & ((module.weight == 0) | (module.running_mean == 0))).numpy()
+    return needed(graph, weights, silent(graph, weights, biases, quiet))
+
+
+def _without_branches(graph: Graph, need: dict[str, Flags]) -> Graph:
+    """Sums without the terms that nobody needs, and without all that only those needed."""
+    same_as: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(same_as.get(name, name) for name in node.inputs)
+        terms = [name for name, old in zip(inputs, node.inputs, strict=True) if need[old].any()]
+        if node.operation == "add" and len(terms) == 1:
+            same_as[node.name] = terms[0]
+        else:
+            nodes.append(node._replace(inputs=inputs))
+    reached = set(graph.outputs)
+    for node in reversed(nodes):
+        if node.name in reached:
+            reached |= set(node.inputs)
+    return Graph([node for node in nodes if node.name in reached], graph.outputs)
+
+
+def _kept(graph: Graph, ids: dict[str, Channels], need: dict[str, Flags], multiple: int) -> Flags:
+    """The channels that stay. -> [number of channels] bool"""
+    keep = np.zeros(1 + max(int(channels.max()) for channels in ids.values()), dtype=bool)
+    for name in (IMAGES, *graph.outputs):
+        keep[ids[name]] = True
+    for name, flags in need.items():
+        keep[ids[name][flags]] = True
+    convolutions = [node for node in graph.nodes if node.operation == "conv"]
+    for node in reversed(convolutions):
+        # A convolution cannot be without inputs: where only its bias is left it reads one channel of zeros.
+        if keep[ids[node.name]].any() and not keep[ids[node.inputs[0]]].any():
+            keep[ids[node.inputs[0]][0]] = True
+    for node in convolutions:
+        written = ids[node.name]
+        missing = -int(keep[written].sum()) % multiple
+        if keep[written].any():
+            keep[written[~keep[written]][:missing]] = True
+    return keep
+
+
+def _resized(node: Node, inputs: tuple[str, ...], reads: int, writes: int) -> Node:
+    settings = dict(node.settings)
+    if node.operation == "conv":
+        settings |= {"in_channels": reads, "out_channels": writes}
+    elif node.operation == "norm":
+        settings |= {"num_features": writes}
+    return Node(node.name, node.operation, inputs, settings)
+
+
+def _state(dense: nn.Module, node: Node, reads: Channels, writes: Channels) -> dict[str, Tensor]:
+    """The tensors of a node with the channels that are left."""
+    if node.operation not in ("conv", "norm"):
+        return {}
+    state = {}
+    for name, tensor in dense.get_submodule(node.name).state_dict().items():
+        left = tensor[writes] if tensor.ndim else tensor  # BatchNorm's count of batches is a single number
+        state[f"{node.name}.{name}"] = left[:, reads].contiguous() if tensor.ndim == 4 else left
+    return state

@@ -1,0 +1,105 @@
+"""What a network computes, as a graph of the operations that can be compacted."""
+
+import operator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, Node
+from hydra_det.types import InputError
+
+
+def trace(network: nn.Module) -> Graph:
+    """The graph of a network, dense or masked.
+
+    Raises:
+        InputError: the network does something that channels cannot be followed through; the message names it.
+    """
+    try:
+        traced = _Tracer().trace(network)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"compaction: expected a network whose forward is the same for every image, got {type(network).__name__} "
+            f"({reason})"
+        ) from error
+    names: dict[fx.Node, str] = {}
+    nodes: list[Node] = []
+    outputs: list[str] = []
+    for found in traced.nodes:
+        if found.op == "placeholder":
+            names[found] = IMAGES
+        elif found.op == "output":
+            outputs = [names[value] for value in found.args[0]]
+        else:
+            node = _node(found, names, network)
+            if any(node.name == other.name for other in nodes):
+                raise InputError(f"compaction: expected every layer to be used once, got {node.name}, used again")
+            names[found] = node.name
+            nodes.append(node)
+    return Graph(nodes, outputs)
+
+
+class _Tracer(fx.Tracer):
+    """Looks into everything but the operations themselves."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return _operation(m) is not None or super().is_leaf_module(m, module_qualified_name)
+
+
+def _operation(module: nn.Module) -> str | None:
+    """The key of a module's class; a masked convolution is a convolution."""
+    return next((name for name, known in OPERATIONS.items() if isinstance(module, known.module)), None)
+
+
+def _node(found: fx.Node, names: dict[fx.Node, str], network: nn.Module) -> Node:
+    if found.op == "call_module":
+        module = network.get_submodule(str(found.target))
+        operation = _operation(module)
+        if operation is None:
+            raise _unknown(f"{type(module).__name__} at {found.target}")
+        inputs = tuple(names[value] for value in found.args)  # type: ignore[index]
+        # One that has no weights may be used often, under a name of its own each time.
+        name = str(found.target) if operation in ("conv", "norm") else found.name
+        return Node(name, operation, inputs, _settings(module, operation, str(found.target)))
+    if found.op == "call_function":
+        return _function(found, names)
+    raise _unknown(f"{found.target} at {found.name}")
+
+
+def _settings(module: nn.Module, operation: str, name: str) -> dict[str, Any]:
+    """The arguments that would make the module anew."""
+    if getattr(module, "groups", 1) != 1 or getattr(module, "padding_mode", "zeros") != "zeros":
+        raise _unknown(f"one with groups or with a padding other than zeros at {name}")
+    if getattr(module, "ceil_mode", False) or (operation == "max_pool" and getattr(module, "dilation", 1) != 1):
+        raise _unknown(f"a pooling with ceil_mode or dilation at {name}")
+    if operation == "norm" and not (module.affine and module.track_running_stats):
+        raise _unknown(f"a BatchNorm without scale or statistics at {name}")
+    if operation == "upsample" and module.mode != "nearest":
+        raise _unknown(f"an upsampling by {module.mode} at {name}")
+    settings = {argument: getattr(module, argument) for argument in OPERATIONS[operation].arguments}
+    return settings | ({"bias": settings["bias"] is not None} if "bias" in settings else {})
+
+
+def _function(found: fx.Node, names: dict[fx.Node, str]) -> Node:
+    arguments: tuple[Any, ...] = found.args
+    options: dict[str, Any] = dict(found.kwargs)
+    if found.target in (operator.add, operator.iadd, torch.add) and all(isinstance(a, fx.Node) for a in arguments):
+        return Node(found.name, "add", tuple(names[value] for value in arguments), {})
+    if found.target in (torch.cat, torch.concat):
+        maps, dim = arguments[0], options.get("dim", arguments[1] if len(arguments) > 1 else 0)
+        if dim == 1:
+            return Node(found.name, "concat", tuple(names[value] for value in maps), {})
+    if found.target is F.pad and options.get("mode", "constant") == "constant":
+        settings = {"padding": tuple(arguments[1]), "value": float(options.get("value") or 0.0)}
+        return Node(found.name, "pad", (names[arguments[0]],), settings)
+    raise _unknown(f"{getattr(found.target, '__name__', found.target)} at {found.name}")
+
+
+def _unknown(what: str) -> InputError:
+    return InputError(
+        f"compaction: expected convolutions, BatchNorm, LeakyReLU, max pooling, nearest upsampling, padding, sums and "
+        f"concatenations of channels only, got {what}"
+    )

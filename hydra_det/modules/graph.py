@@ -1,0 +1,136 @@
+"""A detector as data: a list of operations that fits into a JSON file, and the network that runs it.
+
+A compact network has lost channels, layers and branches that the classes of the package take for granted. It is
+described by what it does, so that it is rebuilt without the config or the class that it came from.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hydra_det.modules.loss import LossSettings
+from hydra_det.modules.yolo import Anchors, NmsSettings, SplitAnchors, YoloDetector
+
+IMAGES = "images"  # the name of the input
+
+
+class Node(NamedTuple):
+    """One operation.
+
+    Attributes:
+        name: unique; that of the module where it has one, so that weights keep their names.
+        operation: a key of `OPERATIONS`.
+        inputs: names of nodes, or `IMAGES`.
+        settings: arguments of the operation, plain values.
+    """
+
+    name: str
+    operation: str
+    inputs: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+class Graph(NamedTuple):
+    """Nodes in an order in which they can be computed, and the names of the raw maps among them."""
+
+    nodes: list[Node]
+    outputs: list[str]
+
+
+class Add(nn.Module):
+    """The sum of two maps."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """[B, C, H, W] each -> [B, C, H, W]"""
+        return left + right
+
+
+class Concat(nn.Module):
+    """Maps behind each other."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """[B, C_i, H, W] each -> [B, sum of C_i, H, W]"""
+        return torch.cat(maps, dim=1)
+
+
+class Operation(NamedTuple):
+    """A class of modules and those of its arguments that are kept; every one is an attribute of the module."""
+
+    module: type[nn.Module]
+    arguments: tuple[str, ...] = ()
+
+
+OPERATIONS: dict[str, Operation] = {
+    "conv": Operation(
+        nn.Conv2d, ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias")
+    ),
+    "norm": Operation(nn.BatchNorm2d, ("num_features", "eps", "momentum")),
+    "leaky_relu": Operation(nn.LeakyReLU, ("negative_slope", "inplace")),
+    "max_pool": Operation(nn.MaxPool2d, ("kernel_size", "stride", "padding")),
+    "upsample": Operation(nn.Upsample, ("scale_factor", "mode")),
+    "pad": Operation(nn.ConstantPad2d, ("padding", "value")),
+    "add": Operation(Add),
+    "concat": Operation(Concat),
+    "raw_map": Operation(SplitAnchors, ("anchors",)),
+}
+
+
+class GraphDetector(YoloDetector):
+    """A detector that computes a graph; losses and detections are those of the family.
+
+    Args:
+        graph: what it computes; the raw maps, coarsest first, are its outputs.
+        num_classes: C.
+        anchors: all anchors, smallest first.
+        strides: of the raw maps, coarsest first.
+        loss: see `LossSettings`.
+        nms: see `NmsSettings`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        num_classes: int,
+        anchors: Anchors,
+        strides: Sequence[int],
+        loss: LossSettings | None = None,
+        nms: NmsSettings | None = None,
+    ) -> None:
+        super().__init__(num_classes=num_classes, anchors=anchors, strides=strides, loss=loss, nms=nms)
+        self.graph = graph
+        for node in graph.nodes:
+            _place(self, node.name, OPERATIONS[node.operation].module(**node.settings))
+        self._spent = _last_uses(graph)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W], sides multiples of the largest stride -> per level [B, A, H/s, W/s, 5 + C]"""
+        values, raw = {IMAGES: images}, {}
+        for node in self.graph.nodes:
+            values[node.name] = self.get_submodule(node.name)(*(values[name] for name in node.inputs))
+            if node.name in self.graph.outputs:
+                raw[node.name] = values[node.name]
+            for name in self._spent[node.name]:  # memory is that of the widest place, not of the whole network
+                del values[name]
+        return [raw[name] for name in self.graph.outputs]
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Register a module under a dotted name; what is missing on the way is made."""
+    *parents, last = path.split(".")
+    for part in parents:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = getattr(root, part)
+    root.add_module(last, module)
+
+
+def _last_uses(graph: Graph) -> dict[str, list[str]]:
+    """Node -> the values that nobody needs after it."""
+    last = {name: node.name for node in graph.nodes for name in node.inputs}
+    spent: dict[str, list[str]] = {node.name: [] for node in graph.nodes}
+    for name, user in last.items():
+        spent[user].append(name)
+    return spent

@@ -1,0 +1,151 @@
+"""What the detectors of the YOLO family share: anchors, losses, decoding, suppression.
+
+A detector here has three verbs: `net(images)` gives raw maps in train and eval mode alike, `net.losses(raw, targets)`
+the loss terms, `net.detections(raw)` the boxes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hydra_det.modules.decode import Candidates, decode, suppress
+from hydra_det.modules.loss import LossSettings, assigned_logits, yolo_losses
+from hydra_det.types import Detections, InputError, LossTerms, Target
+
+Anchors = Sequence[Sequence[float]]
+
+# Share of cells that hold an object before training: without this prior the first steps only unlearn background
+# (Lin et al. 2017, arXiv 1708.02002, section 4.1).
+OBJECT_PRIOR = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmsSettings:
+    """Arguments of `suppress`, as COCO's evaluation needs them: what is lost here is lost to every threshold."""
+
+    confidence: float = 0.001
+    iou: float = 0.6
+    max_detections: int = 100
+    max_candidates: int = 3000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 0.001:
+            raise InputError(f"model.nms.confidence: expected a floor in [0, 0.001] as for COCO, got {self.confidence}")
+        if not 0 < self.iou <= 1:
+            raise InputError(f"model.nms.iou: expected an overlap in (0, 1], got {self.iou}")
+        if not 100 <= self.max_detections <= self.max_candidates:
+            raise InputError(
+                "model.nms.max_detections: expected at least 100 as for COCO and at most max_candidates "
+                f"({self.max_candidates}), got {self.max_detections}"
+            )
+
+
+class SplitAnchors(nn.Module):
+    """The end of every head: the channels of a map as anchors and their values.
+
+    Args:
+        anchors: A, of one level.
+    """
+
+    def __init__(self, anchors: int) -> None:
+        super().__init__()
+        self.anchors = anchors
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, A * (5 + C), H, W] -> [B, A, H, W, 5 + C]"""
+        batch, _, height, width = maps.shape
+        return maps.view(batch, self.anchors, -1, height, width).permute(0, 1, 3, 4, 2)
+
+
+class YoloDetector(nn.Module):
+    """What the YOLO family shares: anchors, losses and detections. Subclasses give `forward`.
+
+    Args:
+        num_classes: C.
+        anchors: all anchors, smallest first; the finest level takes the first ones.
+        strides: of the raw maps, coarsest first.
+        loss: weights and choices of the loss.
+        nms: how detections are selected.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        anchors: Anchors,
+        strides: Sequence[int],
+        loss: LossSettings | None = None,
+        nms: NmsSettings | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise InputError(f"model.num_classes: expected at least 1, got {num_classes}")
+        if not anchors or len(anchors) % len(strides):
+            raise InputError(f"model.anchors: expected a multiple of {len(strides)} pairs, got {len(anchors)}")
+        self.num_classes = num_classes
+        self.strides = list(strides)
+        self.loss_settings = loss or LossSettings()
+        self.nms_settings = nms or NmsSettings()
+        per_level = len(anchors) // len(strides)
+        levels = torch.tensor([[float(side) for side in anchor] for anchor in anchors]).view(len(strides), per_level, 2)
+        # Not a part of the state dict: the architecture says them.
+        self.register_buffer("anchors", levels.flip(0), persistent=False)  # [levels, A, 2], coarsest first
+        self.split = SplitAnchors(per_level)
+
+    anchors: Tensor
+    DARKNET_ORDER: ClassVar[tuple[str, ...]]  # the parts with weights, in the order of Darknet's .cfg file
+
+    def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
+        """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
+        anchors = list(self.anchors)
+        return yolo_losses(raw, targets, anchors=anchors, strides=self.strides, settings=self.loss_settings)
+
+    def evidence(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
+        """Objectness plus true-class logit, summed over the anchors assigned to objects. -> [B]"""
+        share = self.loss_settings.anchor_iou
+        return assigned_logits(raw, targets, anchors=list(self.anchors), strides=self.strides, anchor_iou=share)
+
+    def objectness(self, raw: Sequence[Tensor]) -> Tensor:
+        """The objectness logit of every anchor of every cell. -> [B, N]"""
+        return torch.cat([level[..., 4].flatten(1) for level in raw], dim=1)
+
+    def decode(self, raw: Sequence[Tensor]) -> Candidates:
+        """Every box with its confidence per class, before suppression."""
+        return decode(raw, list(self.anchors), self.strides)
+
+    def suppress(self, candidates: Candidates, image_size: tuple[int, int]) -> list[Detections]:
+        """Class-wise non-maximum suppression by `self.nms_settings`; `image_size` is (height, width) of the input."""
+        nms = self.nms_settings
+        return suppress(
+            candidates,
+            image_size=image_size,
+            confidence=nms.confidence,
+            iou=nms.iou,
+            max_detections=nms.max_detections,
+            max_candidates=nms.max_candidates,
+        )
+
+    def count_candidates(self, candidates: Candidates) -> int:
+        """Number of (box, class) pairs of a batch that `suppress` compares."""
+        reached = (candidates.confidences >= self.nms_settings.confidence).flatten(1).sum(1)  # [B]
+        return int(reached.clamp(max=self.nms_settings.max_candidates).sum())
+
+    def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
+        """The boxes of every image, the most certain first."""
+        height, width = (side * self.strides[0] for side in raw[0].shape[2:4])
+        return self.suppress(self.decode(raw), (height, width))
+
+    def _head(self, inputs: int) -> nn.Conv2d:
+        """The 1x1 convolution that writes a raw map."""
+        head = nn.Conv2d(inputs, self.anchors.shape[1] * (5 + self.num_classes), 1)
+        assert head.bias is not None
+        with torch.no_grad():
+            head.weight.mul_(0.1)  # start near the prior whatever the image
+            bias = head.bias.zero_().view(self.anchors.shape[1], -1)
+            bias[:, 4] = math.log(OBJECT_PRIOR / (1 - OBJECT_PRIOR))
+            bias[:, 5:] = -math.log(max(1, self.num_classes - 1))  # every class as likely as the others
+        return head

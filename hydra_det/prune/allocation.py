@@ -1,0 +1,191 @@
+"""How much of every pool is kept, so that the network costs no more than its budget.
+
+Every allocation is a ladder: counts that rise with a level in [0, 1], from the fewest units to all. The level is the
+highest one whose cost fits; between it and the next, pools are raised one after the other as far as the budget goes.
+So the counts are exact to a unit, and nested as the budget grows.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydra_det.prune.units import Counts, Units
+
+Importance = Mapping[str, Tensor]
+Ladder = Callable[[float], Counts]  # level in [0, 1] -> units kept of every pool
+
+HALVINGS = 50
+
+
+def fit(ladder: Ladder, *, cost: Callable[[Counts], float], limit: float, least: Counts) -> Counts | None:
+    """The largest counts of a ladder whose cost does not exceed the limit.
+
+    Args:
+        ladder: counts by level.
+        cost: of counts; does not fall as they rise.
+        limit: in the unit of the cost.
+        least: counts that no pool falls below.
+
+    Returns:
+        Units kept of every pool; None if even the lowest level costs too much.
+    """
+
+    def guarded(level: float) -> Counts:
+        return {pool: max(count, least[pool]) for pool, count in ladder(level).items()}
+
+    limit *= 1 + 1e-12  # a sum of shares is not exact
+    low, high = 0.0, 1.0
+    fewer, more = guarded(low), guarded(high)
+    if cost(more) <= limit:
+        return more
+    if cost(fewer) > limit:
+        return None
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        counts = guarded(middle)
+        if cost(counts) <= limit:
+            low, fewer = middle, counts
+        else:
+            high, more = middle, counts
+        if fewer == more:
+            break
+    return _raise(fewer, more, cost=cost, limit=limit)
+
+
+def _raise(fewer: Counts, more: Counts, *, cost: Callable[[Counts], float], limit: float) -> Counts:
+    """Raise pool after pool from `fewer` to `more` until the limit is reached."""
+    counts = dict(fewer)
+    for pool, most in more.items():
+        low, high = counts[pool], most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if cost({**counts, pool: middle}) <= limit:
+                low = middle
+            else:
+                high = middle - 1
+        counts[pool] = low
+        if low < most:
+            break
+    return counts
+
+
+def uniform(units: Units, _importance: Importance) -> Ladder:
+    """The same share of every pool, HYDRA's rule."""
+    return lambda level: {pool: _rounded(level * size) for pool, size in units.sizes.items()}
+
+
+def erk(units: Units, _importance: Importance) -> Ladder:
+    """Erdős–Rényi-Kernel (Evci et al. 2020, arXiv 1911.11134): the larger a layer, the smaller the share that it keeps.
+
+    A layer's share of weights is proportional to (O + I + kH + kW) / (O * I * kH * kW), at most 1. A channel takes a
+    filter and what reads it, so the share of channels is the root of the mean over the layers that write them.
+    """
+    density = {}
+    for pool in units.sizes:
+        shapes = [layer.shape for layer in units.members(pool)]
+        density[pool] = float(np.mean([sum(shape) / np.prod(shape) for shape in shapes])) ** (1 / units.dimensions)
+    sparsest = min(density.values())
+    return lambda level: {
+        pool: _rounded(min(1.0, level * density[pool] / sparsest) * size) for pool, size in units.sizes.items()
+    }
+
+
+def by_value(_units: Units, importance: Importance) -> Ladder:
+    """The most important units wherever they are: one threshold for all pools."""
+    flat = {pool: values.detach().float().reshape(-1) for pool, values in importance.items()}
+    return lambda level: {pool: int((values >= _threshold(level)).sum()) for pool, values in flat.items()}
+
+
+def lamp(units: Units, importance: Importance) -> Ladder:
+    """LAMP (Lee et al. 2021, arXiv 2010.07611): one threshold for s^2 / (sum of t^2 over t >= s of its pool)."""
+    return by_value(units, {pool: _lamp_scores(values) for pool, values in importance.items()})
+
+
+class LearnedShares:
+    """A share of every pool that is trained with the scores under the budget, as in HARP (arXiv 2412.14714).
+
+    HARP adds what the network costs above its budget to the loss. Here the budget holds in every step: shares are
+    sigmoid(logit + level) with the highest level that fits, and logits follow the part of the gradient that does not
+    change the cost.
+
+    Args:
+        pools: their names.
+        rate: learning rate of Adam on the logits.
+
+    Attributes:
+        logits: by pool; all 0, the uniform allocation, at the start.
+    """
+
+    REACH = 40.0  # sigmoid(-REACH) of any pool is less than a unit
+
+    def __init__(self, pools: Sequence[str], *, rate: float) -> None:
+        self.logits = torch.zeros(len(pools), dtype=torch.float64, requires_grad=True)
+        self.pools = list(pools)
+        self._optimizer = torch.optim.Adam([self.logits], lr=rate)
+
+    def __call__(self, units: Units, _importance: Importance) -> Ladder:
+        """The ladder of the logits as they are."""
+        logits = self.logits.detach()
+
+        def ladder(level: float) -> Counts:
+            shares = torch.sigmoid(logits + self.REACH * (2 * level - 1)).tolist()
+            return {pool: _rounded(share * units.sizes[pool]) for pool, share in zip(self.pools, shares, strict=True)}
+
+        return ladder
+
+    def learn(self, shares: Sequence[float], slopes: Sequence[float], prices: Sequence[float]) -> None:
+        """One step.
+
+        Args:
+            shares: kept of every pool, in (0, 1].
+            slopes: derivative of the loss by them.
+            prices: derivative of the cost by them.
+        """
+        share, slope, price = (torch.tensor(values, dtype=torch.float64) for values in (shares, slopes, prices))
+        inner = share * (1 - share)  # derivative of the sigmoid
+        slope, price = slope * inner, price * inner
+        worth = (slope @ price) / (price @ price).clamp(min=1e-30)
+        self.logits.grad = slope - worth * price
+        self._optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Logits and the state of their optimiser."""
+        return copy.deepcopy({"logits": self.logits.detach(), "optimizer": self._optimizer.state_dict()})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.logits.detach().copy_(state["logits"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+ALLOCATIONS: dict[str, Callable[[Units, Importance], Ladder] | None] = {
+    "uniform": uniform,
+    "global": by_value,
+    "erk": erk,
+    "lamp": lamp,
+    "learned": None,  # has a state: `LearnedShares`
+}
+
+
+def _lamp_scores(values: Tensor) -> Tensor:
+    """The root of the LAMP score, which has the same order and a smaller range. [n] -> [n]"""
+    flat = values.detach().reshape(-1)
+    rising, order = flat.double().sort(stable=True)
+    above = rising.square().flip(0).cumsum(0).flip(0)  # of those not smaller
+    scores = torch.empty_like(flat)
+    scores[order] = (rising / above.sqrt().clamp(min=torch.finfo(torch.float64).tiny)).to(flat.dtype)
+    return scores
+
+
+def _threshold(level: float) -> float:
+    """Level 0 is infinity, level 1 is 0, and every float32 between them has its level."""
+    bits = round((1 - level) * int(np.float32(np.inf).view(np.int32)))
+    return float(np.int32(bits).view(np.float32))
+
+
+def _rounded(units: float) -> int:
+    return int(units + 0.5)

@@ -1,0 +1,178 @@
+"""A traced network computes what the original does; what cannot be followed is refused by name."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hydra_det.compaction.channels import channel_ids, cut_off, layout, map_sizes, silenced
+from hydra_det.compaction.trace import trace
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.types import InputError
+from tests.modules.example import NETWORKS, STRIDES, network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_graph_rebuilds_its_network_bit_by_bit(name, masked):
+    net = network(name).eval()
+    graph = trace(to_masked(net) if masked else net)
+    made = GraphDetector(
+        graph, num_classes=2, anchors=net.anchors.flip(0).reshape(-1, 2).tolist(), strides=STRIDES[name]
+    )
+    state = {key: value for key, value in net.state_dict().items() if not key.endswith((".mask", ".scores"))}
+    made.load_state_dict(state)
+    sample = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        for wanted, got in zip(net(sample), made.eval()(sample), strict=True):
+            assert torch.equal(wanted, got)
+    assert torch.equal(made.anchors, net.anchors)
+    assert trace(made) == graph
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_memory_is_given_back_on_the_way(name):
+    graph = trace(network(name))
+    made = GraphDetector(graph, num_classes=2, anchors=[(1, 1)] * 3 * len(STRIDES[name]), strides=STRIDES[name])
+    freed = [value for values in made._spent.values() for value in values]
+    assert sorted(freed) == sorted({name for node in graph.nodes for name in node.inputs})
+
+
+def chain(*layers: nn.Module) -> nn.Module:
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), *layers)
+
+        def forward(self, images):
+            return [self.layers(images)]
+
+    return Chain()
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return [self.conv(self.conv(images))]
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return [self.conv(images)] if images.sum() > 0 else []
+
+
+class Functional(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.function = function
+
+    def forward(self, images):
+        return [self.function(self.conv(images))]
+
+
+@pytest.mark.parametrize(
+    ("net", "complaint"),
+    [
+        (chain(nn.Sigmoid()), "got Sigmoid at layers.1"),
+        (chain(nn.GroupNorm(2, 4)), "got GroupNorm at layers.1"),
+        (chain(nn.Conv2d(4, 4, 3, groups=2)), "groups or with a padding other than zeros at layers.1"),
+        (chain(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "padding other than zeros at layers.1"),
+        (chain(nn.BatchNorm2d(4, affine=False)), "a BatchNorm without scale or statistics at layers.1"),
+        (chain(nn.MaxPool2d(2, ceil_mode=True)), "a pooling with ceil_mode or dilation at layers.1"),
+        (chain(nn.Upsample(scale_factor=2, mode="bilinear")), "an upsampling by bilinear at layers.1"),
+        (Twice(), "expected every layer to be used once, got conv, used again"),
+        (Branching(), "expected a network whose forward is the same for every image, got Branching"),
+        (Functional(torch.sigmoid), "got sigmoid at sigmoid"),
+        (Functional(lambda maps: maps + 1), "got add at add"),
+        (Functional(lambda maps: torch.cat([maps, maps], dim=2)), "got cat at cat"),
+        (Functional(lambda maps: F.pad(maps, (1, 1, 1, 1), mode="reflect")), "got pad at pad"),
+        (Functional(lambda maps: maps.mean(dim=1)), "got mean at mean"),
+    ],
+)
+def test_what_cannot_be_followed_is_named(net, complaint):
+    with pytest.raises(InputError, match="compaction: ") as caught:
+        trace(net)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_channels_of_sums_and_concatenations():
+    """By hand: a sum ties, a concatenation lists, a pyramid repeats."""
+    graph = trace(network("yolov3_spp"))
+    ids = channel_ids(graph)
+    stage = [ids[f"backbone.stages.2.{part}"].tolist() for part in ("0.conv", "1.expand.conv")]
+    assert stage[0] == stage[1]
+    assert set(ids["backbone.stages.2.1.reduce.conv"]).isdisjoint(stage[0])
+    (pyramid,) = (node for node in graph.nodes if node.operation == "concat" and len(node.inputs) == 4)
+    assert ids[pyramid.name].tolist() == ids["necks.0.2.conv"].tolist() * 4
+    (first, *_) = (node for node in graph.nodes if node.operation == "concat" and len(node.inputs) == 2)
+    assert ids[first.name].tolist() == [*ids["ups.0.0.conv"].tolist(), *ids["backbone.stages.3.0.conv"].tolist()]
+    written = {channel for node in graph.nodes for channel in ids[node.name].tolist()}
+    assert sorted(written | {0, 1, 2}) == list(range(len(written) + 3))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_channel_is_all_that_depends_on_it(name):
+    """Making a channel of a group zero everywhere is the same as never reading it."""
+    net = to_masked(network(name)).eval()
+    found = layout(net)
+    layers = dict(masked_layers(net))
+    sample = torch.rand(1, 3, 64, 64)
+    for group, channels in list(found.groups().items())[::3]:
+        channel = int(channels[len(channels) // 2])
+        unread, unwritten = (to_masked(network(name)).eval() for _ in range(2))
+        for key, layer in found.layers.items():
+            dict(masked_layers(unread))[key].mask[:, layer.reads == channel] = False
+            rows = layer.writes == channel
+            dict(masked_layers(unwritten))[key].mask[rows] = False
+            if rows.any():
+                norm: Any = unwritten.get_submodule(f"{key.removesuffix('.conv')}.norm")
+                norm.weight.data[rows], norm.bias.data[rows] = 0, 0
+        with torch.no_grad():
+            for a, b in zip(unread(sample), unwritten(sample), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=f"{group} of {len(layers)} layers")
+
+
+def test_sizes_of_maps():
+    sizes = map_sizes(network("yolov3"), 64)
+    assert sizes["backbone.stem.conv"] == ((64, 64), (64, 64))
+    assert sizes["backbone.stages.0.0.conv"] == ((64, 64), (32, 32))
+    assert sizes["heads.0"] == ((2, 2), (2, 2))
+    assert sizes["heads.2"] == ((8, 8), (8, 8))
+
+
+def test_silence_spreads():
+    """A channel that hears only silent ones is silent; a bias or another term of a sum makes it heard."""
+    net = to_masked(network("yolov3"))
+    layers = dict(masked_layers(net))
+    layers["necks.0.0.conv"].mask[3] = False
+    layers["necks.0.1.conv"].mask[5] = False
+    layers["necks.0.1.conv"].mask[5, 3] = True  # reads the silent one alone
+    layers["backbone.stages.2.1.expand.conv"].mask[7] = False
+    quiet = silenced(net)
+    assert quiet["necks.0.0.norm"].nonzero()[0].tolist() == [3]
+    assert quiet["necks.0.1.norm"].nonzero()[0].tolist() == [5]
+    assert quiet["backbone.stages.2.1.expand.norm"].nonzero()[0].tolist() == [7]
+    assert sum(int(flags.sum()) for flags in quiet.values()) == 3
+    assert cut_off(net) == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "cut"),
+    [("outs.1.conv", ["heads.1"]), ("heads.2", ["heads.2"]), ("backbone.stem.conv", ["heads.0", "heads.1", "heads.2"])],
+)
+def test_raw_maps_without_a_way_from_the_image_are_named(layer, cut):
+    net = to_masked(network("yolov3"))
+    dict(masked_layers(net))[layer].mask.zero_()
+    assert cut_off(net) == cut

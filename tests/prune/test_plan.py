@@ -1,0 +1,321 @@
+"""Masks of whole networks, over all granularities, allocations and ratios: counts, nesting, budgets, consistency."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from hydra_det.compaction.channels import layout
+from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.prune.allocation import ALLOCATIONS, LearnedShares
+from hydra_det.prune.plan import mask_plan
+from hydra_det.prune.settings import KINDS, PruneSettings
+from hydra_det.prune.units import FilterGroups
+from hydra_det.types import InputError
+from tests.modules.example import NETWORKS, network
+
+RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
+CASES = [
+    (granularity, allocation)
+    for granularity in KINDS
+    for allocation in ALLOCATIONS
+    if granularity != "nm" or allocation == "uniform"
+]
+
+
+def masked(name="yolov3_tiny", *, exclude=()):
+    """A masked network whose layers have scores of very different sizes."""
+    net = to_masked(network(name), exclude=exclude)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _, layer in masked_layers(net):
+            layer.scores.copy_(torch.randn(layer.scores.shape, generator=generator) * layer.scores.shape[1] ** -0.5)
+    return net
+
+
+def scores_of(net):
+    return {name: layer.scores.detach() for name, layer in masked_layers(net)}
+
+
+def kept_share(masks):
+    return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
+
+
+def ratios_for(granularity):
+    return [ratio for ratio in RATIOS if granularity != "nm" or ratio * 4 == int(ratio * 4)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("granularity", "allocation"), CASES)
+def test_what_is_kept_is_within_the_budget_and_nearly_all_of_it(name, granularity, allocation):
+    net = masked(name)
+    found, scores = layout(net), scores_of(net)
+    for ratio in ratios_for(granularity):
+        plan = mask_plan(PruneSettings(ratio=ratio, granularity=granularity, allocation=allocation), found)
+        masks = plan.masks(scores, final=True)
+        plan.check(masks)
+        kept = kept_share(masks)
+        layers = len(masks)
+        if granularity == "nm":  # the stem has three input channels: no block of four
+            assert kept == pytest.approx(1 - ratio, abs=0.002)
+        elif granularity in ("weight", "hybrid") or (granularity == "kernel" and allocation == "uniform"):
+            # Every layer is rounded by itself.
+            slack = layers * (9 if granularity == "kernel" else 1)
+            assert abs(kept - (1 - ratio)) * sum(m.numel() for m in masks.values()) <= slack
+        else:
+            assert 1 - ratio - 0.006 <= kept <= 1 - ratio + 1e-9
+
+
+@pytest.mark.parametrize(("granularity", "allocation"), [case for case in CASES if case[0] != "hybrid"])
+def test_masks_are_nested(granularity, allocation):
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    answers = [
+        mask_plan(PruneSettings(ratio=ratio, granularity=granularity, allocation=allocation), found).masks(
+            scores, final=final
+        )
+        for final in (False, True)
+        for ratio in ratios_for(granularity)
+    ]
+    half = len(answers) // 2
+    for series in (answers[:half], answers[half:]):
+        for fuller, sparser in pairwise(series):
+            assert not any((sparser[name] & ~fuller[name]).any() for name in fuller)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+def test_filter_groups_are_consistent(name, allocation):
+    """A removed channel has no writing weight and no reading one, in any layer; a kept one has all of both."""
+    net = masked(name)
+    found = layout(net)
+    plan = mask_plan(PruneSettings(ratio=0.7, granularity="filter_group", allocation=allocation), found)
+    masks = plan.masks(scores_of(net), final=True)
+    state: dict[int, bool] = {}
+    for layer_name, layer in found.layers.items():
+        rows, columns = masks[layer_name].flatten(2).any(2).any(1), masks[layer_name].flatten(2).any(2).any(0)
+        for channel, flag in [*zip(layer.writes.tolist(), rows.tolist(), strict=True)]:
+            assert state.setdefault(channel, flag) == flag
+        for channel, flag in [*zip(layer.reads.tolist(), columns.tolist(), strict=True)]:
+            assert state.setdefault(channel, flag) == flag
+        full = rows[:, None] & columns[None]
+        assert torch.equal(masks[layer_name], full[:, :, None, None].expand_as(masks[layer_name]))
+    assert all(state[channel] for channel in found.fixed.nonzero().flatten().tolist())
+    assert sum(not kept for kept in state.values()) > 0
+
+
+def test_a_channel_is_scored_by_what_writes_and_reads_it():
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    importance = FilterGroups(found).importance(scores)
+    group = "backbone.convs.4.conv"  # read by the next convolution and, behind a concatenation, by the fine head
+    for index, value in enumerate(importance[group].tolist()):
+        upper = scores["up.0.conv"].shape[0]
+        parts = [
+            scores[group][index].abs().mean(),
+            scores["backbone.convs.5.conv"][:, index].abs().mean(),
+            scores["out_fine.conv"][:, upper + index].abs().mean(),
+        ]
+        assert value == pytest.approx(float(sum(parts) / 3), rel=1e-5)
+
+
+def test_residual_sums_tie_the_filters_of_a_stage():
+    found = layout(masked("yolov3"))
+    first = found.layers["backbone.stages.1.0.conv"].writes
+    assert torch.equal(found.layers["backbone.stages.1.1.expand.conv"].writes, first)
+    assert torch.equal(found.layers["backbone.stages.2.0.conv"].reads, first)
+    assert not set(first.tolist()) & set(found.layers["backbone.stages.1.1.reduce.conv"].writes.tolist())
+
+
+def test_while_scores_learn_only_readers_are_masked():
+    net = masked()
+    plan = mask_plan(PruneSettings(ratio=0.6, granularity="filter_group"), layout(net))
+    scores = scores_of(net)
+    training, final = plan.masks(scores), plan.masks(scores, final=True)
+    for name, mask in training.items():
+        columns = mask.flatten(2).any(2).any(0)
+        assert torch.equal(mask, columns[None, :, None, None].expand_as(mask))
+        assert torch.equal(final[name].flatten(2).any(2).any(0), columns)
+    assert plan.counts_in(training) == plan.counts_in(final)
+
+
+def test_excluded_layers_keep_what_they_touch():
+    net = masked("yolov3", exclude=["heads", "backbone.stages.3"])
+    found = layout(net)
+    assert not any(name.startswith(("heads", "backbone.stages.3")) for name in found.layers)
+    masks = mask_plan(PruneSettings(ratio=0.5, granularity="filter_group"), found).masks(scores_of(net), final=True)
+    assert masks["outs.0.conv"].flatten(1).any(1).all(), "a head that stays dense reads all of it"
+    assert masks["backbone.stages.2.0.conv"].flatten(1).any(1).all(), "so does the stage that stays dense"
+    assert not masks["backbone.stages.1.0.conv"].flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("granularity", ["weight", "kernel", "filter", "filter_group"])
+@pytest.mark.parametrize("allocation", ["global", "lamp", "erk", "learned", "uniform"])
+@pytest.mark.parametrize("min_keep", [1, 3])
+def test_no_pool_falls_below_its_minimum(granularity, allocation, min_keep):
+    net = masked()
+    scores = scores_of(net)
+    scores["neck.conv"] = scores["neck.conv"] * 1e-6  # what a threshold for all would remove whole
+    settings = PruneSettings(ratio=0.8, granularity=granularity, allocation=allocation, min_keep=min_keep)
+    plan = mask_plan(settings, layout(net))
+    counts = plan.counts_in(plan.masks(scores, final=True))
+    assert min(counts.values()) >= min_keep
+    if allocation in ("global",):
+        assert counts["neck.conv"] == min_keep
+
+
+def test_global_is_one_threshold():
+    net = masked()
+    scores = scores_of(net)
+    masks = mask_plan(PruneSettings(ratio=0.75, allocation="global"), layout(net)).masks(scores)
+    kept = np.concatenate([scores[name][mask].abs() for name, mask in masks.items()])
+    gone = np.concatenate([scores[name][~mask].abs() for name, mask in masks.items()])
+    assert kept.min() >= gone.max()
+
+
+def test_lamp_is_its_formula():
+    net = masked()
+    scores = scores_of(net)
+    masks = mask_plan(PruneSettings(ratio=0.75, allocation="lamp"), layout(net)).masks(scores)
+    values = {}
+    for name, score in scores.items():
+        flat = score.abs().flatten().double().numpy() ** 2
+        order = np.argsort(flat, kind="stable")
+        tail = np.cumsum(flat[order][::-1])[::-1]  # of this one and all larger ones
+        lamp = np.empty_like(flat)
+        lamp[order] = flat[order] / tail
+        values[name] = lamp
+    kept = np.concatenate([values[name][mask.flatten().numpy()] for name, mask in masks.items()])
+    gone = np.concatenate([values[name][~mask.flatten().numpy()] for name, mask in masks.items()])
+    assert kept.min() >= gone.max() * (1 - 1e-5)
+
+
+def test_erk_is_its_formula():
+    net = masked()
+    masks = mask_plan(PruneSettings(ratio=0.9, allocation="erk"), layout(net)).masks(scores_of(net))
+    shares = {name: float(mask.float().mean()) for name, mask in masks.items()}
+    raw = {name: sum(mask.shape) / mask.numel() for name, mask in masks.items()}
+    scale = [shares[name] / raw[name] for name in masks if shares[name] < 0.99 and masks[name].numel() > 2000]
+    assert len(scale) > 5
+    assert max(scale) == pytest.approx(min(scale), rel=0.01)
+    assert max(shares[name] for name in masks) == 1.0, "the smallest layers stay whole"
+
+
+@pytest.mark.parametrize("name", ["yolov3_tiny", "yolov3_nano"])
+def test_a_budget_of_flops_counts_positions(name):
+    net = masked(name)
+    found = layout(net)
+    masks = mask_plan(PruneSettings(ratio=0.5, granularity="filter_group", budget="flops"), found).masks(
+        scores_of(net), final=True
+    )
+    cost = {layer: int(mask.sum()) * found.layers[layer].positions for layer, mask in masks.items()}
+    whole = {layer: mask.numel() * found.layers[layer].positions for layer, mask in masks.items()}
+    assert 0.49 <= sum(cost.values()) / sum(whole.values()) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"granularity": "filter", "ratio": 0.99}, r"expected at most 0\.\d+ of the parameters for granularity=filter"),
+        (
+            {"granularity": "filter_group", "ratio": 0.9, "min_keep": 20},
+            r"expected at most 0\.\d+ .*min_keep=20, got 0\.9",
+        ),
+        (
+            {"ratio": 0.99, "granularity": "kernel", "min_keep": 0},
+            r"nothing of backbone\.convs\.0\.conv; lower it, or set",
+        ),
+    ],
+)
+def test_a_ratio_that_cannot_be_met_is_refused_with_one_that_can(settings, complaint):
+    with pytest.raises(InputError, match=complaint) as caught:
+        mask_plan(PruneSettings(**settings), layout(masked()))
+    most = str(caught.value).partition("at most ")[2].split(" ")[0]
+    if most:
+        mask_plan(PruneSettings(**{**settings, "ratio": float(most)}), layout(masked()))
+
+
+def test_shares_learn_where_weights_are_worth_most():
+    """With a loss that falls by the kept weights of one layer, that layer gains and the others pay."""
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    plan = mask_plan(PruneSettings(ratio=0.8, allocation="learned", rate=0.1), found)
+    before = plan.masks(scores)
+    for _ in range(20):
+        masks = plan.masks(scores)
+        slopes = {
+            name: torch.full_like(mask, -1.0 if name == "neck.conv" else 0.0, dtype=torch.float32)
+            for name, mask in masks.items()
+        }
+        plan.learn(scores, slopes, masks)
+    after = plan.masks(scores)
+    plan.check(after)
+    shares = [float(masks["neck.conv"].float().mean()) for masks in (before, after)]
+    assert shares[1] > shares[0] + 0.1
+    for name in ("backbone.convs.6.conv", "out_fine.conv"):
+        assert after[name].sum() < before[name].sum()
+
+
+def test_equal_worth_changes_nothing():
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    plan = mask_plan(PruneSettings(ratio=0.8, allocation="learned"), found)
+    masks = plan.masks(scores)
+    plan.learn(scores, {name: torch.full(mask.shape, -1.0) for name, mask in masks.items()}, masks)
+    assert torch.allclose(plan.learned.logits.detach(), torch.zeros(len(masks), dtype=torch.float64), atol=1e-6) or (
+        plan.counts_in(plan.masks(scores)) == plan.counts_in(masks)
+    )
+
+
+def test_what_was_learned_goes_on_from_its_state():
+    first, second = (LearnedShares(["a", "b"], rate=0.1) for _ in range(2))
+    steps = [([0.5, 0.5], [-1.0, 0.3], [1.0, 2.0]), ([0.6, 0.4], [-0.2, 0.1], [1.0, 2.0])]
+    first.learn(*steps[0])
+    second.load_state_dict(first.state_dict())
+    for shares in (first, second):
+        shares.learn(*steps[1])
+    assert torch.equal(first.logits, second.logits)
+    assert first.logits[0] > 0 > first.logits[1]
+
+
+def test_hybrid_takes_filters_first_and_weights_of_the_rest():
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    settings = PruneSettings(ratio=0.8, granularity="hybrid", filter_share=0.5)
+    masks = mask_plan(settings, found).masks(scores, final=True)
+    filters = mask_plan(PruneSettings(ratio=0.4, granularity="filter_group"), found).masks(scores, final=True)
+    left, kept = kept_share(filters), kept_share(masks)
+    assert kept == pytest.approx(0.2, abs=1e-3)
+    for name, mask in masks.items():
+        assert not (mask & ~filters[name]).any()
+        inside = scores[name].abs()[filters[name]]
+        count = int(mask.sum())
+        assert count == pytest.approx(inside.numel() * kept / left, abs=1)
+        assert scores[name].abs()[mask].min() == inside.sort(descending=True).values[count - 1]
+
+
+@pytest.mark.parametrize(("share", "same"), [(0.0, "weight"), (1.0, "filter_group")])
+def test_hybrid_ends_in_its_parts(share, same):
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    hybrid = mask_plan(PruneSettings(ratio=0.7, granularity="hybrid", filter_share=share), found)
+    pure = mask_plan(PruneSettings(ratio=0.7, granularity=same), found)
+    for final in (False, True):
+        found_masks, expected = hybrid.masks(scores, final=final), pure.masks(scores, final=final)
+        wrong = sum(int((found_masks[name] != mask).sum()) for name, mask in expected.items())
+        assert wrong <= len(expected) * (share == 0.0)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "kernel", "filter", "filter_group", "hybrid"])
+def test_a_single_wrong_weight_is_found(granularity):
+    net = masked()
+    plan = mask_plan(PruneSettings(ratio=0.75, granularity=granularity), layout(net))
+    masks = plan.masks(scores_of(net), final=True)
+    plan.check(masks)
+    if granularity == "hybrid":
+        masks["neck.conv"][:] = True
+    else:
+        masks["neck.conv"].view(-1)[(~masks["neck.conv"].view(-1)).nonzero()[0]] = True
+    with pytest.raises(ValueError, match="expected"):
+        plan.check(masks)

@@ -21,9 +21,9 @@ from rich import print as say
 from torch import Tensor, nn
 
 from benchmarks.interleaved import show, time_in_turns, timing_options
-from benchmarks.memory import peak_memory
 from benchmarks.subjects import network, random_batch
 from hydra_det.boxes import PADDING
+from hydra_det.evaluation.memory import peak_memory
 from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES
 from hydra_det.init.targets import assigned

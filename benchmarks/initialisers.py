@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.command import Command
-from benchmarks.memory import peak_memory
+from hydra_det.evaluation.memory import peak_memory
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import read_weights

@@ -8,19 +8,14 @@ import dataclasses
 import json
 import math
 import os
-import platform
-import subprocess
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 SCHEMA_VERSION = 3
-_OURS_AND_TORCH = ("hydra-det", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
-_OTHERS = ("captum", "pycocotools", "hydra-core", "omegaconf", "numpy")
 
 
 class RecordError(ValueError):
@@ -130,6 +125,42 @@ class Stage(TypedDict):
     facts: NotRequired[dict[str, Any]]  # what its callbacks found out, such as the completeness gap of DeepLIFT
 
 
+class NetworkSize(TypedDict):
+    """What a network takes."""
+
+    parameters: int
+    flops: int  # of the convolutions for one image, two per multiplication
+    file_bytes: int  # of its weights in float32
+    peak_bytes: int | None  # of memory for one image, above the network itself; None: not measured
+
+
+class EngineResult(TypedDict):
+    """The compact network in one runtime."""
+
+    engine: str
+    file_bytes: int | None  # None: no file of its own
+    difference: float  # largest one to the raw maps of torch in float32, as a share of their largest value
+    metrics: NetworkMetrics | None  # None: not scored
+
+
+class EngineLatency(TypedDict):
+    """Where the time of one network goes in one runtime."""
+
+    network: str  # dense, masked, compact
+    engine: str
+    latency: Latency
+
+
+class Compaction(TypedDict):
+    """The network that is left when all that adds nothing is removed, beside the dense and the masked one."""
+
+    multiple: int  # that channels were rounded up to
+    differences: dict[str, float]  # largest one to the raw maps of the masked network, by precision
+    sizes: dict[str, NetworkSize]  # by network
+    engines: list[EngineResult]
+    latency: list[EngineLatency]
+
+
 class Attack(TypedDict):
     """The threat model of the attacked numbers."""
 
@@ -157,6 +188,7 @@ class Record:
     metrics: Metrics
     latency: dict[str, Latency]  # by network: dense, pruned; empty when not measured
     attack: Attack
+    compaction: Compaction | None = None  # None: compact.py was not run on it
     schema_version: int = SCHEMA_VERSION
 
 
@@ -204,36 +236,6 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def collect_versions() -> dict[str, str | None]:
-    """Versions of Python and of the distributions that a result depends on; None where one is not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in (*_OURS_AND_TORCH, *_OTHERS):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
-def current_commit() -> str | None:
-    """Full hash of the checkout this package runs from, with `-dirty` where tracked files differ; None outside one."""
-    # An installed package may lie in a virtual environment inside somebody else's repository: whose commit that is,
-    # says whether git tracks this very file.
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return None
-    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of a git command in the folder of this package, None where it fails."""
-    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
 def _check_payload(payload: Any, path: str) -> None:
     """Raise a `RecordError` unless the payload is a record of this version."""
     if not isinstance(payload, dict):
@@ -251,8 +253,8 @@ def _check_payload(payload: Any, path: str) -> None:
     for where in _non_finite(payload, ""):
         raise RecordError(f"{path}: {where}: expected a finite number; write None for a value that does not exist")
     sparsity = payload["sparsity"]
-    if sparsity["kept"] + sparsity["pruned"] != sparsity["total"]:
-        _refuse(path, "sparsity.total", f"kept + pruned = {sparsity['kept'] + sparsity['pruned']}", sparsity["total"])
+    if (weights := sparsity["kept"] + sparsity["pruned"]) != sparsity["total"]:
+        _refuse(path, "sparsity.total", f"kept + pruned = {weights}", sparsity["total"])
 
 
 def _check(value: Any, expected: Any, path: str, where: str) -> None:

@@ -52,6 +52,16 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
     return Compacted(smaller, prove_equal(dense, smaller))
 
 
+def as_graph(network: nn.Module) -> GraphDetector:
+    """The network as it is, zeros included, in the form of a compact one."""
+    dense: Any = to_dense(copy.deepcopy(network)).cpu().eval()
+    graph = trace(dense)
+    tensors = dense.state_dict()
+    made = _detector(dense, graph)
+    made.load_state_dict({name: tensors[name] for name in made.state_dict()})
+    return made.eval()
+
+
 def prove_equal(original: nn.Module, smaller: nn.Module) -> dict[str, float]:
     """Compare the raw maps of two networks on random images, borders included, in float64 and float32.
 
@@ -109,16 +119,21 @@ def _smaller(dense: Any, multiple: int) -> GraphDetector:
         kept_inputs = np.flatnonzero(keep[ids[node.inputs[0]]])
         nodes.append(_resized(node, inputs, len(kept_inputs), len(here)))
         state |= _state(dense, node, kept_inputs, here)
-    made = GraphDetector(
-        Graph(nodes, graph.outputs),
+    made = _detector(dense, Graph(nodes, graph.outputs))
+    made.load_state_dict(state)
+    return made.eval()
+
+
+def _detector(dense: Any, graph: Graph) -> GraphDetector:
+    """A detector with the anchors and settings of another."""
+    return GraphDetector(
+        graph,
         num_classes=dense.num_classes,
         anchors=dense.anchors.flip(0).reshape(-1, 2).tolist(),
         strides=dense.strides,
         loss=dense.loss_settings,
         nms=dense.nms_settings,
     )
-    made.load_state_dict(state)
-    return made.eval()
 
 
 def _needed(graph: Graph, dense: nn.Module) -> dict[str, Flags]:

@@ -145,5 +145,10 @@ def detect() -> None:
     _run_script("detect")
 
 
+def compact() -> None:
+    """The console script `hydra-det-compact`: the same as `python compact.py`."""
+    _run_script("compact")
+
+
 def _run_script(name: str) -> None:
     runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")

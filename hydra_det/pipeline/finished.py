@@ -13,12 +13,11 @@ from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import ABOUT, Store
+from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.record import (
     Attack,
     NetworkMetrics,
     RecordError,
-    collect_versions,
-    current_commit,
     read_record,
     write_atomically,
 )
@@ -34,16 +33,17 @@ class FinishedRun:
 
     Args:
         folder: of the run.
-        attack: config of the attack.
+        attack: config of the attack; None: the one that the run was scored under.
     """
 
-    def __init__(self, folder: str | Path, *, attack: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | Path, *, attack: Mapping[str, Any] | None = None) -> None:
         self.folder = Path(folder)
         if not (self.folder / RECORD_NAME).is_file():
             state = "holds no record.json; did that run fail?" if self.folder.is_dir() else "does not exist"
             raise InputError(f"run: expected the folder of a finished run, got {folder}, which {state}")
-        self.attack: Attack = threat_model(attack)
         config = build.read_yaml(self.folder / "config.yaml")
+        attack = config["evaluation"]["attack"] if attack is None else attack
+        self.attack: Attack = threat_model(attack)
         self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         build.instantiate(dict(attack))
         self.data = build.data(self.config)
@@ -60,11 +60,11 @@ class FinishedRun:
 
     def network(self, network: str) -> nn.Module:
         """The `dense` or the `pruned` network, masked where its stage is."""
-        return self.runner.network(self._stage(network))
+        return self.runner.network(self.stage(network))
 
     def score(self, network: str) -> tuple[NetworkMetrics, Path]:
         """AP of the `dense` or the `pruned` network, and the folder with its detections."""
-        stage = self._stage(network)
+        stage = self.stage(network)
         self.data.prepare()
         return score(self.runner.network(stage), self.config, data=self.data, store=self.store, stage=stage)
 
@@ -83,7 +83,8 @@ class FinishedRun:
         write_atomically(folder / "evaluation.json", json.dumps(about, indent=2, allow_nan=False) + "\n")
         return folder / "evaluation.json"
 
-    def _stage(self, network: str) -> Stage:
+    def stage(self, network: str) -> Stage:
+        """That the `dense` or the `pruned` network comes from."""
         if network not in NETWORKS:
             raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
         name = NETWORKS[network]

@@ -18,13 +18,12 @@ from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
+from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.prune.sparsity import count_sparsity
 from hydra_det.record import (
     Attack,
     NetworkMetrics,
     Record,
-    collect_versions,
-    current_commit,
     write_atomically,
     write_record,
 )

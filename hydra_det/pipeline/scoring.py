@@ -35,7 +35,13 @@ NAME, SCORES = "evaluate", "scores.json"
 
 
 def score(
-    net: nn.Module, config: Config, *, data: DetectionData, store: Store, stage: Stage
+    net: nn.Module,
+    config: Config,
+    *,
+    data: DetectionData,
+    store: Store,
+    stage: Stage,
+    variant: Mapping[str, Any] | None = None,
 ) -> tuple[NetworkMetrics, Path]:
     """AP of a network on the test images, computed or found in the store.
 
@@ -45,13 +51,14 @@ def score(
         data: prepared.
         store: where the score is kept.
         stage: that the network comes from.
+        variant: how the network differs from what the stage left, such as the engine that runs it.
 
     Returns:
         AP clean and attacked, and the folder with it and with the detections.
     """
     settings = config["evaluation"]
     key = fingerprint({
-        "evaluate": {"stage": stage.name, "key": stage.key},
+        "evaluate": {"stage": stage.name, "key": stage.key, **(variant or {})},
         "attack": settings["attack"],
         "attack_seed": settings["attack_seed"],
         "images": data.fingerprints["test"],

@@ -46,7 +46,7 @@ def run_table(record: Record) -> Group:
 
 def attack_table(metrics: NetworkMetrics, attack: Attack, *, title: str) -> Group:
     """One network under one attack: the two protocols, clean beside attacked."""
-    table = _table(title)
+    table = new_table(title)
     table.add_column("", no_wrap=True)
     for heading in ("clean", "attacked", "attacked / clean"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -81,7 +81,7 @@ def data_tables(name: str, findings: Mapping[str, Mapping[str, Any]], shared: Se
         shared: A line for every image that is in two splits.
     """
     splits = list(findings)
-    counts, classes = _table(f"{name} · splits"), _table(f"{name} · objects by class")
+    counts, classes = new_table(f"{name} · splits"), new_table(f"{name} · objects by class")
     for table in (counts, classes):
         table.add_column("", overflow="fold")
         for split in splits:
@@ -111,7 +111,8 @@ def write_summary_csv(path: str | Path, frame: pd.DataFrame) -> None:
     write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _table(title: str) -> Table:
+def new_table(title: str) -> Table:
+    """An empty table in the style of all tables here."""
     # Names come as Text everywhere: Rich would read the brackets in a plain string as markup.
     return Table(
         title=Text(title, style="bold"),
@@ -123,7 +124,7 @@ def _table(title: str) -> Table:
 
 
 def _stages(record: Record) -> Table:
-    table = _table(f"{record.name} · stages")
+    table = new_table(f"{record.name} · stages")
     table.add_column("stage", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
@@ -138,7 +139,9 @@ def _stages(record: Record) -> Table:
 
 
 def _networks(record: Record) -> Table:
-    table = _table(f"{record.name} · networks, on {record.dataset['test']:,} test images of {record.dataset['name']}")
+    table = new_table(
+        f"{record.name} · networks, on {record.dataset['test']:,} test images of {record.dataset['name']}"
+    )
     table.add_column("", no_wrap=True)
     for heading in ("dense", "pruned", "pruned / dense"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -202,7 +205,7 @@ def _finished(frame: pd.DataFrame) -> Table:
     """The finished jobs; a choice that is the same in all of them stands once, in the title."""
     same = [column for column in _CHOICES if frame[column].nunique(dropna=False) == 1]
     varied = [column for column in _CHOICES if column not in same]
-    table = _table(" · ".join([f"{len(frame)} finished", *(f"{column} {frame[column].iloc[0]}" for column in same)]))
+    table = new_table(" · ".join([f"{len(frame)} finished", *(f"{column} {frame[column].iloc[0]}" for column in same)]))
     table.add_column("run", overflow="fold", min_width=10)
     for column in varied:
         table.add_column("units" if column == "granularity" else column, overflow="fold")
@@ -228,7 +231,7 @@ def _finished(frame: pd.DataFrame) -> Table:
 
 
 def _failed(failures: Mapping[str, str]) -> Table:
-    table = _table(f"{len(failures)} failed")
+    table = new_table(f"{len(failures)} failed")
     table.add_column("run", overflow="fold", style="red")
     table.add_column("reason", overflow="fold")
     for name, reason in failures.items():

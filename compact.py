@@ -1,0 +1,51 @@
+"""Make the pruned network of a finished run really smaller, prove it equal, export it, score it and time it.
+
+python compact.py run=outputs/runs/...
+python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,openvino_int8]
+"""
+
+import logging
+
+import hydra
+from omegaconf import DictConfig
+
+from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
+from hydra_det.pipeline.command_line import job
+from hydra_det.pipeline.compacting import Compacting
+from hydra_det.record import Compaction, Record
+from hydra_det.reports.compaction import compaction_tables, draw_compaction
+from hydra_det.reports.tables import show
+
+log = logging.getLogger(__name__)
+
+
+def compact(settings: Config) -> Record:
+    """From masks to a smaller network, its files, its AP and its time."""
+    job = Compacting(settings)
+
+    networks, differences = job.networks()  # equal, or refused
+    exported = job.export(networks["compact"])
+    record = job.finish(
+        Compaction(
+            multiple=settings["multiple"],
+            differences=differences,
+            engines=job.score(networks["compact"], exported),
+            latency=job.time(networks),
+            sizes=job.sizes(networks),
+        )
+    )
+    draw_compaction(record, job.folder / "speed.png")
+    show(compaction_tables(record))
+    log.info("compact network: %s", job.folder)
+    return record
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="compact")
+@job
+def main(config: DictConfig) -> None:
+    """The command line of `compact`."""
+    compact(plain(config))
+
+
+if __name__ == "__main__":
+    main()

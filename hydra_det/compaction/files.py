@@ -1,0 +1,112 @@
+"""A compact network on disk: `architecture.json`, which says what it computes, and `weights.safetensors`.
+
+Both are plain data: nothing is executed when they are read, and neither the config nor the class that the network came
+from is needed.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
+from hydra_det.modules.loss import LossSettings
+from hydra_det.modules.weights import load_weights, save_weights
+from hydra_det.modules.yolo import NmsSettings
+from hydra_det.record import write_atomically
+from hydra_det.types import InputError
+
+FORMAT, VERSION = "hydra_det compact network", 1
+ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
+
+
+def save_compact(folder: Path, network: GraphDetector, about: Mapping[str, Any]) -> None:
+    """Write a network into a folder.
+
+    Args:
+        folder: is made.
+        network: what `compact` returns.
+        about: plain values that go with it, such as the names of the classes and the size of the input.
+    """
+    detector = {
+        "num_classes": network.num_classes,
+        "anchors": network.anchors.flip(0).reshape(-1, 2).tolist(),
+        "strides": network.strides,
+        "loss": dataclasses.asdict(network.loss_settings),
+        "nms": dataclasses.asdict(network.nms_settings),
+    }
+    nodes = [{**node._asdict(), "settings": _plain(node.settings)} for node in network.graph.nodes]
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "about": dict(about),
+        "detector": detector,
+        "outputs": network.graph.outputs,
+        "nodes": nodes,
+    }
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    (folder / ARCHITECTURE).unlink(missing_ok=True)  # a folder without it is no network
+    save_weights(network, folder / WEIGHTS)
+    write_atomically(folder / ARCHITECTURE, text)
+
+
+def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
+    """The network of a folder, in eval mode, and what is said about it.
+
+    Raises:
+        InputError: the folder holds no compact network of this version, or not all of its tensors.
+    """
+    file = Path(folder) / ARCHITECTURE
+    if not file.is_file():
+        raise InputError(f"{file}: expected the description of a compact network, found none; check the path")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        kind, version = content["format"], content["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: expected a {FORMAT}, got another file or a part of one; write it anew") from error
+    if kind != FORMAT or version != VERSION:
+        raise InputError(
+            f"{file}: expected a {FORMAT} of version {VERSION}, got {kind} of version {version}; write it anew by "
+            "compact.py, or read it with the hydra_det that wrote it"
+        )
+    try:
+        network = _build(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"{file}: expected a whole description, got one that builds no network ({reason})") from error
+    load_weights(network, Path(folder) / WEIGHTS)
+    return network.eval(), content["about"]
+
+
+def _build(content: Mapping[str, Any]) -> GraphDetector:
+    known = {IMAGES}
+    nodes = []
+    for entry in content["nodes"]:
+        node = Node(entry["name"], entry["operation"], tuple(entry["inputs"]), _arguments(entry["settings"]))
+        if missing := set(node.inputs) - known:
+            raise ValueError(f"{node.name} reads {', '.join(sorted(missing))}, which is not computed before it")
+        if node.settings.keys() != set(OPERATIONS[node.operation].arguments):
+            raise ValueError(f"{node.name} has the settings {sorted(node.settings)}")
+        known.add(node.name)
+        nodes.append(node)
+    detector = content["detector"]
+    return GraphDetector(
+        Graph(nodes, list(content["outputs"])),
+        num_classes=detector["num_classes"],
+        anchors=detector["anchors"],
+        strides=detector["strides"],
+        loss=LossSettings(**detector["loss"]),
+        nms=NmsSettings(**detector["nms"]),
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: the value of padding is text."""
+    return {key: str(value) if key == "value" else value for key, value in settings.items()}
+
+
+def _arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse, with tuples for the lists that JSON makes of them."""
+    read = {key: float(value) if key == "value" else value for key, value in settings.items()}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in read.items()}

@@ -1,0 +1,244 @@
+"""From a finished run to a smaller network, in the files of several runtimes, with AP and time of each.
+
+Everything is made in a folder beside the final one, which takes its name when it is complete.
+"""
+
+import dataclasses
+import logging
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hydra_det.compaction.compact import as_graph, compact
+from hydra_det.compaction.counts import count_flops, count_parameters
+from hydra_det.compaction.engines import Forward, check_installed, in_engine
+from hydra_det.compaction.files import WEIGHTS, load_compact, save_compact
+from hydra_det.evaluation.latency import Parts, measure_latency
+from hydra_det.evaluation.memory import peak_memory
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.masked_conv import to_dense
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.scoring import score
+from hydra_det.record import (
+    Compaction,
+    EngineLatency,
+    EngineResult,
+    NetworkMetrics,
+    NetworkSize,
+    Record,
+    read_record,
+    write_record,
+)
+from hydra_det.reports.records import RECORD_NAME
+from hydra_det.types import Detections, InputError, LossTerms, Target
+
+log = logging.getLogger(__name__)
+
+FOLDER = "compact"
+ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
+
+
+class Compacting:
+    """A finished run whose pruned network is made small.
+
+    Making one checks the settings, and reads the run and its images.
+
+    Args:
+        settings: as in `conf/compact.yaml`.
+    """
+
+    def __init__(self, settings: Config) -> None:
+        self.settings = settings
+        self.engines: list[str] = list(dict.fromkeys(("torch", *settings["engines"])))
+        check_installed(self.engines)
+        _check_counts(settings)
+        self.run = FinishedRun(settings["run"])
+        self.record = read_record(self.run.folder / RECORD_NAME)
+        self.data = self.run.data
+        self.data.prepare()
+        self.folder = self.run.folder / FOLDER
+        self.partial = self.run.folder / f"{FOLDER}.partial"
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir()
+        self._scratch = tempfile.TemporaryDirectory()
+
+    def networks(self) -> tuple[dict[str, GraphDetector], dict[str, float]]:
+        """The dense, the masked and the compact network, and how much the answers of the last two differ.
+
+        Raises:
+            InputError: they are not equal, or the network cannot be compacted.
+        """
+        pruned = self.run.network("pruned")
+        small, differences = compact(pruned, multiple=self.settings["multiple"])
+        about = {
+            "classes": self.run.class_names,
+            "category_ids": list(self.data.category_ids),
+            "image_size": self.data.image_size,
+            "greyscale": self.data.greyscale,
+        }
+        save_compact(self.partial, small, about)
+        found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(to_dense(pruned))}
+        for name, network in found.items():
+            save_compact(self._at(name), network, about)
+        # What is measured is what was written.
+        return {name: load_compact(self._at(name))[0] for name in (*found, FOLDER)}, differences
+
+    def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
+        """The compact network in every engine: written, opened, and its raw maps compared with torch."""
+        sample = self._calibration()
+        with torch.no_grad():
+            wanted = network(sample[:8])
+        found = {}
+        for name in self.engines:
+            forward, file = in_engine(name, network, self.partial, sample, threads=torch.get_num_threads())
+            differences = [
+                float((want - got).abs().max() / want.abs().max())
+                for want, got in zip(wanted, forward(sample[:8]), strict=True)
+            ]
+            log.info("%s: raw maps differ by %.1e of their largest value", name, max(differences))
+            size = None if file is None else sum(part.stat().st_size for part in _parts_of(file))
+            result = EngineResult(engine=name, file_bytes=size, difference=max(differences), metrics=None)
+            found[name] = forward, result
+        return found
+
+    def score(self, network: GraphDetector, exported: dict[str, tuple[Forward, EngineResult]]) -> list[EngineResult]:
+        """AP in every engine, clean and on images that the attack of the run made on the torch network."""
+        config = {**self.run.config, "trainer": {**self.run.config["trainer"], **ON_CPU}}
+        stage = self.run.stage("pruned")
+        answer = []
+        for name, (forward, result) in exported.items():
+            metrics: NetworkMetrics | None = None
+            if self.settings["evaluate"]:
+                log.info("evaluate: compact network in %s", name)
+                made = InEngine(network, forward)
+                variant = {"compact": self.settings["multiple"], "engine": name, "threads": torch.get_num_threads()}
+                metrics, _ = score(made, config, data=self.data, store=self.run.store, stage=stage, variant=variant)
+            answer.append(EngineResult(**{**result, "metrics": metrics}))
+        return answer
+
+    def time(self, networks: dict[str, GraphDetector]) -> list[EngineLatency]:
+        """Forward, decode and NMS of all networks in all engines, taking turns."""
+        settings = self.settings["latency"]
+        forwards = {
+            (name, engine): (network, self._open(engine, name, network))
+            for name, network in networks.items()
+            for engine in self.engines
+        }
+        size = (self.data.image_size, self.data.image_size)
+        parts = {
+            f"{name} {engine}": Parts(
+                forward, network.decode, partial(network.suppress, image_size=size), network.count_candidates
+            )
+            for (name, engine), (network, forward) in forwards.items()
+        }
+        answer = []
+        for batch_size in settings["batch_sizes"]:
+            log.info("time: %d networks and engines in turns, batches of %d", len(parts), batch_size)
+            images = self._test_images(batch_size, settings["images"])
+            found = measure_latency(parts, images, warmup=settings["warmup"], repeats=settings["repeats"])
+            for (name, engine), latency in zip(forwards, found.values(), strict=True):
+                answer.append(EngineLatency(network=name, engine=engine, latency=latency))
+        return answer
+
+    def sizes(self, networks: dict[str, GraphDetector]) -> dict[str, NetworkSize]:
+        """Parameters, operations, bytes on disk and in memory."""
+        size = self.data.image_size
+        return {
+            name: NetworkSize(
+                parameters=count_parameters(network),
+                flops=count_flops(network, size),
+                file_bytes=(self._at(name) / WEIGHTS).stat().st_size,
+                peak_bytes=_peak(self._at(name), size),
+            )
+            for name, network in networks.items()
+        }
+
+    def finish(self, compaction: Compaction) -> Record:
+        """Move the files to their place and write the record."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.partial.rename(self.folder)
+        record = dataclasses.replace(self.record, compaction=compaction)
+        write_record(self.run.folder / RECORD_NAME, record)
+        self._scratch.cleanup()
+        return record
+
+    def _at(self, name: str) -> Path:
+        return self.partial if name == FOLDER else Path(self._scratch.name, name)
+
+    def _open(self, engine: str, name: str, network: GraphDetector) -> Forward:
+        return in_engine(engine, network, self._at(name), self._calibration(), threads=torch.get_num_threads())[0]
+
+    def _calibration(self) -> Tensor:
+        """Training images without augmentation. [N, 3, S, S]"""
+        loader = self.data.sample_loader(self.settings["calibration_images"], batch_size=1)
+        return torch.cat([batch["images"] for batch in loader])
+
+    def _test_images(self, batch_size: int, count: int) -> list[Tensor]:
+        samples = self.data.dataset("test")
+        images = [samples[(0, index % len(samples))][0] for index in range(max(1, count // batch_size) * batch_size)]
+        return [torch.stack(images[first : first + batch_size]) for first in range(0, len(images), batch_size)]
+
+
+class InEngine(nn.Module):
+    """A detector whose raw maps come from an engine, except where a gradient is asked for: then from torch.
+
+    An attack on it is made on the torch network, and what it makes is shown to the engine.
+    """
+
+    def __init__(self, network: GraphDetector, forward: Forward) -> None:
+        super().__init__()
+        self.network = network
+        self.engine = forward
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> raw maps"""
+        return self.network(images) if torch.is_grad_enabled() else self.engine(images)
+
+    def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
+        """Those of the torch network."""
+        return self.network.losses(raw, targets)
+
+    def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
+        """Those of the torch network."""
+        return self.network.detections(raw)
+
+
+def _check_counts(settings: Config) -> None:
+    latency = settings["latency"]
+    counts = {
+        "multiple": settings["multiple"],
+        "calibration_images": settings["calibration_images"],
+        "latency.images": latency["images"],
+        "latency.repeats": latency["repeats"],
+        **{f"latency.batch_sizes[{index}]": size for index, size in enumerate(latency["batch_sizes"])},
+    }
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def _parts_of(file: Path) -> list[Path]:
+    """OpenVINO keeps the weights in a file of their own."""
+    return [part for part in (file, file.with_suffix(".bin")) if part.exists()]
+
+
+def _peak(folder: Path, image_size: int) -> int | None:
+    """Bytes that a network needs for one image above itself, in a process that has run nothing before."""
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_here, (folder, image_size))
+
+
+def _peak_here(folder: Path, image_size: int) -> int:
+    network, _ = load_compact(folder)
+    images = torch.rand(1, 3, image_size, image_size)
+    with torch.no_grad():
+        return peak_memory(lambda: network(images))

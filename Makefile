@@ -30,8 +30,9 @@ SYSTEM_PYTHON = $(or $(firstword $(foreach name,python3.13 python3.12 python3.11
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(SYNCED) ## Run all five stages on the built-in data (CPU, minutes)
-	$(PYTHON) train.py
+demo: $(SYNCED) ## Run all five stages on the built-in data and make the network small (CPU, minutes)
+	$(PYTHON) train.py prune=filter_group hydra.run.dir=outputs/demo
+	$(PYTHON) compact.py run=outputs/demo
 
 test: $(SYNCED) ## Run the tests that need seconds each
 	$(PYTHON) -m pytest

@@ -21,19 +21,18 @@ log = logging.getLogger(__name__)
 
 def compact(settings: Config) -> Record:
     """From masks to a smaller network, its files, its AP and its time."""
-    job = Compacting(settings)
-
-    networks, differences = job.networks()  # equal, or refused
-    exported = job.export(networks["compact"])
-    record = job.finish(
-        Compaction(
+    with Compacting(settings) as job:
+        networks, differences = job.networks()  # equal, or refused
+        exported = job.export(networks["compact"])
+        compaction = Compaction(
             multiple=settings["multiple"],
             differences=differences,
             engines=job.score(networks["compact"], exported),
             latency=job.time(networks),
             sizes=job.sizes(networks),
         )
-    )
+        record = job.finish(compaction)
+
     draw_compaction(record, job.folder / "speed.png")
     show(compaction_tables(record))
     log.info("compact network: %s", job.folder)

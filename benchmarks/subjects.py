@@ -1,5 +1,7 @@
 """What the benchmarks time: the networks of the configs with random weights, and random images with objects."""
 
+from typing import Any
+
 import hydra
 import torch
 
@@ -11,13 +13,13 @@ from hydra_det.types import Batch, Target
 CLASSES, OBJECTS = 80, 8  # objects an image
 
 
-def network(name: str) -> YoloDetector:
+def network(name: str, **changes: Any) -> YoloDetector:
     """The network of `conf/model/<name>.yaml` for 80 classes; the paper's anchors where the data would say them."""
     with hydra.initialize_config_dir(build.CONFIG_DIR, version_base="1.3"):
         config = build.plain(hydra.compose("train", [f"model={name}"]).model)
     settings = {key: value for key, value in config.items() if value is not None and value != "auto"}
     torch.manual_seed(0)
-    made = build.network({**settings, "num_classes": CLASSES})
+    made = build.network({**settings, "num_classes": CLASSES, **changes})
     assert isinstance(made, YoloDetector)
     return made
 

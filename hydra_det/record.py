@@ -208,9 +208,8 @@ def read_record(path: str | Path) -> Record:
     try:
         payload = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecordError(
-            f"{path}: cannot be read ({error.strerror}); is this the folder of a finished run?"
-        ) from error
+        reason = f"cannot be read ({error.strerror}); is this the folder of a finished run?"
+        raise RecordError(f"{path}: {reason}") from error
     except ValueError as error:  # not UTF-8, or not JSON
         raise RecordError(f"{path}: not JSON ({error}); run the job again to write it anew") from error
     _check_payload(payload, str(path))
@@ -222,8 +221,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
 
     Missing folders are made. Line ends are written as they are.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    (path := Path(path)).parent.mkdir(parents=True, exist_ok=True)
     # Not `tempfile`: its files are private to the user (0600), and so would be the result.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

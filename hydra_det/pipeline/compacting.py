@@ -24,7 +24,7 @@ from hydra_det.evaluation.memory import peak_memory
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.finished import COMPACT, FinishedRun
 from hydra_det.pipeline.scoring import score
 from hydra_det.record import (
     Compaction,
@@ -41,7 +41,6 @@ from hydra_det.types import Detections, InputError, LossTerms, Target
 
 log = logging.getLogger(__name__)
 
-FOLDER = "compact"
 ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
 
 
@@ -63,11 +62,19 @@ class Compacting:
         self.record = read_record(self.run.folder / RECORD_NAME)
         self.data = self.run.data
         self.data.prepare()
-        self.folder = self.run.folder / FOLDER
-        self.partial = self.run.folder / f"{FOLDER}.partial"
+        self.folder = self.run.folder / COMPACT
+        self.partial = self.run.folder / f"{COMPACT}.partial"
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir()
         self._scratch = tempfile.TemporaryDirectory()
+
+    def __enter__(self) -> "Compacting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind that is not complete."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self._scratch.cleanup()
 
     def networks(self) -> tuple[dict[str, GraphDetector], dict[str, float]]:
         """The dense, the masked and the compact network, and how much the answers of the last two differ.
@@ -88,7 +95,7 @@ class Compacting:
         for name, network in found.items():
             save_compact(self._at(name), network, about)
         # What is measured is what was written.
-        return {name: load_compact(self._at(name))[0] for name in (*found, FOLDER)}, differences
+        return {name: load_compact(self._at(name))[0] for name in (*found, COMPACT)}, differences
 
     def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
         """The compact network in every engine: written, opened, and its raw maps compared with torch."""
@@ -118,7 +125,11 @@ class Compacting:
             if self.settings["evaluate"]:
                 log.info("evaluate: compact network in %s", name)
                 made = InEngine(network, forward)
-                variant = {"compact": self.settings["multiple"], "engine": name, "threads": torch.get_num_threads()}
+                variant = {
+                    **{key: self.settings[key] for key in ("multiple", "calibration_images")},
+                    "engine": name,
+                    "threads": torch.get_num_threads(),
+                }
                 metrics, _ = score(made, config, data=self.data, store=self.run.store, stage=stage, variant=variant)
             answer.append(EngineResult(**{**result, "metrics": metrics}))
         return answer
@@ -166,11 +177,10 @@ class Compacting:
         self.partial.rename(self.folder)
         record = dataclasses.replace(self.record, compaction=compaction)
         write_record(self.run.folder / RECORD_NAME, record)
-        self._scratch.cleanup()
         return record
 
     def _at(self, name: str) -> Path:
-        return self.partial if name == FOLDER else Path(self._scratch.name, name)
+        return self.partial if name == COMPACT else Path(self._scratch.name, name)
 
     def _open(self, engine: str, name: str, network: GraphDetector) -> Forward:
         return in_engine(engine, network, self._at(name), self._calibration(), threads=torch.get_num_threads())[0]

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from hydra_det.compaction.files import WEIGHTS, load_compact
+from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
@@ -25,7 +27,8 @@ from hydra_det.reports.records import RECORD_NAME
 from hydra_det.types import InputError
 
 # Which stage each network of a run comes from.
-NETWORKS = {"dense": "pretrain", "pruned": "finetune"}
+NETWORKS = {"dense": "pretrain", "pruned": "finetune", "compact": "finetune"}
+COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 
 
 class FinishedRun:
@@ -59,14 +62,16 @@ class FinishedRun:
             raise InputError(str(error)) from error
 
     def network(self, network: str) -> nn.Module:
-        """The `dense` or the `pruned` network, masked where its stage is."""
-        return self.runner.network(self.stage(network))
+        """The `dense` or the `pruned` network, masked where its stage is, or what `compact.py` made of the latter."""
+        stage = self.stage(network)
+        return load_compact(self.folder / COMPACT)[0] if network == COMPACT else self.runner.network(stage)
 
     def score(self, network: str) -> tuple[NetworkMetrics, Path]:
-        """AP of the `dense` or the `pruned` network, and the folder with its detections."""
-        stage = self.stage(network)
+        """AP of a network, and the folder with its detections."""
+        net, stage = self.network(network), self.stage(network)
+        variant = {COMPACT: weights_hash(self.folder / COMPACT / WEIGHTS)} if network == COMPACT else None
         self.data.prepare()
-        return score(self.runner.network(stage), self.config, data=self.data, store=self.store, stage=stage)
+        return score(net, self.config, data=self.data, store=self.store, stage=stage, variant=variant)
 
     def write_scores(self, folder: Path, network: str, scores: NetworkMetrics, detections: Path) -> Path:
         """Write what was scored, how and to what result, as `evaluation.json` in a folder. Returns the file."""
@@ -84,7 +89,7 @@ class FinishedRun:
         return folder / "evaluation.json"
 
     def stage(self, network: str) -> Stage:
-        """That the `dense` or the `pruned` network comes from."""
+        """That a network comes from."""
         if network not in NETWORKS:
             raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
         name = NETWORKS[network]

@@ -152,8 +152,8 @@ def _notes(compaction: Compaction) -> Iterator[str]:
     height, width = one["image_size"]
     yield (
         f"Time: median ± interquartile range of {one['repeats']} repeats, networks and engines in turn, "
-        f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. Decode and NMS are torch's, of the "
-        "compact network."
+        f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. Decode and NMS are torch's, of "
+        "the compact network."
     )
     batches = {(entry["engine"], entry["latency"]["batch_size"]) for entry in compaction["latency"]}
     masked = [gain(compaction, "masked", engine, batch) for engine, batch in batches]

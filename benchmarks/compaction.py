@@ -1,0 +1,124 @@
+"""How much faster is a network without the channels that masks of groups of filters remove?
+
+And is it as fast as one that was built narrow?
+
+python -m benchmarks.compaction
+python -m benchmarks.compaction --model yolov3_tiny --ratios 0.5 0.9 --engines onnxruntime openvino
+
+For every ratio four networks take turns in every engine: dense, compact, compact with channels in multiples of 8, and
+the same architecture with all channels narrowed alike until it has as many parameters. Weights are random: time does
+not depend on them. Forward of one image. The paper's ratios of time are printed beside.
+"""
+
+import argparse
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.interleaved import time_in_turns, timing_options
+from benchmarks.subjects import network
+from hydra_det.compaction.channels import layout, silenced
+from hydra_det.compaction.compact import as_graph, compact
+from hydra_det.compaction.counts import count_flops, count_parameters
+from hydra_det.compaction.engines import in_engine
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.prune.plan import mask_plan
+from hydra_det.prune.settings import PruneSettings
+
+# Time of the dense network over that of the structurally pruned one, from the times in the paper.
+PAPER = {0.25: 1.11, 0.5: 1.47, 0.65: 2.26, 0.75: 3.2, 0.85: 4.3, 0.9: 4.7, 0.95: 5.0, 0.99: 5.4}
+
+
+def main() -> None:
+    """A line for every ratio."""
+    options = _options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    image = torch.rand(1, 3, options.image_size, options.image_size, generator=torch.Generator().manual_seed(0))
+    table = Table(title=f"{options.model}, one image of {options.image_size} px, {torch.get_num_threads()} threads, ms")
+    columns = ("removed", "parameters", "FLOPs", "engine", "dense", "compact", "rounded to 8", "narrow")
+    for column in (*columns, "dense / compact", "dense / rounded", "dense / narrow", "paper"):
+        table.add_column(column, justify="right")
+    dense = as_graph(network(options.model))
+    for ratio in options.ratios:
+        small = pruned(options.model, ratio)
+        networks = {
+            "dense": dense,
+            "compact": compact(small).network,
+            "rounded": compact(small, multiple=8).network,
+            "narrow": narrowed(options.model, count_parameters(compact(small).network)),
+        }
+        flops = [count_flops(networks[name], options.image_size) for name in ("dense", "compact")]
+        for engine in options.engines:
+            times = _milliseconds(engine, networks, image, options)
+            gains = [f"{times['dense'] / times[name]:.2f}" for name in ("compact", "rounded", "narrow")]
+            table.add_row(
+                f"{ratio:.0%}",
+                f"{count_parameters(networks['compact']):,}",
+                f"{flops[0] / flops[1]:.2f}",
+                engine,
+                *(f"{milliseconds:.1f}" for milliseconds in times.values()),
+                *gains,
+                f"{PAPER[ratio]}" if ratio in PAPER else "",
+            )
+            print(f"{ratio:.0%} {engine}: dense / compact, rounded, narrow: {', '.join(gains)}", flush=True)
+    Console(width=160).print(table)
+
+
+def pruned(model: str, ratio: float) -> torch.nn.Module:
+    """A network whose groups of filters are removed by the size of their random weights, the same share of each."""
+    net = to_masked(network(model))
+    plan = mask_plan(PruneSettings(ratio=ratio, granularity="filter_group"), layout(net))
+    masks = plan.masks({name: layer.weight for name, layer in masked_layers(net)}, final=True)
+    for name, layer in masked_layers(net):
+        layer.mask.copy_(masks[name])
+    for name, dead in silenced(net).items():
+        norm = net.get_submodule(name)
+        for parameter in norm.parameters():
+            parameter.data[torch.from_numpy(dead)] = 0
+    return net
+
+
+def narrowed(model: str, parameters: int) -> GraphDetector:
+    """The architecture with the multiplier of its channels that comes closest to a number of parameters."""
+    low, high = 0.0, 1.0
+    tried = {}
+    for _ in range(12):
+        width = (low + high) / 2
+        found = count_parameters(network(model, width=width))
+        tried[width] = abs(found - parameters)
+        low, high = (width, high) if found < parameters else (low, width)
+    return as_graph(network(model, width=min(tried, key=lambda width: tried[width])))
+
+
+def _milliseconds(
+    engine: str, networks: dict[str, GraphDetector], image: Tensor, options: argparse.Namespace
+) -> dict[str, float]:
+    """Median of every network in an engine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        forwards = {}
+        for name, made in networks.items():
+            folder = Path(scratch, name)
+            folder.mkdir()
+            forward, _ = in_engine(engine, made, folder, image, threads=torch.get_num_threads())
+            forwards[name] = partial(forward, image)
+        seconds = time_in_turns(forwards, rounds=options.rounds, warmup=options.warmup)
+    return {name: statistics.median(values) * 1000 for name, values in seconds.items()}
+
+
+def _options() -> argparse.Namespace:
+    parser = timing_options(__doc__, rounds=15, warmup=3)
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.5, 0.65, 0.75, 0.85, 0.9, 0.95, 0.99])
+    parser.add_argument("--engines", nargs="+", default=["torch", "onnxruntime", "openvino"])
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

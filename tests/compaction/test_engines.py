@@ -1,0 +1,82 @@
+"""Every engine answers what torch answers, for any number of images."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from hydra_det.compaction import engines
+from hydra_det.compaction.compact import compact
+from hydra_det.compaction.engines import ENGINES, check_installed, in_engine
+from hydra_det.types import InputError
+from tests.compaction.example import with_masks
+
+# Largest difference, as a share of the largest value: rounding of float32, of half the digits, of 8 bits.
+TOLERANCE = {
+    "torch": 0.0, "torch_export": 1e-6, "onnxruntime": 1e-5, "openvino": 1e-5, "torch_bf16": 0.02,
+    "openvino_bf16": 0.02, "openvino_fp16": 2e-3, "onnxruntime_int8": 0.1, "openvino_int8": 0.1,
+}  # fmt: skip
+NAMES = ["yolov3", "yolov3_spp", "yolov3_tiny"]
+
+
+def missing(name):
+    return [package for package in ENGINES[name].packages if importlib.util.find_spec(package) is None]
+
+
+def test_every_engine_has_a_tolerance():
+    assert TOLERANCE.keys() == ENGINES.keys()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_answers_like_torch(tmp_path, engine, name):
+    if missing(engine):
+        pytest.skip(f"{missing(engine)} not installed")
+    net = compact(with_masks(name, "filter_group", 0.7)).network
+    images = torch.rand(12, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    try:
+        forward, file = in_engine(engine, net, tmp_path, images, threads=1)
+    except InputError as error:
+        pytest.skip(str(error))  # a processor without bf16
+    assert (file is None) == (engine in ("torch", "torch_bf16"))
+    for count in (1, 3, 8):
+        with torch.no_grad():
+            wanted = net(images[:count])
+        for want, got in zip(wanted, forward(images[:count]), strict=True):
+            assert got.shape == want.shape
+            assert got.dtype == torch.float32
+            assert float((want - got).abs().max() / want.abs().max()) <= TOLERANCE[engine]
+
+
+@pytest.mark.skipif(bool(missing("onnxruntime_int8")), reason="needs the extra export")
+def test_eight_bits_are_eight_bits(tmp_path):
+    """Convolutions but for the heads are quantised: their weights take a quarter of the bytes."""
+    net = compact(with_masks("yolov3", "filter_group", 0.3)).network
+    images = torch.rand(4, 3, 64, 64)
+    _, whole = in_engine("onnxruntime", net, tmp_path, images, threads=1)
+    _, small = in_engine("onnxruntime_int8", net, tmp_path, images, threads=1)
+    assert whole is not None and small is not None  # noqa: PT018
+    assert small.stat().st_size < 0.45 * whole.stat().st_size
+
+
+@pytest.mark.skipif(bool(missing("openvino_fp16")), reason="needs the extra export")
+def test_half_precision_halves_the_file(tmp_path):
+    net = compact(with_masks("yolov3", "filter_group", 0.3)).network
+    images = torch.rand(1, 3, 64, 64)
+    _, whole = in_engine("openvino", net, tmp_path, images, threads=1)
+    _, half = in_engine("openvino_fp16", net, tmp_path, images, threads=1)
+    assert whole is not None and half is not None  # noqa: PT018
+    sizes = [file.with_suffix(".bin").stat().st_size for file in (whole, half)]
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_an_engine_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda package: None if package == "openvino" else 1)
+    check_installed(["torch", "onnxruntime"])
+    with pytest.raises(InputError, match=r"the package openvino for openvino_int8, which is not installed; install"):
+        check_installed(["torch", "openvino_int8"])
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(InputError, match=r"engines: expected some of torch, .*, got tensorrt"):
+        check_installed(["tensorrt"])

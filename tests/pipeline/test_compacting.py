@@ -1,0 +1,135 @@
+"""compact.py on a finished run: files, AP, times and the record, and what is said when it cannot be done."""
+
+import json
+import subprocess
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compact import compact
+from hydra_det.compaction import compact as compaction
+from hydra_det.compaction.files import load_compact
+from hydra_det.modules.masked_conv import masks_of
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.record import read_record
+from hydra_det.types import InputError
+from tests.pipeline.test_command_line import script
+from tests.pipeline.tiny import compose, run
+
+QUICK = ["calibration_images=4", "latency.repeats=2", "latency.warmup=0", "latency.batch_sizes=[1,2]"]
+
+
+def compacted(folder, *further):
+    return compact(compose([f"run={folder}", *QUICK, *further], "compact"))
+
+
+@pytest.fixture(scope="module")
+def grouped(finished):
+    """A run with masks of groups of filters, made small."""
+    run(finished, "prune=filter_group", "prune.ratio=0.6", name="grouped")
+    compacted(finished / "grouped", "engines=[onnxruntime,openvino]")
+    return finished / "grouped"
+
+
+def test_the_record_holds_what_was_made(grouped):
+    record = read_record(grouped / "record.json")
+    found = record.compaction
+    assert found is not None
+    assert found["differences"]["float64"] <= 1e-9
+    assert found["sizes"]["dense"] == found["sizes"]["masked"] | {"peak_bytes": found["sizes"]["dense"]["peak_bytes"]}
+    weights = sum(layer["kept"] for layer in record.sparsity["layers"])
+    assert weights < found["sizes"]["compact"]["parameters"] < 1.1 * weights
+    assert [result["engine"] for result in found["engines"]] == ["torch", "onnxruntime", "openvino"]
+    seen = {(e["network"], e["engine"], e["latency"]["batch_size"]) for e in found["latency"]}
+    assert len(seen) == len(found["latency"]) == 3 * 3 * 2
+    assert all(entry["latency"]["repeats"] == 2 for entry in found["latency"])
+
+
+def test_every_engine_scores_like_the_masked_network(grouped):
+    """Attacked too: the adversarial images are those of the torch network in every engine."""
+    record: Any = read_record(grouped / "record.json")
+    for result in record.compaction["engines"]:
+        for condition in ("clean", "attacked"):
+            wanted, got = record.metrics["pruned"][condition]["coco"], result["metrics"][condition]["coco"]
+            assert got["map_50"] == pytest.approx(wanted["map_50"], abs=5e-3), (result["engine"], condition)
+            assert got["detections_per_image"] == pytest.approx(wanted["detections_per_image"], rel=0.02)
+
+
+def test_the_files_are_those_of_the_pruned_network(grouped):
+    names = {path.name for path in (grouped / "compact").iterdir()}
+    assert names == {
+        "architecture.json", "weights.safetensors", "network.onnx", "network.xml", "network.bin", "speed.png",
+    }  # fmt: skip
+    assert not list(grouped.glob("*.partial"))
+    net, about = load_compact(grouped / "compact")
+    masked = FinishedRun(grouped).network("pruned").eval()
+    assert about["image_size"] == 64
+    assert about["classes"] == read_record(grouped / "record.json").dataset["classes"]
+    assert sum(int(mask.sum()) for mask in masks_of(masked).values()) == sum(
+        parameter.numel() for parameter in net.parameters() if parameter.ndim == 4
+    )
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        for wanted, got in zip(masked(images), net(images), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_other_scripts_use_the_compact_network(grouped):
+    finished = FinishedRun(grouped)
+    scores, folder = finished.score("compact")
+    assert scores["clean"]["coco"]["map_50"] == pytest.approx(
+        read_record(grouped / "record.json").metrics["pruned"]["clean"]["coco"]["map_50"], abs=5e-3
+    )
+    assert folder != finished.score("pruned")[1]
+
+
+def test_again_with_another_choice(grouped):
+    before = read_record(grouped / "record.json")
+    again = compacted(grouped, "multiple=8", "engines=[]", "evaluate=false")
+    assert again.compaction is not None and before.compaction is not None  # noqa: PT018
+    assert again.compaction["sizes"]["compact"]["parameters"] > before.compaction["sizes"]["compact"]["parameters"]
+    assert again.compaction["engines"][0]["metrics"] is None
+    assert again.metrics == before.metrics
+    assert not (grouped / "compact" / "network.onnx").exists()
+
+
+def test_a_network_that_is_not_equal_is_not_written(finished, monkeypatch):
+    def wrong(dense, multiple):
+        made = smaller(dense, multiple)
+        with torch.no_grad():
+            next(made.parameters()).add_(1)
+        return made
+
+    smaller = compaction._smaller
+    monkeypatch.setattr(compaction, "_smaller", wrong)
+    before = (finished / "run" / "record.json").read_bytes()
+    with pytest.raises(InputError, match="the compact network is not written"):
+        compacted(finished / "run")
+    assert not list((finished / "run").glob("compact*"))
+    assert (finished / "run" / "record.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["run=nowhere"], "run: expected the folder of a finished run, got nowhere, which does not exist"),
+        (["run={run}", "engines=[tensorrt]"], "engines: expected some of torch, "),
+        (["run={run}", "multiple=0"], "multiple: expected a whole number of at least 1, got 0"),
+        (["run={run}", "latency.repeats=0"], "latency.repeats: expected a whole number of at least 1, got 0"),
+        (["run={run}", "latency.batch_sizes=[1,x]"], "latency.batch_sizes[1]: expected a whole number of at least 1"),
+        ([], "run: expected a value, got none"),
+    ],
+)
+def test_bad_input_is_one_line(finished, tmp_path, words, complaint):
+    given = [word.format(run=finished / "run") for word in words]
+    done = subprocess.run(
+        script(*given, f"hydra.run.dir={tmp_path / 'out'}", name="compact"),
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((finished / "run").glob("compact*"))
+    assert json.loads((finished / "run" / "record.json").read_text())["compaction"] is None

@@ -1,0 +1,38 @@
+"""What goes with a channel, against the dependency graph of torch-pruning."""
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from hydra_det.compaction.channels import layout
+from hydra_det.modules.masked_conv import to_masked
+from tests.modules.example import NETWORKS, network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_channel_goes_with_what_torch_pruning_says(name):
+    net = network(name).eval()
+    names = {module: path for path, module in net.named_modules()}
+    graph = tp.DependencyGraph().build_dependency(
+        net, example_inputs=torch.rand(1, 3, 64, 64), output_transform=lambda raw: sum(level.sum() for level in raw)
+    )
+    found = layout(to_masked(network(name)))
+    for group, channels in found.groups().items():
+        for channel in {int(channels[0]), int(channels[len(channels) // 2]), int(channels[-1])}:
+            filters = (found.layers[group].writes == channel).nonzero().flatten().tolist()
+            theirs = set()
+            for dependency, indices in graph.get_pruning_group(
+                net.get_submodule(group), tp.prune_conv_out_channels, idxs=filters
+            ):
+                module = dependency.target.module
+                if isinstance(module, nn.Conv2d):
+                    end = "writes" if dependency.handler == tp.prune_conv_out_channels else "reads"
+                    theirs |= {(names[module], end, int(index)) for index in indices}
+            ours = {
+                (path, end, index)
+                for path, layer in found.layers.items()
+                for end in ("writes", "reads")
+                for index in (getattr(layer, end) == channel).nonzero().flatten().tolist()
+            }
+            assert ours == theirs

@@ -5,6 +5,7 @@ python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,
 """
 
 import logging
+from datetime import UTC, datetime
 
 import hydra
 from omegaconf import DictConfig
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
 from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.compacting import Compacting
+from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.record import Compaction, Record
 from hydra_det.reports.compaction import compaction_tables, draw_compaction
 from hydra_det.reports.tables import show
@@ -21,21 +23,24 @@ log = logging.getLogger(__name__)
 
 def compact(settings: Config) -> Record:
     """From masks to a smaller network, its files, its AP and its time."""
-    with Compacting(settings) as job:
-        networks, differences = job.networks()  # equal, or refused
-        exported = job.export(networks["compact"])
+    with Compacting(settings) as task:
+        networks, differences = task.networks()  # equal, or refused
+        exported = task.export(networks["compact"])
         compaction = Compaction(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            commit=current_commit(),
+            versions=collect_versions(),
             multiple=settings["multiple"],
             differences=differences,
-            engines=job.score(networks["compact"], exported),
-            latency=job.time(networks),
-            sizes=job.sizes(networks),
+            engines=task.score(networks["compact"], exported),
+            latency=task.time(networks),
+            sizes=task.sizes(networks),
         )
-        record = job.finish(compaction)
+        record = task.finish(compaction)
 
-    draw_compaction(record, job.folder / "speed.png")
+    draw_compaction(record, task.folder / "speed.png")
     show(compaction_tables(record))
-    log.info("compact network: %s", job.folder)
+    log.info("compact network: %s", task.folder)
     return record
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.interleaved import time_in_turns, timing_options
 from benchmarks.subjects import network
-from hydra_det.compaction.channels import layout, silenced
+from hydra_det.compaction.channels import layout, silence
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.compaction.engines import in_engine
@@ -79,10 +79,7 @@ def pruned(model: str, ratio: float) -> torch.nn.Module:
     masks = plan.masks({name: layer.weight for name, layer in masked_layers(net)}, final=True)
     for name, layer in masked_layers(net):
         layer.mask.copy_(masks[name])
-    for name, dead in silenced(net).items():
-        norm = net.get_submodule(name)
-        for parameter in norm.parameters():
-            parameter.data[torch.from_numpy(dead)] = 0
+    silence(net)
     return net
 
 

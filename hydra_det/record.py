@@ -7,13 +7,13 @@ against. Nothing here needs more than the standard library, so a report is made 
 import dataclasses
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+
+from hydra_det.atomic import write_atomically
 
 SCHEMA_VERSION = 3
 
@@ -154,6 +154,9 @@ class EngineLatency(TypedDict):
 class Compaction(TypedDict):
     """The network that is left when all that adds nothing is removed, beside the dense and the masked one."""
 
+    created: str  # UTC, ISO 8601
+    commit: str | None
+    versions: dict[str, str | None]
     multiple: int  # that channels were rounded up to
     differences: dict[str, float]  # largest one to the raw maps of the masked network, by precision
     sizes: dict[str, NetworkSize]  # by network
@@ -214,24 +217,6 @@ def read_record(path: str | Path) -> Record:
         raise RecordError(f"{path}: not JSON ({error}); run the job again to write it anew") from error
     _check_payload(payload, str(path))
     return Record(**payload)
-
-
-def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that a reader sees the old file or the new one, never half of one.
-
-    Missing folders are made. Line ends are written as they are.
-    """
-    (path := Path(path)).parent.mkdir(parents=True, exist_ok=True)
-    # Not `tempfile`: its files are private to the user (0600), and so would be the result.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_payload(payload: Any, path: str) -> None:

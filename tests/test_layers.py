@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "types": 0,
     "boxes": 0,
+    "atomic": 0,
     "record": 0,
     "provenance": 0,
     "drawing": 0,
@@ -34,13 +35,14 @@ LAYERS = {
 ONLY = {
     "boxes": set(),
     "drawing": set(),
-    "record": set(),
+    "atomic": set(),
+    "record": {"atomic"},
     "provenance": set(),
     "types": {"boxes"},
     "data": {"types", "boxes", "drawing"},
     "attacks": {"types", "boxes", "record", "prune"},
     "evaluation": {"types", "boxes", "record", "prune"},
-    "reports": {"record"},
+    "reports": {"record", "atomic"},
 }
 
 # Packages that only these files and folders may import.

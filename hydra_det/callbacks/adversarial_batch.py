@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack
 from hydra_det.modules.undisturbed import undisturbed
@@ -30,15 +30,25 @@ class AdversarialBatch(pl.Callback):
         share: of the training batches, in [0, 1].
         first_epoch: the epochs before it train on clean batches only.
         seed: of the attacks that draw.
+        source: the network whose loss is raised; None: the one that is trained or evaluated.
     """
 
-    def __init__(self, attack: Attack | None, *, share: float = 0.0, first_epoch: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        attack: Attack | None,
+        *,
+        share: float = 0.0,
+        first_epoch: int = 0,
+        seed: int = 0,
+        source: nn.Module | None = None,
+    ) -> None:
         if not 0 <= share <= 1:
             raise InputError(f"attacked_share: expected a share of the batches in [0, 1], got {share}")
         self.attack = attack
         self.share = share
         self.first_epoch = first_epoch
         self.seed = seed
+        self.source = source
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -67,8 +77,9 @@ class AdversarialBatch(pl.Callback):
                 "trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation"
             )
         generator = torch.Generator().manual_seed(hash((self.seed, *draw, trainer.global_rank)) % 2**63)
-        with undisturbed(pl_module), trainer.precision_plugin.forward_context():
-            batch["images"] = attacked_images(pl_module.net, batch, self.attack, generator=generator)
+        net = self.source or pl_module.get_submodule("net")
+        with undisturbed(net), trainer.precision_plugin.forward_context():
+            batch["images"] = attacked_images(net, batch, self.attack, generator=generator)
 
 
 def is_due(batch_idx: int, share: float) -> bool:

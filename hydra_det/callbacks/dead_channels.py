@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from hydra_det.compaction.channels import cut_off, silenced
+from hydra_det.compaction.channels import cut_off, silence
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
@@ -30,14 +30,14 @@ class DeadChannels(pl.Callback):
                 "prune: expected masks that leave every raw map a way from the image, got nothing for "
                 f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"
             )
-        for name, flags in silenced(net).items():
+        found = silence(net)
+        for name, flags in found.items():
             norm: Any = net.get_submodule(name)
             self._dead[norm] = torch.from_numpy(flags).to(norm.weight.device)
-            with torch.no_grad():
-                norm.weight[self._dead[norm]] = 0
-                norm.bias[self._dead[norm]] = 0
-        silent = sum(int(dead.sum()) for dead in self._dead.values())
-        log.info("%d of %d channels carry nothing", silent, sum(len(dead) for dead in self._dead.values()))
+        silent = sum(int(flags.sum()) for flags in found.values())
+        log.info("%d of %d channels carry nothing", silent, sum(len(flags) for flags in found.values()))
+        if empty := [name for name, flags in found.items() if flags.all()]:
+            log.warning("these layers add nothing and go with their branch: %s", ", ".join(empty))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer

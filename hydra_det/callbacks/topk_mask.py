@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hydra_det.compaction.channels import layout
-from hydra_det.compaction.measured_price import measured_price
+from hydra_det.compaction.measured_price import measure, price_of
 from hydra_det.modules.masked_conv import masked_layers, masks_of
 from hydra_det.prune.plan import Masks, mask_plan
 from hydra_det.prune.settings import PruneSettings
@@ -35,7 +35,10 @@ class TopKMask(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
         found = layout(net)
-        price = measured_price(net, found, image_size=_size(trainer)) if self.prune.budget == "latency" else None
+        price = None
+        if self.prune.budget == "latency" and not self.final:
+            tables = measure(net, found, image_size=_size(trainer))
+            price = price_of(trainer.strategy.broadcast(tables), found)  # one process measures for all
         self._plan = mask_plan(self.prune, found, price)
         if self._learned:
             self._plan.learned.load_state_dict(self._learned)

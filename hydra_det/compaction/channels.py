@@ -174,7 +174,7 @@ def silenced(network: nn.Module) -> dict[str, Flags]:
     Scale and shift of these channels count as zero, as they must be for the network to be compacted.
 
     Args:
-        network: masked; layers without a mask count with their weights.
+        network: masked; layers without a mask are heard.
 
     Returns:
         BatchNorm -> [C] bool.
@@ -182,6 +182,16 @@ def silenced(network: nn.Module) -> dict[str, Flags]:
     graph = trace(network)
     zero = _silent_by_masks(graph, network, biases=True)
     return {node.name: zero[node.inputs[0]] for node in graph.nodes if node.operation == "norm"}
+
+
+@torch.no_grad()
+def silence(network: nn.Module) -> dict[str, Flags]:
+    """Zero scale and shift of the channels that hear nothing, in place; which they are, as from `silenced`."""
+    found = silenced(network)
+    for name, dead in found.items():
+        for parameter in network.get_submodule(name).parameters():
+            parameter[torch.from_numpy(dead).to(parameter.device)] = 0
+    return found
 
 
 def cut_off(network: nn.Module) -> list[str]:
@@ -197,7 +207,8 @@ def _silent_by_masks(graph: Graph, network: nn.Module, *, biases: bool) -> dict[
     for node in graph.nodes:
         if node.operation == "conv":
             layer: Any = network.get_submodule(node.name)
-            kept = layer.mask if isinstance(layer, MaskedConv2d) else layer.weight != 0
+            # What has no mask is trained: zeros there need not stay.
+            kept = layer.mask if isinstance(layer, MaskedConv2d) else torch.ones_like(layer.weight, dtype=torch.bool)
             weights[node.name] = kept.flatten(2).any(2).cpu().numpy()
             added[node.name] = np.full(len(kept), biases and layer.bias is not None)
         elif node.operation == "norm":

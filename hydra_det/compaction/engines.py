@@ -2,7 +2,7 @@
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from hydra_det.types import InputError
 
 Forward = Callable[[Tensor], list[Tensor]]
 
+FLOAT_TOLERANCE = 1e-3  # float32 sums in another order; ten times what was seen
 ONNX, INT8, EXPORTED = "network.onnx", "network_int8.onnx", "network.pt2"
 
 
@@ -24,15 +25,19 @@ class Engine(NamedTuple):
         packages: that must be installed.
         write: (network, folder, example images [B, 3, H, W]) -> the file; what lies in the folder already is used.
         open: (network, file, threads) -> forward.
+        able: whether this machine can compute so.
+        tolerance: of the raw maps to those of torch, as a share of their largest value; None: rounding is wanted.
     """
 
     packages: tuple[str, ...]
     write: Callable[[nn.Module, Path, Tensor], Path | None]
     open: Callable[[nn.Module, Path | None, int], Forward]
+    able: Callable[[], bool] = lambda: True
+    tolerance: float | None = FLOAT_TOLERANCE
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Refuse unknown engines, and those whose packages are missing."""
+    """Refuse unknown engines, and those that cannot run here."""
     for name in names:
         if name not in ENGINES:
             raise InputError(f"engines: expected some of {', '.join(ENGINES)}, got {name}")
@@ -42,6 +47,8 @@ def check_installed(names: Sequence[str]) -> None:
                     f"engines: expected the package {package} for {name}, which is not installed; install "
                     f"hydra-det[export], or leave {name} out"
                 )
+        if not ENGINES[name].able():
+            raise InputError(f"engines: expected a processor that computes in bf16 for {name}, got one that does not")
 
 
 def in_engine(
@@ -156,9 +163,6 @@ def _write_openvino(
 def _openvino(_network: nn.Module, file: Path | None, threads: int, *, precision: str = "f32") -> Forward:
     import openvino  # noqa: PLC0415
 
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and "BF16" not in able:
-        raise InputError("engines: expected a processor that computes in bf16 for openvino_bf16, got one that does not")
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
     made = openvino.compile_model(str(file), "CPU", settings)
 
@@ -167,6 +171,12 @@ def _openvino(_network: nn.Module, file: Path | None, threads: int, *, precision
         return [torch.from_numpy(found[output]).float() for output in made.outputs]
 
     return forward
+
+
+def _has_bf16() -> bool:
+    import openvino  # noqa: PLC0415
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _write_exported(network: nn.Module, folder: Path, example: Tensor) -> Path:
@@ -187,14 +197,14 @@ def _exported(_network: nn.Module, file: Path | None, threads: int) -> Forward:
 
 
 ONNXRUNTIME, OPENVINO = ("onnx", "onnxruntime"), ("onnx", "openvino")
-ENGINES: Mapping[str, Engine] = {
+ENGINES: dict[str, Engine] = {
     "torch": Engine((), _no_file, _torch),
-    "torch_bf16": Engine((), _no_file, partial(_torch, bf16=True)),
+    "torch_bf16": Engine((), _no_file, partial(_torch, bf16=True), tolerance=None),
     "torch_export": Engine((), _write_exported, _exported),
     "onnxruntime": Engine(ONNXRUNTIME, _write_onnx, _onnxruntime),
-    "onnxruntime_int8": Engine(ONNXRUNTIME, _write_int8, _onnxruntime),
+    "onnxruntime_int8": Engine(ONNXRUNTIME, _write_int8, _onnxruntime, tolerance=None),
     "openvino": Engine(OPENVINO, _write_openvino, _openvino),
-    "openvino_fp16": Engine(OPENVINO, partial(_write_openvino, fp16=True), _openvino),
-    "openvino_bf16": Engine(OPENVINO, _write_openvino, partial(_openvino, precision="bf16")),
-    "openvino_int8": Engine((*OPENVINO, "onnxruntime"), partial(_write_openvino, int8=True), _openvino),
+    "openvino_fp16": Engine(OPENVINO, partial(_write_openvino, fp16=True), _openvino, tolerance=None),
+    "openvino_bf16": Engine(OPENVINO, _write_openvino, partial(_openvino, precision="bf16"), _has_bf16, None),
+    "openvino_int8": Engine((*OPENVINO, "onnxruntime"), partial(_write_openvino, int8=True), _openvino, tolerance=None),
 }

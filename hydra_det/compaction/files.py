@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra_det.atomic import write_atomically
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
 from hydra_det.modules.loss import LossSettings
 from hydra_det.modules.weights import load_weights, save_weights
 from hydra_det.modules.yolo import NmsSettings
-from hydra_det.record import write_atomically
 from hydra_det.types import InputError
 
 FORMAT, VERSION = "hydra_det compact network", 1
+COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
 
 
@@ -62,7 +63,7 @@ def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
         raise InputError(f"{file}: expected the description of a compact network, found none; check the path")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        kind, version = content["format"], content["version"]
+        kind, version, about = content["format"], content["version"], dict(content["about"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: expected a {FORMAT}, got another file or a part of one; write it anew") from error
     if kind != FORMAT or version != VERSION:
@@ -72,11 +73,11 @@ def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
         )
     try:
         network = _build(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(f"{file}: expected a whole description, got one that builds no network ({reason})") from error
     load_weights(network, Path(folder) / WEIGHTS)
-    return network.eval(), content["about"]
+    return network.eval(), about
 
 
 def _build(content: Mapping[str, Any]) -> GraphDetector:
@@ -84,15 +85,19 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
     nodes = []
     for entry in content["nodes"]:
         node = Node(entry["name"], entry["operation"], tuple(entry["inputs"]), _arguments(entry["settings"]))
+        if node.name in known:
+            raise ValueError(f"{node.name} is there twice")
         if missing := set(node.inputs) - known:
             raise ValueError(f"{node.name} reads {', '.join(sorted(missing))}, which is not computed before it")
         if node.settings.keys() != set(OPERATIONS[node.operation].arguments):
             raise ValueError(f"{node.name} has the settings {sorted(node.settings)}")
         known.add(node.name)
         nodes.append(node)
-    detector = content["detector"]
+    detector, outputs = content["detector"], list(content["outputs"])
+    if not set(outputs) <= known or len(outputs) != len(detector["strides"]):
+        raise ValueError(f"the raw maps {outputs} are not one for each stride of {detector['strides']}")
     return GraphDetector(
-        Graph(nodes, list(content["outputs"])),
+        Graph(nodes, outputs),
         num_classes=detector["num_classes"],
         anchors=detector["anchors"],
         strides=detector["strides"],

@@ -1,7 +1,7 @@
 """What a layer costs in milliseconds on this machine, by the filters and input channels that it keeps."""
 
-import statistics
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from hydra_det.prune.layout import Layout
 from hydra_det.prune.units import Price
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)  # of filters and of inputs; between them time is interpolated
-REPEATS, WARMUP = 5, 1
+REPEATS, WARMUP = 9, 2
 
 
-def measured_price(network: nn.Module, layout: Layout, *, image_size: int) -> Price:
-    """Time every layer of a network with fewer filters and input channels, one image, on the device that it is on.
+Table = list[list[float]]  # ms by share of filters and of inputs, as in `SHARES`
+
+
+def measure(network: nn.Module, layout: Layout, *, image_size: int) -> dict[str, Table]:
+    """Time every layer with fewer filters and input channels, one image, on the device that the network is on.
 
     Layers of the same shape that see maps of the same size are measured once.
 
@@ -25,30 +28,33 @@ def measured_price(network: nn.Module, layout: Layout, *, image_size: int) -> Pr
         network: that the layout belongs to.
         layout: of its masked layers.
         image_size: side of the input, pixels.
-
-    Returns:
-        Layer, filters, input channels -> ms, rising in both.
     """
     sizes = map_sizes(network, image_size)
-    tables: dict[tuple[object, ...], np.ndarray] = {}
-    keys = {}
+    known: dict[tuple[object, ...], Table] = {}
+    tables = {}
     for name in layout.layers:
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
-        keys[name] = key = (layer.weight.shape, layer.stride, layer.padding, sizes[name])
-        if key not in tables:
-            tables[key] = _table(layer, sizes[name][0])
+        key = (layer.weight.shape, layer.stride, layer.padding, sizes[name])
+        if key not in known:
+            known[key] = _table(layer, sizes[name][0])
+        tables[name] = known[key]
+    return tables
+
+
+def price_of(tables: Mapping[str, Table], layout: Layout) -> Price:
+    """What was measured, interpolated: layer, filters, input channels -> ms, rising in both."""
 
     def price(name: str, filters: float, inputs: float) -> float:
         shape = layout.layers[name].shape
-        at = [np.interp(inputs / shape[1], (0, *SHARES), (0, *row)) for row in tables[keys[name]]]
+        at = [np.interp(inputs / shape[1], (0, *SHARES), (0, *row)) for row in tables[name]]
         return float(np.interp(filters / shape[0], (0, *SHARES), (0, *at)))
 
     return price
 
 
-def _table(layer: nn.Conv2d, size: tuple[int, int]) -> np.ndarray:
-    """Median ms for every share of filters and of inputs, made to rise. -> [filters, inputs]"""
+def _table(layer: nn.Conv2d, size: tuple[int, int]) -> Table:
+    """Least ms for every share of filters and of inputs, made to rise."""
     weight = layer.weight
     table = np.zeros((len(SHARES), len(SHARES)))
     for row, filters in enumerate(SHARES):
@@ -56,18 +62,18 @@ def _table(layer: nn.Conv2d, size: tuple[int, int]) -> np.ndarray:
             kept = weight[: max(1, round(filters * len(weight))), : max(1, round(inputs * weight.shape[1]))]
             table[row, column] = _milliseconds(layer, kept.detach().contiguous(), size)
     # Noise must not make a smaller layer dearer: a budget is met by making layers smaller.
-    return np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
+    return np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1).tolist()
 
 
 @torch.no_grad()
 def _milliseconds(layer: nn.Conv2d, weight: torch.Tensor, size: tuple[int, int]) -> float:
-    images = torch.rand(1, weight.shape[1], *size, device=weight.device)
+    images = torch.rand(1, weight.shape[1], *size, device=weight.device).to(weight.dtype)
     times = []
     for _ in range(WARMUP + REPEATS):
         start = _now(weight.device)
         F.conv2d(images, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
         times.append(_now(weight.device) - start)
-    return statistics.median(times[WARMUP:]) * 1000
+    return min(times[WARMUP:]) * 1000  # the least disturbed
 
 
 def _now(device: torch.device) -> float:

@@ -50,7 +50,9 @@ class _Tracer(fx.Tracer):
 
 
 def _operation(module: nn.Module) -> str | None:
-    """The key of a module's class; a masked convolution is a convolution."""
+    """The key of a module's class; a masked convolution is a convolution, and BatchNorm over processes is BatchNorm."""
+    if isinstance(module, nn.SyncBatchNorm):
+        return "norm"
     return next((name for name, known in OPERATIONS.items() if isinstance(module, known.module)), None)
 
 

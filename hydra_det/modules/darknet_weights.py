@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hydra_det.atomic import write_atomically
 from hydra_det.modules.darknet import ConvBlock
 from hydra_det.modules.yolo import YoloDetector
-from hydra_det.record import write_atomically
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from hydra_det.record import write_atomically
+from hydra_det.atomic import write_atomically
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich import progress
 from rich.console import Console
 
+from hydra_det.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
-from hydra_det.record import write_atomically
 from hydra_det.reports.records import load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError

@@ -4,36 +4,37 @@ Everything is made in a folder beside the final one, which takes its name when i
 """
 
 import dataclasses
+import functools
 import logging
+import math
 import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.counts import count_flops, count_parameters
-from hydra_det.compaction.engines import Forward, check_installed, in_engine
-from hydra_det.compaction.files import WEIGHTS, load_compact, save_compact
+from hydra_det.compaction.engines import ENGINES, Forward, check_installed, in_engine
+from hydra_det.compaction.files import COMPACT, WEIGHTS, load_compact, save_compact
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.finished import COMPACT, FinishedRun
+from hydra_det.pipeline.finished import FinishedRun, compact_variant
 from hydra_det.pipeline.scoring import score
 from hydra_det.record import (
     Compaction,
     EngineLatency,
     EngineResult,
-    NetworkMetrics,
     NetworkSize,
     Record,
-    read_record,
     write_record,
 )
 from hydra_det.reports.records import RECORD_NAME
@@ -55,11 +56,13 @@ class Compacting:
 
     def __init__(self, settings: Config) -> None:
         self.settings = settings
+        if isinstance(settings["engines"], str):
+            raise InputError(f"engines: expected a list, as in engines=[openvino], got {settings['engines']}")
         self.engines: list[str] = list(dict.fromkeys(("torch", *settings["engines"])))
         check_installed(self.engines)
         _check_counts(settings)
         self.run = FinishedRun(settings["run"])
-        self.record = read_record(self.run.folder / RECORD_NAME)
+        self.record = self.run.record
         self.data = self.run.data
         self.data.prepare()
         self.folder = self.run.folder / COMPACT
@@ -89,6 +92,7 @@ class Compacting:
             "category_ids": list(self.data.category_ids),
             "image_size": self.data.image_size,
             "greyscale": self.data.greyscale,
+            "fingerprint": self.run.stage("pruned").key,
         }
         save_compact(self.partial, small, about)
         found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(to_dense(pruned))}
@@ -98,64 +102,67 @@ class Compacting:
         return {name: load_compact(self._at(name))[0] for name in (*found, COMPACT)}, differences
 
     def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
-        """The compact network in every engine: written, opened, and its raw maps compared with torch."""
-        sample = self._calibration()
+        """The compact network in every engine: written, opened, and its raw maps compared with torch.
+
+        Raises:
+            InputError: an engine answers something else.
+        """
+        sample = self.sample[:8]
         with torch.no_grad():
-            wanted = network(sample[:8])
+            wanted = network(sample)
         found = {}
         for name in self.engines:
-            forward, file = in_engine(name, network, self.partial, sample, threads=torch.get_num_threads())
-            differences = [
-                float((want - got).abs().max() / want.abs().max())
-                for want, got in zip(wanted, forward(sample[:8]), strict=True)
-            ]
-            log.info("%s: raw maps differ by %.1e of their largest value", name, max(differences))
+            forward, file = in_engine(name, network, self.partial, self.sample, threads=torch.get_num_threads())
+            worst = _largest_difference(wanted, forward(sample))
+            tolerance = ENGINES[name].tolerance or math.inf
+            if not worst <= tolerance or math.isinf(worst):
+                raise InputError(
+                    f"engines: expected {name} to give the raw maps of torch within {tolerance} of their largest "
+                    f"value, got a difference of {worst:.1e}; leave it out of engines="
+                )
+            log.info("%s: raw maps differ by %.1e of their largest value", name, worst)
             size = None if file is None else sum(part.stat().st_size for part in _parts_of(file))
-            result = EngineResult(engine=name, file_bytes=size, difference=max(differences), metrics=None)
-            found[name] = forward, result
+            found[name] = forward, EngineResult(engine=name, file_bytes=size, difference=worst, metrics=None)
         return found
 
     def score(self, network: GraphDetector, exported: dict[str, tuple[Forward, EngineResult]]) -> list[EngineResult]:
         """AP in every engine, clean and on images that the attack of the run made on the torch network."""
-        config = {**self.run.config, "trainer": {**self.run.config["trainer"], **ON_CPU}}
-        stage = self.run.stage("pruned")
+        if not self.settings["evaluate"]:
+            return [result for _, result in exported.values()]
+        run, stage = self.run, self.run.stage("pruned")
+        config = {**run.config, "trainer": {**run.config["trainer"], **ON_CPU}}
         answer = []
         for name, (forward, result) in exported.items():
-            metrics: NetworkMetrics | None = None
-            if self.settings["evaluate"]:
-                log.info("evaluate: compact network in %s", name)
-                made = InEngine(network, forward)
-                variant = {
-                    **{key: self.settings[key] for key in ("multiple", "calibration_images")},
-                    "engine": name,
-                    "threads": torch.get_num_threads(),
-                }
-                metrics, _ = score(made, config, data=self.data, store=self.run.store, stage=stage, variant=variant)
+            log.info("evaluate: compact network in %s", name)
+            options = {} if name == "torch" else {key: self.settings[key] for key in ("calibration_images",)}
+            metrics, _ = score(
+                InEngine(network, forward),
+                config,
+                data=self.data,
+                store=run.store,
+                stage=stage,
+                variant=compact_variant(self.partial, name, **options),
+                attacked=network,
+            )
             answer.append(EngineResult(**{**result, "metrics": metrics}))
         return answer
 
     def time(self, networks: dict[str, GraphDetector]) -> list[EngineLatency]:
-        """Forward, decode and NMS of all networks in all engines, taking turns."""
+        """Forward, decode and NMS of all networks, which take turns within an engine."""
         settings = self.settings["latency"]
-        forwards = {
-            (name, engine): (network, self._open(engine, name, network))
-            for name, network in networks.items()
-            for engine in self.engines
-        }
         size = (self.data.image_size, self.data.image_size)
-        parts = {
-            f"{name} {engine}": Parts(
-                forward, network.decode, partial(network.suppress, image_size=size), network.count_candidates
-            )
-            for (name, engine), (network, forward) in forwards.items()
-        }
         answer = []
-        for batch_size in settings["batch_sizes"]:
-            log.info("time: %d networks and engines in turns, batches of %d", len(parts), batch_size)
-            images = self._test_images(batch_size, settings["images"])
-            found = measure_latency(parts, images, warmup=settings["warmup"], repeats=settings["repeats"])
-            for (name, engine), latency in zip(forwards, found.values(), strict=True):
-                answer.append(EngineLatency(network=name, engine=engine, latency=latency))
+        for engine in self.engines:
+            parts = {}
+            for name, network in networks.items():
+                forward, _ = in_engine(engine, network, self._at(name), self.sample, threads=torch.get_num_threads())
+                suppress = partial(network.suppress, image_size=size)
+                parts[name] = Parts(forward, network.decode, suppress, network.count_candidates)
+            for batch_size in settings["batch_sizes"]:
+                log.info("time: %s, batches of %d", engine, batch_size)
+                images = self._test_images(batch_size, settings["images"])
+                found = measure_latency(parts, images, warmup=settings["warmup"], repeats=settings["repeats"])
+                answer += [EngineLatency(network=name, engine=engine, latency=found[name]) for name in parts]
         return answer
 
     def sizes(self, networks: dict[str, GraphDetector]) -> dict[str, NetworkSize]:
@@ -173,21 +180,21 @@ class Compacting:
 
     def finish(self, compaction: Compaction) -> Record:
         """Move the files to their place and write the record."""
+        path = self.run.folder / RECORD_NAME
+        write_record(path, dataclasses.replace(self.record, compaction=None))  # until the files are those of the record
         shutil.rmtree(self.folder, ignore_errors=True)
         self.partial.rename(self.folder)
         record = dataclasses.replace(self.record, compaction=compaction)
-        write_record(self.run.folder / RECORD_NAME, record)
+        write_record(path, record)
         return record
 
     def _at(self, name: str) -> Path:
         return self.partial if name == COMPACT else Path(self._scratch.name, name)
 
-    def _open(self, engine: str, name: str, network: GraphDetector) -> Forward:
-        return in_engine(engine, network, self._at(name), self._calibration(), threads=torch.get_num_threads())[0]
-
-    def _calibration(self) -> Tensor:
+    @functools.cached_property
+    def sample(self) -> Tensor:
         """Training images without augmentation. [N, 3, S, S]"""
-        loader = self.data.sample_loader(self.settings["calibration_images"], batch_size=1)
+        loader: Any = self.data.sample_loader(self.settings["calibration_images"], batch_size=1)
         return torch.cat([batch["images"] for batch in loader])
 
     def _test_images(self, batch_size: int, count: int) -> list[Tensor]:
@@ -197,9 +204,11 @@ class Compacting:
 
 
 class InEngine(nn.Module):
-    """A detector whose raw maps come from an engine, except where a gradient is asked for: then from torch.
+    """A detector whose raw maps come from an engine; there are no gradients in it.
 
-    An attack on it is made on the torch network, and what it makes is shown to the engine.
+    Args:
+        network: the same one in torch, which knows what to do with raw maps.
+        forward: of the engine.
     """
 
     def __init__(self, network: GraphDetector, forward: Forward) -> None:
@@ -209,7 +218,7 @@ class InEngine(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> raw maps"""
-        return self.network(images) if torch.is_grad_enabled() else self.engine(images)
+        return self.engine(images)
 
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Those of the torch network."""
@@ -222,21 +231,31 @@ class InEngine(nn.Module):
 
 def _check_counts(settings: Config) -> None:
     latency = settings["latency"]
+    sizes = latency["batch_sizes"]
+    if not isinstance(sizes, list) or not sizes:
+        raise InputError(f"latency.batch_sizes: expected a list, as in [1,8], got {sizes}")
     counts = {
-        "multiple": settings["multiple"],
-        "calibration_images": settings["calibration_images"],
-        "latency.images": latency["images"],
-        "latency.repeats": latency["repeats"],
-        **{f"latency.batch_sizes[{index}]": size for index, size in enumerate(latency["batch_sizes"])},
+        "multiple": (settings["multiple"], 1),
+        "calibration_images": (settings["calibration_images"], 1),
+        "latency.images": (latency["images"], 1),
+        "latency.warmup": (latency["warmup"], 0),
+        "latency.repeats": (latency["repeats"], 1),
+        **{f"latency.batch_sizes[{index}]": (size, 1) for index, size in enumerate(sizes)},
     }
-    for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+    for name, (value, least) in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def _largest_difference(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """As a share of the largest value of a raw map; infinite where something is not a number."""
+    shares = [float((want - got).abs().max() / want.abs().max()) for want, got in zip(wanted, found, strict=True)]
+    return max(math.inf if math.isnan(share) else share for share in shares)
 
 
 def _parts_of(file: Path) -> list[Path]:
     """OpenVINO keeps the weights in a file of their own."""
-    return [part for part in (file, file.with_suffix(".bin")) if part.exists()]
+    return [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
 
 
 def _peak(folder: Path, image_size: int) -> int | None:

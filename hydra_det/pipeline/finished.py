@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from hydra_det.compaction.files import WEIGHTS, load_compact
+from hydra_det.atomic import write_atomically
+from hydra_det.compaction.engines import ENGINES
+from hydra_det.compaction.files import COMPACT, WEIGHTS, load_compact
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import threat_model
@@ -16,19 +18,12 @@ from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import ABOUT, Store
 from hydra_det.provenance import collect_versions, current_commit
-from hydra_det.record import (
-    Attack,
-    NetworkMetrics,
-    RecordError,
-    read_record,
-    write_atomically,
-)
+from hydra_det.record import Attack, NetworkMetrics, Record, RecordError, read_record
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.types import InputError
 
 # Which stage each network of a run comes from.
 NETWORKS = {"dense": "pretrain", "pruned": "finetune", "compact": "finetune"}
-COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 
 
 class FinishedRun:
@@ -54,22 +49,39 @@ class FinishedRun:
         self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
 
     @property
-    def class_names(self) -> list[str]:
-        """By label."""
+    def record(self) -> Record:
+        """As it was written."""
         try:
-            return list(read_record(self.folder / RECORD_NAME).dataset["classes"])
+            return read_record(self.folder / RECORD_NAME)
         except RecordError as error:
             raise InputError(str(error)) from error
+
+    @property
+    def class_names(self) -> list[str]:
+        """By label."""
+        return list(self.record.dataset["classes"])
 
     def network(self, network: str) -> nn.Module:
         """The `dense` or the `pruned` network, masked where its stage is, or what `compact.py` made of the latter."""
         stage = self.stage(network)
-        return load_compact(self.folder / COMPACT)[0] if network == COMPACT else self.runner.network(stage)
+        if network != COMPACT:
+            return self.runner.network(stage)
+        if not (self.folder / COMPACT).is_dir():
+            raise InputError(
+                f"network: expected one that was made, got compact; first run compact.py run={self.folder}"
+            )
+        made, about = load_compact(self.folder / COMPACT)
+        if about.get("fingerprint") != stage.key:
+            raise InputError(
+                f"{self.folder / COMPACT}: expected the compact network of this run, got that of another one; run "
+                f"compact.py run={self.folder} again"
+            )
+        return made
 
     def score(self, network: str) -> tuple[NetworkMetrics, Path]:
         """AP of a network, and the folder with its detections."""
         net, stage = self.network(network), self.stage(network)
-        variant = {COMPACT: weights_hash(self.folder / COMPACT / WEIGHTS)} if network == COMPACT else None
+        variant = compact_variant(self.folder / COMPACT, "torch") if network == COMPACT else None
         self.data.prepare()
         return score(net, self.config, data=self.data, store=self.store, stage=stage, variant=variant)
 
@@ -97,3 +109,9 @@ class FinishedRun:
         return Stage(
             name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], about.get("facts", {}), True
         )
+
+
+def compact_variant(folder: Path, engine: str, **options: Any) -> dict[str, Any]:
+    """What the AP of a compact network depends on besides the images and the attack."""
+    packages = {name: collect_versions().get(name) for name in ENGINES[engine].packages}
+    return {"weights": weights_hash(folder / WEIGHTS), "engine": engine, "packages": packages, **options}

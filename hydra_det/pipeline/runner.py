@@ -3,13 +3,17 @@
 import json
 import logging
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from hydra_det.atomic import write_atomically
 from hydra_det.attacks import ATTACKS
+from hydra_det.compaction.channels import layout
+from hydra_det.compaction.files import COMPACT
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
@@ -19,14 +23,9 @@ from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.provenance import collect_versions, current_commit
+from hydra_det.prune.plan import mask_plan
 from hydra_det.prune.sparsity import count_sparsity
-from hydra_det.record import (
-    Attack,
-    NetworkMetrics,
-    Record,
-    write_atomically,
-    write_record,
-)
+from hydra_det.record import Attack, NetworkMetrics, Record, write_record
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.reports.tables import run_table, show
 
@@ -65,7 +64,8 @@ class Run:
         self.data.evaluation_passes = 1 if build.instantiate(config["attack"]) is None else 2
         self.model = build.model_config(config, self.data)
         build.network(self.model)
-        build.masked_network(self.model, config["prune"]["exclude"])
+        masked = build.masked_network(self.model, config["prune"]["exclude"])
+        mask_plan(build.instantiate(config["prune"]), layout(masked))
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(config, data=self.data, model=self.model, store=self.store)
         self.stages: list[Stage] = []
@@ -138,8 +138,9 @@ class Run:
 
     @rank_zero_only
     def _remove_stale_record(self) -> None:
-        """A folder whose run fails must not hold the record of an earlier run."""
+        """A folder whose run fails must not hold the record of an earlier run, nor what compact.py made of it."""
         (self.folder / RECORD_NAME).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / COMPACT, ignore_errors=True)
 
     @rank_zero_only
     def _report(self, record: Record) -> None:

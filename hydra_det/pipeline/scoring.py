@@ -42,6 +42,7 @@ def score(
     store: Store,
     stage: Stage,
     variant: Mapping[str, Any] | None = None,
+    attacked: nn.Module | None = None,
 ) -> tuple[NetworkMetrics, Path]:
     """AP of a network on the test images, computed or found in the store.
 
@@ -52,6 +53,7 @@ def score(
         store: where the score is kept.
         stage: that the network comes from.
         variant: how the network differs from what the stage left, such as the engine that runs it.
+        attacked: the network that adversarial images are made on; None: `net`.
 
     Returns:
         AP clean and attacked, and the folder with it and with the detections.
@@ -69,21 +71,24 @@ def score(
     folder = store.folder(NAME, key)
     if getattr(rank_zero_only, "rank", 0):
         if store.find(NAME, key) is None:
-            _evaluate(net, config, data, store, key)
+            _evaluate(net, config, data, store, key, attacked)
     else:
         with store.claim(NAME, key):
             if store.find(NAME, key) is None:
-                _evaluate(net, config, data, store, key)
+                _evaluate(net, config, data, store, key, attacked)
             else:
                 log.info("%s: found finished (%s)", NAME, folder)
     return json.loads((folder / SCORES).read_text()), folder
 
 
-def _evaluate(net: nn.Module, config: Config, data: DetectionData, store: Store, key: str) -> None:
+def _evaluate(
+    net: nn.Module, config: Config, data: DetectionData, store: Store, key: str, attacked: nn.Module | None
+) -> None:
     attack = build.instantiate(config["evaluation"]["attack"])
     data.evaluation_passes = 1 if attack is None else 2
     metrics = DetectionMetrics()
-    callbacks: list[pl.Callback] = [AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"]), metrics]
+    adversarial = AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"], source=attacked)
+    callbacks: list[pl.Callback] = [adversarial, metrics]
     if build.wants_bar(config):
         callbacks.append(StageBar())
     trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)

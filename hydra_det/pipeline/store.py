@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra_det.record import write_atomically
+from hydra_det.atomic import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What is kept or removed as one within a layer: a weight, a kernel, a filter, or N weights of every M.
 
-A granularity cuts a layer into units of equally many weights. Filters that several layers share are not here but in
-`groups.py`, as no layer decides on them alone.
+A granularity cuts a layer into units of equally many weights. Channels, which several layers share, are in
+`units.py`, as no layer decides on them alone.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,10 @@ class Granularity:
     """
 
     each_layer = True
+
+    def fits(self, shape: tuple[int, ...], *, ends: bool) -> bool:
+        """Whether a layer can be cut; `ends` if it writes a raw map."""
+        return True
 
     def gather(self, values: Tensor) -> Tensor:
         """Sort the values of the weights by unit. [O, I, kH, kW] -> [units, weights of a unit]"""
@@ -60,6 +64,9 @@ class Filters(Granularity):
 
     each_layer = False
 
+    def fits(self, shape: tuple[int, ...], *, ends: bool) -> bool:
+        return not ends
+
     def gather(self, values: Tensor) -> Tensor:
         return values.flatten(1)
 
@@ -79,6 +86,9 @@ class Blocks(Granularity):
 
     def __init__(self, size: int = 4) -> None:
         self.size = size
+
+    def fits(self, shape: tuple[int, ...], *, ends: bool) -> bool:
+        return shape[1] % self.size == 0
 
     def gather(self, values: Tensor) -> Tensor:
         return values.permute(0, 2, 3, 1).reshape(-1, 1)

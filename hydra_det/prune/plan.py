@@ -44,7 +44,13 @@ class MaskPlan:
         self.whole = self.units.cost(self.units.sizes, self.price)
         self.least = {pool: min(settings.min_keep, size) for pool, size in self.units.sizes.items()}
         self.learned = LearnedShares(list(self.units.sizes), rate=settings.rate)
-        self._check_possible()
+        if not self.units.sizes:
+            raise InputError(
+                f"prune.granularity: expected layers that can be cut into units of {settings.granularity}, found none"
+            )
+        # Without prices a budget of time cannot be judged: the masks were made within it before.
+        if price is not None or settings.budget != "latency":
+            self._check_possible()
 
     def masks(self, scores: Scores, *, counts: Counts | None = None, final: bool = False) -> Masks:
         """The top units of every pool.
@@ -99,7 +105,8 @@ class MaskPlan:
             kept = counts[pool]
             reach = max(1, round(WINDOW * kept))
             edge = top_k(importance[pool], min(size, kept + reach)) & ~top_k(importance[pool], max(0, kept - reach))
-            shares.append(kept / size)
+            # At 0 or 1 the sigmoid would not move any more.
+            shares.append(min(max(kept, 0.5), size - 0.5) / size)
             rises.append(size * float(gains[pool][edge].mean()))
             more, fewer = min(size, kept + 1), max(0, kept - 1)
             prices.append(self._difference(counts, pool, more, fewer) / (more - fewer) * size)
@@ -134,17 +141,7 @@ class MaskPlan:
 
     def _check_possible(self) -> None:
         settings = self.settings
-        if not self.units.sizes:
-            raise InputError(
-                f"prune.granularity: expected layers that can be cut into units of {settings.granularity}, found none"
-            )
         if settings.allocation == "uniform" and self.units.each_layer:
-            empty = [pool for pool, count in self.counts({}).items() if count == 0]
-            if empty:
-                raise InputError(
-                    f"prune.ratio: expected one that leaves every layer at least a unit, got {settings.ratio}, which "
-                    f"leaves nothing of {', '.join(empty)}; lower it, or set prune.min_keep=1"
-                )
             return
         most = 1 - self._cost(self.least) / self.whole
         if settings.ratio > most:
@@ -157,51 +154,43 @@ class MaskPlan:
 class HybridPlan(MaskPlan):
     """Filters first, then single weights of what they leave: the paper's future work.
 
-    Groups of filters take `filter_share` of the ratio. Of the weights that are left, every layer then gives up the same
-    share, so that the ratio is reached. Masks are not nested as the ratio grows: a weight may lose its filter.
+    The plan of the groups of filters, which take `filter_share` of the ratio, and a step behind it: of the weights that
+    are left, every layer gives up the same share, so that the ratio is reached. Masks are not nested as the ratio
+    grows: a weight may lose its filter.
     """
 
     def __init__(self, settings: PruneSettings, layout: Layout, price: Price | None = None) -> None:
         ratio = settings.ratio * settings.filter_share
-        self.filters = MaskPlan(dataclasses.replace(settings, granularity="filter_group", ratio=ratio), layout, price)
-        self.settings = settings
-        self.units = self.filters.units
-        self.learned = self.filters.learned
+        super().__init__(dataclasses.replace(settings, granularity="filter_group", ratio=ratio), layout, price)
+        self.ratio = settings.ratio  # of channels and weights together
         self.total = sum(torch.Size(layer.shape).numel() for layer in layout.layers.values())
 
     def masks(self, scores: Scores, *, counts: Counts | None = None, final: bool = False) -> Masks:
-        """The best weights of what the best filters leave; `counts` are those of the filters."""
-        importance = self.filters.units.importance(scores)
-        counts = self.filters.counts(importance) if counts is None else counts
+        """The best weights of what the best channels leave; `counts` are those of the channels."""
+        importance = self.units.importance(scores)
+        counts = self.counts(importance) if counts is None else counts
         kept = {pool: top_k(values, counts[pool]) for pool, values in importance.items()}
-        left = self.filters.units.masks(kept, final=True)
+        left = self.units.masks(kept, final=True)
         alive = sum(int(mask.sum()) for mask in left.values())
         # The share of the rest that goes; the groups may have overshot by a few weights.
-        ratio = max(0.0, 1 - (1 - self.settings.ratio) * self.total / alive)
+        ratio = max(0.0, 1 - (1 - self.ratio) * self.total / alive)
         answer = {}
         for name, mask in left.items():
             values = torch.where(mask, scores[name].detach().abs(), -1.0)
-            keep = max(self.settings.min_keep, kept_units(int(mask.sum()), ratio))
+            whole = int(mask.sum())
+            keep = max(min(self.settings.min_keep, whole), kept_units(whole, ratio))
             answer[name] = top_k(values, keep) & mask
         if final:
             return answer
         # The filters that go are computed as long as scores are trained: see `FilterGroups`.
-        reading = self.filters.units.masks(kept, final=False)
+        reading = self.units.masks(kept, final=False)
         return {name: reading[name] & (answer[name] | ~left[name]) for name in left}
-
-    def counts_in(self, masks: Masks) -> Counts:
-        """Channels of every group that are still read."""
-        return self.filters.counts_in(masks)
-
-    def learn(self, scores: Scores, slopes: Scores, masks: Masks) -> None:
-        """One step of the learned shares of filters."""
-        self.filters.learn(scores, slopes, masks)
 
     def check(self, masks: Masks) -> None:
         """Refuse masks that do not keep what was asked."""
         found, layers = sum(int(mask.sum()) for mask in masks.values()), len(masks)
-        expected = (1 - self.settings.ratio) * self.total
-        if abs(found - expected) > layers * max(1, self.settings.min_keep):
+        expected = (1 - self.ratio) * self.total
+        if abs(found - expected) > layers * self.settings.min_keep:
             raise ValueError(f"expected {expected:.0f} weights kept, up to rounding in {layers} layers, found {found}")
 
 

@@ -10,6 +10,7 @@ from hydra_det.types import InputError
 GROUPED = ("filter_group", "hybrid")
 KINDS = (*GRANULARITIES, *GROUPED)
 BUDGETS = ("parameters", "flops", "latency")
+BLOCKS = (2, 4, 8, 16)  # their parts are exact fractions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +45,16 @@ class PruneSettings:
         for key, known in (("granularity", KINDS), ("allocation", ALLOCATIONS), ("budget", BUDGETS)):
             if getattr(self, key) not in known:
                 raise InputError(f"prune.{key}: expected one of {', '.join(known)}, got {getattr(self, key)!r}")
-        for key, least in (("min_keep", 0), ("block", 2)):
-            value = getattr(self, key)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"prune.{key}: expected a whole number of at least {least}, got {value!r}")
-        if not 0 <= self.filter_share <= 1:
+        if not isinstance(self.min_keep, int) or isinstance(self.min_keep, bool) or self.min_keep < 1:
+            raise InputError(f"prune.min_keep: expected a whole number of at least 1, got {self.min_keep!r}")
+        if self.block not in BLOCKS:
+            raise InputError(f"prune.block: expected one of {', '.join(map(str, BLOCKS))}, got {self.block!r}")
+        if not isinstance(self.filter_share, int | float) or not 0 <= self.filter_share <= 1:
             raise InputError(f"prune.filter_share: expected a part of the ratio in [0, 1], got {self.filter_share}")
-        if not self.rate > 0:
+        if not isinstance(self.rate, int | float) or not self.rate > 0:
             raise InputError(f"prune.rate: expected a learning rate above 0, got {self.rate}")
+        if isinstance(self.exclude, str):
+            raise InputError(f"prune.exclude: expected a list, as in prune.exclude=[heads], got {self.exclude}")
         if self.budget == "latency" and self.granularity != "filter_group":
             raise InputError(
                 f"prune.budget: expected parameters or flops for granularity={self.granularity}, got latency; only "

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hydra_det.prune.granularity import Filters, Granularity
+from hydra_det.prune.granularity import Granularity
 from hydra_det.prune.layout import Layer, Layout
 
 Counts = dict[str, int]  # pool -> units
@@ -73,9 +73,7 @@ class LayerUnits:
         self.each_layer = granularity.each_layer
         self.sizes: Counts = {}
         for name, layer in layout.layers.items():
-            block = getattr(granularity, "size", 1)
-            whole = isinstance(granularity, Filters) and bool(layout.outputs[layer.writes].any())
-            if layer.shape[1] % block == 0 and not whole:
+            if granularity.fits(layer.shape, ends=bool(layout.outputs[layer.writes].any())):
                 self.sizes[name] = len(granularity.gather(torch.empty(layer.shape, device="meta")))
 
     def importance(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -143,7 +141,7 @@ class FilterGroups:
         device = next(iter(scores.values())).device
         total, ends = torch.zeros(2, len(self.layout.fixed), device=device)
         for name, layer in self.layout.layers.items():
-            kernels = scores[name].detach().abs().mean(dim=(2, 3))  # [O, I]
+            kernels = scores[name].detach().float().abs().mean(dim=(2, 3))  # [O, I]
             for channels, means in ((layer.writes, kernels.mean(1)), (layer.reads, kernels.mean(0))):
                 total.index_add_(0, channels.to(device), means)
                 ends.index_add_(0, channels.to(device), torch.ones_like(means))
@@ -154,7 +152,7 @@ class FilterGroups:
         device = next(iter(slopes.values())).device
         total = torch.zeros(len(self.layout.fixed), device=device)
         for name, layer in self.layout.layers.items():
-            total.index_add_(0, layer.reads.to(device), slopes[name].sum(dim=(0, 2, 3)))
+            total.index_add_(0, layer.reads.to(device), slopes[name].float().sum(dim=(0, 2, 3)))
         return self._by_group(total)
 
     def masks(self, kept: Mapping[str, Tensor], *, final: bool) -> dict[str, Tensor]:

@@ -129,19 +129,37 @@ def _ap(metrics: NetworkMetrics | None) -> list[str]:
 def _times(record: Record, compaction: Compaction) -> Table:
     table = new_table(f"{record.name} · time, ms a batch")
     table.add_column("engine", no_wrap=True)
-    headings = ("batch", *(f"forward {name}" for name in NETWORKS), "decode", "NMS", "dense / compact", "promised")
+    headings = ("batch", *(f"forward {name}" for name in NETWORKS), "decode*", "NMS*", "dense / compact", "promised")
     for heading in headings:
         table.add_column(heading, justify="right")
     promised = promise(compaction)
-    seen = dict.fromkeys((entry["latency"]["batch_size"], entry["engine"]) for entry in compaction["latency"])
-    for batch, engine in seen:
+    for batch, engine in _cells(compaction):
         found = [time_of(compaction, name, engine, batch) for name in NETWORKS]
-        parts = [latency["forward"] for latency in found] + [found[2]["decode"], found[2]["nms"]]
-        times = [f"{part['median_ms']:.1f} ± {part['iqr_ms']:.1f}" for part in parts]
-        table.add_row(
-            engine, str(batch), *times, f"{gain(compaction, 'compact', engine, batch):.2f}", f"{promised:.2f}"
+        forward = [f"{latency['forward']['median_ms']:.1f} ± {latency['forward']['iqr_ms']:.1f}" for latency in found]
+        decode, nms = (
+            " / ".join(f"{spread['median_ms']:.1f}" for spread in spreads)
+            for spreads in ([latency["decode"] for latency in found], [latency["nms"] for latency in found])
         )
+        gained = gain(compaction, "compact", engine, batch)
+        table.add_row(engine, str(batch), *forward, decode, nms, f"{gained:.2f}", f"{promised:.2f}")
     return table
+
+
+def _cells(compaction: Compaction) -> list[tuple[int, str]]:
+    """(batch, engine) of the rows."""
+    seen = [(entry["latency"]["batch_size"], entry["engine"]) for entry in compaction["latency"]]
+    return sorted(dict.fromkeys(seen), key=lambda cell: cell[0])
+
+
+def _faster(compaction: Compaction, network: str) -> list[str]:
+    """Where a network is faster than the dense one by more than 5 % and more than both times spread."""
+    found = []
+    for batch, engine in _cells(compaction):
+        dense, other = (time_of(compaction, name, engine, batch)["forward"] for name in ("dense", network))
+        saved = dense["median_ms"] - other["median_ms"]
+        if gain(compaction, network, engine, batch) > NOTHING and saved > max(dense["iqr_ms"], other["iqr_ms"]):
+            found.append(f"{engine} with batches of {batch}")
+    return found
 
 
 def _notes(compaction: Compaction) -> Iterator[str]:
@@ -151,16 +169,16 @@ def _notes(compaction: Compaction) -> Iterator[str]:
     one = compaction["latency"][0]["latency"]
     height, width = one["image_size"]
     yield (
-        f"Time: median ± interquartile range of {one['repeats']} repeats, networks and engines in turn, "
-        f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. Decode and NMS are torch's, of "
-        "the compact network."
+        f"Time: median ± interquartile range of {one['repeats']} repeats, networks in turn, "
+        f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. *Decode and NMS are torch's: "
+        "dense / masked / compact."
     )
-    batches = {(entry["engine"], entry["latency"]["batch_size"]) for entry in compaction["latency"]}
-    masked = [gain(compaction, "masked", engine, batch) for engine, batch in batches]
-    if max(masked) < NOTHING:
-        yield "Masks alone bring nothing here: in no engine is the masked network faster than the dense one."
-    compact = [gain(compaction, "compact", engine, batch) for engine, batch in batches]
-    if max(compact) < NOTHING:
+    masked, compact = _faster(compaction, "masked"), _faster(compaction, "compact")
+    if not masked:
+        yield "Masks alone bring nothing: in no engine is the masked network faster than the dense one, noise apart."
+    elif len(masked) < len(_cells(compaction)):
+        yield f"Masks alone bring something in {', '.join(masked)} only."
+    if not compact:
         yield (
             "Nor does compaction: these masks leave nearly every channel a weight. Masks of groups of filters "
             "(prune=filter_group) leave a narrower network."

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from hydra_det.callbacks import topk_mask
 from hydra_det.callbacks.freeze import Freeze
 from hydra_det.callbacks.topk_mask import TopKMask
+from hydra_det.compaction.measured_price import SHARES
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.prune.plan import MaskPlan
@@ -182,20 +183,44 @@ def test_learned_shares_survive_an_interruption(tmp_path):
         assert torch.equal(a.mask, b.mask)
 
 
-def test_a_budget_of_time_is_measured_once_and_kept(monkeypatch):
-    """What the last measurement says in the stage `prune` does not change what the scores were trained with."""
-    speeds = iter([1.0, 0.01])
+def test_a_budget_of_time_is_measured_while_scores_learn_and_kept_in_the_end(monkeypatch):
+    measured = []
 
-    def price(_net, layout, *, image_size):
-        assert image_size == TinyData.image_size
-        slow = next(speeds)
-        return lambda name, filters, inputs: filters * inputs * (slow if name == "neck.conv" else 1.0)
+    def tables(_net, layout, *, image_size):
+        measured.append(image_size)
+        slow = {"neck.conv": 50.0}
+        return {name: [[a * b * slow.get(name, 1.0) for b in SHARES] for a in SHARES] for name in layout.layers}
 
-    monkeypatch.setattr(topk_mask, "measured_price", price)
+    monkeypatch.setattr(topk_mask, "measure", tables)
     net = scored_network()
     settings = {"ratio": 0.7, "granularity": "filter_group", "budget": "latency"}
     trainer(Freeze(train=["scores"]), topk(**settings)).fit(detector(net), datamodule=TinyData())
     read = {name: layer.mask.flatten(2).any(2).any(0) for name, layer in masked_layers(net)}
     trainer(topk(**settings, final=True), max_epochs=0).fit(detector(net), datamodule=TinyData())
+    assert measured == [TinyData.image_size]
+    kept = {name: float(layer.mask.float().mean()) for name, layer in masked_layers(net)}
+    assert 0.2 < (sum(kept.values()) + 49 * kept["neck.conv"]) / (len(kept) + 49) <= 0.3
     for name, layer in masked_layers(net):
         assert int(layer.mask.flatten(2).any(2).any(0).sum()) == int(read[name].sum())
+
+
+class Overflow(pl.Callback):
+    """A gradient as half precision leaves it."""
+
+    def on_before_optimizer_step(self, _trainer, pl_module, _optimizer):
+        gradient: Any = masked_layers(pl_module.net)[3][1].scores.grad
+        gradient.view(-1)[:] = float("inf")
+
+
+class Skip(pl.Callback):
+    """The scaler of half precision skips such a step."""
+
+    def on_before_optimizer_step(self, _trainer, pl_module, _optimizer):
+        for parameter in pl_module.parameters():
+            parameter.grad = None
+
+
+def test_an_overflow_of_half_precision_is_passed_over():
+    net, callback = scored_network(), topk(ratio=0.8, allocation="learned")
+    trainer(Overflow(), callback, Skip()).fit(detector(net), datamodule=TinyData(2))
+    assert not callback.state_dict()["logits"].any()

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hydra_det.compaction.channels import layout, silenced
+from hydra_det.compaction.channels import layout, silence
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.prune.plan import mask_plan
 from hydra_det.prune.settings import PruneSettings
@@ -35,15 +35,6 @@ def with_masks(name: str, granularity: str, ratio: float, *, seed: int = 0, quie
     if quiet:
         silence(net)
     return net.eval()
-
-
-def silence(net: nn.Module) -> None:
-    """Zero BatchNorm of the channels that hear nothing."""
-    for name, dead in silenced(net).items():
-        norm: Any = net.get_submodule(name)
-        with torch.no_grad():
-            norm.weight[torch.from_numpy(dead)] = 0
-            norm.bias[torch.from_numpy(dead)] = 0
 
 
 def parameters(net: nn.Module) -> int:

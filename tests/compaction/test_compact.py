@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from hydra_det.compaction import compact as compaction
+from hydra_det.compaction.channels import silence
 from hydra_det.compaction.compact import compact, prove_equal
 from hydra_det.modules.masked_conv import masked_layers, masks_of, to_dense
 from hydra_det.prune.settings import KINDS
 from hydra_det.types import InputError
-from tests.compaction.example import parameters, silence, with_masks
+from tests.compaction.example import parameters, with_masks
 from tests.init.example import answering
 from tests.modules.example import NETWORKS, assert_untouched, batch, snapshot
 

@@ -144,6 +144,11 @@ def test_a_channel_is_all_that_depends_on_it(name):
                 torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=f"{group} of {len(layers)} layers")
 
 
+def test_norms_over_processes_are_norms():
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(network("yolov3"))
+    assert trace(net) == trace(network("yolov3"))
+
+
 def test_sizes_of_maps():
     sizes = map_sizes(network("yolov3"), 64)
     assert sizes["backbone.stem.conv"] == ((64, 64), (64, 64))

@@ -10,6 +10,7 @@ import torch
 
 from compact import compact
 from hydra_det.compaction import compact as compaction
+from hydra_det.compaction.engines import ENGINES
 from hydra_det.compaction.files import load_compact
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.pipeline.finished import FinishedRun
@@ -85,6 +86,41 @@ def test_other_scripts_use_the_compact_network(grouped):
     assert folder != finished.score("pruned")[1]
 
 
+def test_the_compact_network_of_another_run_is_refused(grouped):
+    file = grouped / "compact" / "architecture.json"
+    whole = file.read_text()
+    file.write_text(whole.replace(FinishedRun(grouped).stage("pruned").key, "0123456789ab"))
+    with pytest.raises(InputError, match=r"expected the compact network of this run, .* again"):
+        FinishedRun(grouped).network("compact")
+    file.write_text(whole)
+
+
+def test_an_engine_that_answers_something_else_is_refused(finished, monkeypatch):
+    def wrong(network, *_):
+        return lambda images: [raw.detach() + 1 for raw in network(images)]
+
+    monkeypatch.setitem(ENGINES, "onnxruntime", ENGINES["onnxruntime"]._replace(open=wrong))
+    with pytest.raises(InputError, match=r"expected onnxruntime to give the raw maps of torch within 0\.001"):
+        compacted(finished / "run", "engines=[onnxruntime]")
+    assert not list((finished / "run").glob("compact*"))
+
+
+def test_a_new_run_in_the_folder_leaves_no_old_network(finished):
+    run(finished, "prune=filter_group", "prune.ratio=0.6", name="twice")
+    compacted(finished / "twice", "engines=[]", "evaluate=false")
+    assert (finished / "twice" / "compact").is_dir()
+    run(finished, "prune=filter_group", "prune.ratio=0.6", name="twice")
+    assert not (finished / "twice" / "compact").exists()
+
+
+def test_an_older_record_is_one_line(finished):
+    run(finished, "prune=filter_group", "prune.ratio=0.6", name="older")
+    file = finished / "older" / "record.json"
+    file.write_text(file.read_text().replace('"schema_version": 3', '"schema_version": 2'))
+    with pytest.raises(InputError, match="schema_version: expected 3, got 2"):
+        compacted(finished / "older")
+
+
 def test_again_with_another_choice(grouped):
     before = read_record(grouped / "record.json")
     again = compacted(grouped, "multiple=8", "engines=[]", "evaluate=false")
@@ -118,6 +154,9 @@ def test_a_network_that_is_not_equal_is_not_written(finished, monkeypatch):
         (["run={run}", "engines=[tensorrt]"], "engines: expected some of torch, "),
         (["run={run}", "multiple=0"], "multiple: expected a whole number of at least 1, got 0"),
         (["run={run}", "latency.repeats=0"], "latency.repeats: expected a whole number of at least 1, got 0"),
+        (["run={run}", "latency.batch_sizes=[]"], "latency.batch_sizes: expected a list, as in [1,8], got []"),
+        (["run={run}", "latency.warmup=-1"], "latency.warmup: expected a whole number of at least 0, got -1"),
+        (["run={run}", "engines=openvino"], "engines: expected a list, as in engines=[openvino], got openvino"),
         (["run={run}", "latency.batch_sizes=[1,x]"], "latency.batch_sizes[1]: expected a whole number of at least 1"),
         ([], "run: expected a value, got none"),
     ],

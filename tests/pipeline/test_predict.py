@@ -127,7 +127,10 @@ def test_a_run_can_be_shown_larger_pictures(finished: Path) -> None:
         (["run={run}", "seed=x"], "seed: expected a whole number"),
         (["run=2024"], "run: expected the folder of a finished run, got 2024"),
         (["run={run}", "network=thin"], "network: expected one of dense, pruned, compact"),
-        (["run={run}", "network=compact"], "compact/architecture.json: expected the description of a compact network"),
+        (
+            ["run={run}", "network=compact"],
+            "expected one that was made, got compact; first run compact.py run=",
+        ),
         (["run={run}", "device=cuda:77"], "device: expected auto, cpu"),
         (["run={run}/stages"], "holds no record.json"),
     ],

@@ -41,7 +41,7 @@ ONLY = {
     "types": {"boxes"},
     "data": {"types", "boxes", "drawing"},
     "attacks": {"types", "boxes", "record", "prune"},
-    "evaluation": {"types", "boxes", "record", "prune"},
+    "evaluation": {"types", "boxes", "atomic", "record", "prune"},
     "reports": {"record", "atomic"},
 }
 

@@ -15,7 +15,7 @@ from hydra_det.prune.settings import KINDS
 from hydra_det.types import InputError
 from tests.compaction.example import parameters, with_masks
 from tests.init.example import answering
-from tests.modules.example import NETWORKS, assert_untouched, batch, snapshot
+from tests.modules.example import ARCHITECTURES, assert_untouched, batch, snapshot
 
 RATIOS = {"nm": (0.5, 0.75), "random": (0.5, 0.9, 0.97, 0.99, 0.999)}
 CASES = [(kind, ratio) for kind in (*KINDS, "random") for ratio in RATIOS.get(kind, (0.0, 0.5, 0.9, 0.95))]
@@ -38,7 +38,7 @@ def largest_difference(masked, smaller, dtype):
     return worst
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(("kind", "ratio"), CASES)
 def test_equal_and_smaller(name, kind, ratio):
     net = with_masks(name, kind, ratio)
@@ -57,7 +57,7 @@ def test_equal_and_smaller(name, kind, ratio):
         assert left == whole
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("ratio", [0.5, 0.75, 0.9, 0.95])
 def test_groups_of_filters_are_removed_to_the_last_weight(name, ratio):
     net = with_masks(name, "filter_group", ratio)
@@ -67,7 +67,7 @@ def test_groups_of_filters_are_removed_to_the_last_weight(name, ratio):
     assert weights == kept
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("kind", ["random", "filter", "filter_group", "hybrid"])
 def test_equal_after_finetuning(name, kind):
     """Surviving weights and BatchNorm moved, running statistics too; dead channels held as the callback holds them."""
@@ -83,7 +83,7 @@ def test_equal_after_finetuning(name, kind):
     assert largest_difference(net, made, torch.float64) <= 1e-9
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_pruned_filter_that_still_emits_its_constant_is_kept(name):
     """Without zeros in BatchNorm nothing that changes the answer goes."""
     net = with_masks(name, "filter", 0.9, quiet=False)
@@ -93,7 +93,7 @@ def test_a_pruned_filter_that_still_emits_its_constant_is_kept(name):
     assert largest_difference(net, made, torch.float64) <= 1e-9
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("kind", ["filter_group", "random"])
 def test_channels_are_rounded_up(name, kind):
     net = with_masks(name, kind, 0.9 if kind == "filter_group" else 0.99)

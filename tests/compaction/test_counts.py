@@ -8,10 +8,10 @@ from hydra_det.compaction.compact import compact
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.modules.masked_conv import to_masked
 from tests.compaction.example import with_masks
-from tests.modules.example import NETWORKS, network
+from tests.modules.example import ARCHITECTURES, network
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("size", [64, 160])
 @pytest.mark.parametrize("small", [False, True])
 def test_operations_are_those_that_torch_counts(name, size, small):
@@ -21,7 +21,7 @@ def test_operations_are_those_that_torch_counts(name, size, small):
     assert count_flops(net, size) == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_parameters_are_those_of_the_dense_network(name):
     dense = sum(p.numel() for p in network(name).parameters())
     assert count_parameters(network(name)) == count_parameters(to_masked(network(name))) == dense

@@ -16,7 +16,7 @@ from hydra_det.modules.yolo import NmsSettings
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
 from tests.init.example import answering
-from tests.modules.example import NETWORKS, batch
+from tests.modules.example import ARCHITECTURES, batch
 
 ABOUT = {"classes": ["a", "b"], "image_size": 64}
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("kind", ["filter_group", "random"])
 def test_a_network_comes_back_bit_by_bit(tmp_path, name, kind):
     net = with_masks(name, kind, 0.9 if kind == "filter_group" else 0.99)

@@ -7,10 +7,10 @@ from torch import nn
 
 from hydra_det.compaction.channels import layout
 from hydra_det.modules.masked_conv import to_masked
-from tests.modules.example import NETWORKS, network
+from tests.modules.example import ARCHITECTURES, network
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_channel_goes_with_what_torch_pruning_says(name):
     net = network(name).eval()
     names = {module: path for path, module in net.named_modules()}

@@ -12,10 +12,10 @@ from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.types import InputError
-from tests.modules.example import NETWORKS, STRIDES, network
+from tests.modules.example import ARCHITECTURES, STRIDES, network
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_graph_rebuilds_its_network_bit_by_bit(name, masked):
     net = network(name).eval()
@@ -33,7 +33,7 @@ def test_a_graph_rebuilds_its_network_bit_by_bit(name, masked):
     assert trace(made) == graph
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_memory_is_given_back_on_the_way(name):
     graph = trace(network(name))
     made = GraphDetector(graph, num_classes=2, anchors=[(1, 1)] * 3 * len(STRIDES[name]), strides=STRIDES[name])
@@ -122,7 +122,7 @@ def test_channels_of_sums_and_concatenations():
     assert sorted(written | {0, 1, 2}) == list(range(len(written) + 3))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_channel_is_all_that_depends_on_it(name):
     """Making a channel of a group zero everywhere is the same as never reading it."""
     net = to_masked(network(name)).eval()

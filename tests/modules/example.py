@@ -22,6 +22,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "yolov3_tiny": lambda: YOLOv3Tiny(num_classes=CLASSES, width=0.125),
     "yolov3_nano": lambda: YOLOv3(num_classes=CLASSES, width=NANO.width, depth=NANO.depth),
 }
+ARCHITECTURES = ("yolov3", "yolov3_spp", "yolov3_tiny")  # nano is YOLOv3, only wider
 STRIDES = {
     "yolov3": (32, 16, 8),
     "yolov3_spp": (32, 16, 8),

@@ -13,7 +13,7 @@ from hydra_det.prune.plan import mask_plan
 from hydra_det.prune.settings import KINDS, PruneSettings
 from hydra_det.prune.units import FilterGroups
 from hydra_det.types import InputError
-from tests.modules.example import NETWORKS, network
+from tests.modules.example import ARCHITECTURES, network
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
 CASES = [
@@ -46,7 +46,7 @@ def ratios_for(granularity):
     return [ratio for ratio in RATIOS if granularity != "nm" or ratio * 4 == int(ratio * 4)]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(("granularity", "allocation"), CASES)
 def test_what_is_kept_is_within_the_budget_and_nearly_all_of_it(name, granularity, allocation):
     net = masked(name)
@@ -84,7 +84,7 @@ def test_masks_are_nested(granularity, allocation):
             assert not any((sparser[name] & ~fuller[name]).any() for name in fuller)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
 def test_filter_groups_are_consistent(name, allocation):
     """A removed channel has no writing weight and no reading one, in any layer; a kept one has all of both."""

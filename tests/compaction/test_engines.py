@@ -11,6 +11,8 @@ from hydra_det.compaction.engines import ENGINES, check_installed, in_engine
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
 
+pytestmark = pytest.mark.engine
+
 # Largest difference, as a share of the largest value: rounding of float32, of half the digits, of 8 bits.
 TOLERANCE = {
     "torch": 0.0, "torch_export": 1e-6, "onnxruntime": 1e-5, "openvino": 1e-5, "torch_bf16": 0.02,

@@ -19,6 +19,8 @@ from hydra_det.types import InputError
 from tests.pipeline.test_command_line import script
 from tests.pipeline.tiny import compose, run
 
+pytestmark = pytest.mark.engine
+
 QUICK = ["calibration_images=4", "latency.repeats=2", "latency.warmup=0", "latency.batch_sizes=[1,2]"]
 
 

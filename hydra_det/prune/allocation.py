@@ -5,6 +5,7 @@ highest one whose cost fits; between it and the next, pools are raised one after
 further unit of the next pool. So counts miss the budget by less than a unit of a pool, and are nested as it grows.
 """
 
+import bisect
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,9 @@ Ladder = Callable[[float], Counts]  # level in [0, 1] -> units kept of every poo
 HALVINGS = 40
 
 
-def fit(ladder: Ladder, *, cost: Callable[[Counts], float], limit: float, least: Counts) -> Counts | None:
+def fit(
+    ladder: Ladder, *, cost: Callable[[Counts], float], limit: float, least: Counts, multiple: int = 1
+) -> Counts | None:
     """The largest counts of a ladder whose cost does not exceed the limit.
 
     Args:
@@ -29,17 +32,21 @@ def fit(ladder: Ladder, *, cost: Callable[[Counts], float], limit: float, least:
         cost: of counts; does not fall as they rise.
         limit: in the unit of the cost.
         least: counts that no pool falls below.
+        multiple: of which every count is one, unless it is the whole pool.
 
     Returns:
         Units kept of every pool; None if even the lowest level costs too much.
     """
 
+    sizes = ladder(1.0)
+
     def guarded(level: float) -> Counts:
-        return {pool: max(count, least[pool]) for pool, count in ladder(level).items()}
+        rounded = {pool: (count + multiple // 2) // multiple * multiple for pool, count in ladder(level).items()}
+        return {pool: min(max(count, least[pool]), sizes[pool]) for pool, count in rounded.items()}
 
     limit *= 1 + 1e-12  # a sum of shares is not exact
     low, high = 0.0, 1.0
-    fewer, more = guarded(low), guarded(high)
+    fewer, more = guarded(low), sizes
     if cost(more) <= limit:
         return more
     if cost(fewer) > limit:
@@ -51,22 +58,17 @@ def fit(ladder: Ladder, *, cost: Callable[[Counts], float], limit: float, least:
             low, fewer = middle, counts
         else:
             high, more = middle, counts
-    return _raise(fewer, more, cost=cost, limit=limit)
+    return _raise(fewer, more, cost=cost, limit=limit, multiple=multiple)
 
 
-def _raise(fewer: Counts, more: Counts, *, cost: Callable[[Counts], float], limit: float) -> Counts:
+def _raise(fewer: Counts, more: Counts, *, cost: Callable[[Counts], float], limit: float, multiple: int) -> Counts:
     """Raise pool after pool from `fewer` to `more` until the limit is reached."""
     counts = dict(fewer)
     for pool, most in more.items():
-        low, high = counts[pool], most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if cost({**counts, pool: middle}) <= limit:
-                low = middle
-            else:
-                high = middle - 1
-        counts[pool] = low
-        if low < most:
+        steps = [*range(counts[pool], most, multiple), most]
+        fitting = bisect.bisect_right(steps, limit, key=lambda count: cost({**counts, pool: count}))
+        counts[pool] = steps[max(0, fitting - 1)]
+        if counts[pool] < most:
             break
     return counts
 

@@ -42,7 +42,8 @@ class MaskPlan:
         self.units = units_of(settings, layout)
         self.price = price or _price(settings.budget, layout)
         self.whole = self.units.cost(self.units.sizes, self.price)
-        self.least = {pool: min(settings.min_keep, size) for pool, size in self.units.sizes.items()}
+        least = -(-settings.min_keep // settings.multiple) * settings.multiple
+        self.least = {pool: min(least, size) for pool, size in self.units.sizes.items()}
         self.learned = LearnedShares(list(self.units.sizes), rate=settings.rate)
         if not self.units.sizes:
             raise InputError(
@@ -72,7 +73,8 @@ class MaskPlan:
             return {pool: max(self.least[pool], kept_units(size, settings.ratio)) for pool, size in sizes.items()}
         allocation = ALLOCATIONS[settings.allocation] or self.learned
         limit = (1 - settings.ratio) * self.whole
-        counts = fit(allocation(self.units, importance), cost=self._cost, limit=limit, least=self.least)
+        ladder = allocation(self.units, importance)
+        counts = fit(ladder, cost=self._cost, limit=limit, least=self.least, multiple=settings.multiple)
         assert counts is not None, "the least that can be kept was checked against the budget"
         return counts
 
@@ -119,6 +121,9 @@ class MaskPlan:
             if not torch.equal(mask, masks[name]):
                 raise ValueError(f"layer {name}: expected whole units, found some that are kept in part")
         counts, settings = self.counts_in(masks), self.settings
+        for pool, count in counts.items():
+            if count % settings.multiple and count < self.units.sizes[pool]:
+                raise ValueError(f"{pool}: expected a multiple of {settings.multiple} units kept, found {count}")
         if settings.allocation == "uniform" and self.units.each_layer:
             for pool, expected in self.counts({}).items():
                 if counts[pool] != expected:
@@ -147,7 +152,8 @@ class MaskPlan:
         if settings.ratio > most:
             raise InputError(
                 f"prune.ratio: expected at most {int(most * 1e4) / 1e4} of the {settings.budget} for granularity="
-                f"{settings.granularity} with prune.min_keep={settings.min_keep}, got {settings.ratio}"
+                f"{settings.granularity} with prune.min_keep={settings.min_keep} and prune.multiple="
+                f"{settings.multiple}, got {settings.ratio}"
             )
 
 

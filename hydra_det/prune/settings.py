@@ -10,6 +10,7 @@ from hydra_det.types import InputError
 GROUPED = ("filter_group", "hybrid")
 KINDS = (*GRANULARITIES, *GROUPED)
 BUDGETS = ("parameters", "flops", "latency")
+WIDTHS = ("filter", *GROUPED)  # granularities whose units make a layer narrower
 BLOCKS = (2, 4, 8, 16)  # their parts are exact fractions
 
 
@@ -23,6 +24,8 @@ class PruneSettings:
         allocation: a key of `ALLOCATIONS`, how the ratio is shared out over layers.
         budget: what the ratio counts: weights of masked convolutions, their multiplications, or measured time.
         min_keep: units that every layer, or group of filters, keeps at least; less would cut the network.
+        multiple: of `filter`, `filter_group` and `hybrid`, every layer or group keeps a multiple of so many filters;
+            some processors compute those faster.
         exclude: layers whose names start with one of these stay dense.
         rate: learning rate of the shares of `allocation=learned`.
         filter_share: of `hybrid`, the part of the ratio that goes as whole groups of filters, in [0, 1].
@@ -34,6 +37,7 @@ class PruneSettings:
     allocation: str = "uniform"
     budget: str = "parameters"
     min_keep: int = 1
+    multiple: int = 1
     exclude: Sequence[str] = ()
     rate: float = 0.05
     filter_share: float = 0.5
@@ -45,8 +49,6 @@ class PruneSettings:
         for key, known in (("granularity", KINDS), ("allocation", ALLOCATIONS), ("budget", BUDGETS)):
             if getattr(self, key) not in known:
                 raise InputError(f"prune.{key}: expected one of {', '.join(known)}, got {getattr(self, key)!r}")
-        if not isinstance(self.min_keep, int) or isinstance(self.min_keep, bool) or self.min_keep < 1:
-            raise InputError(f"prune.min_keep: expected a whole number of at least 1, got {self.min_keep!r}")
         if self.block not in BLOCKS:
             raise InputError(f"prune.block: expected one of {', '.join(map(str, BLOCKS))}, got {self.block!r}")
         if not isinstance(self.filter_share, int | float) or not 0 <= self.filter_share <= 1:
@@ -62,8 +64,20 @@ class PruneSettings:
             )
         if self.budget == "flops" and self.granularity == "hybrid":
             raise InputError("prune.budget: expected parameters for granularity=hybrid, got flops; it counts weights")
+        self._check_counts()
         if self.granularity == "nm":
             self._check_blocks()
+
+    def _check_counts(self) -> None:
+        for key in ("min_keep", "multiple"):
+            count = getattr(self, key)
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise InputError(f"prune.{key}: expected a whole number of at least 1, got {count!r}")
+        if self.multiple > 1 and self.granularity not in WIDTHS:
+            raise InputError(
+                f"prune.multiple: expected 1 for granularity={self.granularity}, got {self.multiple}; only "
+                f"{', '.join(WIDTHS)} count filters"
+            )
 
     def _check_blocks(self) -> None:
         kept = (1 - self.ratio) * self.block

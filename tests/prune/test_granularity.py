@@ -74,6 +74,14 @@ def test_blocks_of_another_size():
         ({"budget": "flops", "granularity": "hybrid"}, r"prune\.budget: expected parameters for granularity=hybrid"),
         ({"min_keep": 0}, r"prune\.min_keep: expected a whole number of at least 1, got 0"),
         ({"min_keep": 1.5}, r"prune\.min_keep"),
+        (
+            {"multiple": 0, "granularity": "filter_group"},
+            r"prune\.multiple: expected a whole number of at least 1, got 0",
+        ),
+        (
+            {"multiple": 8},
+            r"prune\.multiple: expected 1 for granularity=weight, got 8; only filter, filter_group, hybrid",
+        ),
         ({"block": 3}, r"prune\.block: expected one of 2, 4, 8, 16, got 3"),
         ({"filter_share": "x"}, r"prune\.filter_share: expected a part of the ratio in \[0, 1\], got x"),
         ({"rate": None}, r"prune\.rate: expected a learning rate above 0, got None"),

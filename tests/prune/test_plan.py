@@ -220,7 +220,11 @@ def test_a_budget_of_flops_counts_positions(name):
         ({"granularity": "filter", "ratio": 0.99}, r"expected at most 0\.\d+ of the parameters for granularity=filter"),
         (
             {"granularity": "filter_group", "ratio": 0.9, "min_keep": 20},
-            r"expected at most 0\.\d+ .*min_keep=20, got 0\.9",
+            r"expected at most 0\.\d+ .*min_keep=20 and prune.multiple=1, got 0\.9",
+        ),
+        (
+            {"granularity": "filter_group", "ratio": 0.9, "multiple": 20},
+            r"expected at most 0\.\d+ .*prune.multiple=20, got 0\.9",
         ),
     ],
 )
@@ -334,3 +338,25 @@ def test_a_single_wrong_weight_is_found(granularity):
         masks["neck.conv"].view(-1)[(~masks["neck.conv"].view(-1)).nonzero()[0]] = True
     with pytest.raises(ValueError, match="expected"):
         plan.check(masks)
+
+
+@pytest.mark.parametrize("granularity", ["filter", "filter_group", "hybrid"])
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_filters_are_kept_in_multiples_within_the_budget(name, granularity, allocation):
+    net = masked(name)
+    found, scores = layout(net), scores_of(net)
+    for ratio in (0.3, 0.6):
+        settings = PruneSettings(ratio=ratio, granularity=granularity, allocation=allocation, multiple=4)
+        plan = mask_plan(settings, found)
+        masks = plan.masks(scores, final=True)
+        plan.check(masks)
+        counts = plan.counts(plan.units.importance(scores))  # of hybrid, before single weights go
+        odd = {pool: count for pool, count in counts.items() if count % 4}
+        assert all(count == plan.sizes[pool] for pool, count in odd.items())
+        assert min(counts.values()) >= min(4, *plan.sizes.values())
+        if granularity != "hybrid":
+            # A step of the widest group is the most that can be left of the budget.
+            assert kept_share(masks) <= 1 - ratio + 1e-9
+            more = [plan._cost({**counts, pool: min(count + 4, plan.sizes[pool])}) for pool, count in counts.items()]
+            assert max(more) > (1 - ratio) * plan.whole

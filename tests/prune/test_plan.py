@@ -360,3 +360,12 @@ def test_filters_are_kept_in_multiples_within_the_budget(name, granularity, allo
             assert kept_share(masks) <= 1 - ratio + 1e-9
             more = [plan._cost({**counts, pool: min(count + 4, plan.sizes[pool])}) for pool, count in counts.items()]
             assert max(more) > (1 - ratio) * plan.whole
+
+
+def test_counts_that_are_no_multiples_are_refused():
+    net = masked()
+    found, settings = layout(net), PruneSettings(ratio=0.5, granularity="filter_group")
+    masks = mask_plan(settings, found).masks(scores_of(net), final=True)
+    plan = mask_plan(PruneSettings(ratio=0.5, granularity="filter_group", multiple=8), found)
+    with pytest.raises(ValueError, match="expected a multiple of 8 units kept"):
+        plan.check(masks)

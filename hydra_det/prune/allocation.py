@@ -118,18 +118,20 @@ class LearnedShares:
     change the cost.
 
     Args:
-        pools: their names.
+        start: share of every pool to begin with, in [0, 1].
         rate: learning rate of Adam on the logits.
 
     Attributes:
-        logits: by pool; all 0, the uniform allocation, at the start.
+        logits: by pool.
     """
 
     REACH = 40.0  # sigmoid(-REACH) of any pool is less than a unit
+    EDGE = 1e-3  # at 0 or 1 a sigmoid does not move any more
 
-    def __init__(self, pools: Sequence[str], *, rate: float) -> None:
-        self.logits = torch.zeros(len(pools), dtype=torch.float64, requires_grad=True)
-        self.pools = list(pools)
+    def __init__(self, start: Mapping[str, float], *, rate: float) -> None:
+        shares = torch.tensor(list(start.values()), dtype=torch.float64).clamp(self.EDGE, 1 - self.EDGE)
+        self.logits = torch.logit(shares).requires_grad_()
+        self.pools = list(start)
         self._optimizer = torch.optim.Adam([self.logits], lr=rate)
 
     def __call__(self, units: Units, _importance: Importance) -> Ladder:

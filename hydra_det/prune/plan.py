@@ -44,7 +44,6 @@ class MaskPlan:
         self.whole = self.units.cost(self.units.sizes, self.price)
         least = -(-settings.min_keep // settings.multiple) * settings.multiple
         self.least = {pool: min(least, size) for pool, size in self.units.sizes.items()}
-        self.learned = LearnedShares(list(self.units.sizes), rate=settings.rate)
         if not self.units.sizes:
             raise InputError(
                 f"prune.granularity: expected layers that can be cut into units of {settings.granularity}, found none"
@@ -52,6 +51,7 @@ class MaskPlan:
         # Without prices a budget of time cannot be judged: the masks were made within it before.
         if price is not None or settings.budget != "latency":
             self._check_possible()
+        self.learned = LearnedShares(self._start(), rate=settings.rate)
 
     def masks(self, scores: Scores, *, counts: Counts | None = None, final: bool = False) -> Masks:
         """The top units of every pool.
@@ -77,6 +77,16 @@ class MaskPlan:
         counts = fit(ladder, cost=self._cost, limit=limit, least=self.least, multiple=settings.multiple)
         assert counts is not None, "the least that can be kept was checked against the budget"
         return counts
+
+    def _start(self) -> dict[str, float]:
+        """Share of every pool before any is learned, up to the level that fits the budget."""
+        start = ALLOCATIONS[self.settings.start]
+        if self.settings.allocation != "learned" or self.settings.start == "uniform":
+            return dict.fromkeys(self.units.sizes, 0.5)
+        assert start is not None
+        limit = (1 - self.settings.ratio) * self.whole
+        counts = fit(start(self.units, {}), cost=self._cost, limit=limit, least=self.least)
+        return {pool: (counts or self.least)[pool] / size for pool, size in self.units.sizes.items()}
 
     def counts_in(self, masks: Masks) -> Counts:
         """Units kept of every pool by masks that this plan made."""

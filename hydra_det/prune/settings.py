@@ -10,6 +10,7 @@ from hydra_det.types import InputError
 GROUPED = ("filter_group", "hybrid")
 KINDS = (*GRANULARITIES, *GROUPED)
 BUDGETS = ("parameters", "flops", "latency")
+STARTS = ("uniform", "erk")
 WIDTHS = ("filter", *GROUPED)  # granularities whose units make a layer narrower
 BLOCKS = (2, 4, 8, 16)  # their parts are exact fractions
 
@@ -28,6 +29,7 @@ class PruneSettings:
             some processors compute those faster.
         exclude: layers whose names start with one of these stay dense.
         rate: learning rate of the shares of `allocation=learned`.
+        start: the allocation that `allocation=learned` begins with, one of `STARTS`.
         filter_share: of `hybrid`, the part of the ratio that goes as whole groups of filters, in [0, 1].
         block: of `nm`, M; N is the part of it that the ratio leaves.
     """
@@ -40,13 +42,14 @@ class PruneSettings:
     multiple: int = 1
     exclude: Sequence[str] = ()
     rate: float = 0.05
+    start: str = "erk"
     filter_share: float = 0.5
     block: int = 4
 
     def __post_init__(self) -> None:
         if not isinstance(self.ratio, int | float) or not 0 <= self.ratio < 1:
             raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {self.ratio}")
-        for key, known in (("granularity", KINDS), ("allocation", ALLOCATIONS), ("budget", BUDGETS)):
+        for key, known in (("granularity", KINDS), ("allocation", ALLOCATIONS), ("budget", BUDGETS), ("start", STARTS)):
             if getattr(self, key) not in known:
                 raise InputError(f"prune.{key}: expected one of {', '.join(known)}, got {getattr(self, key)!r}")
         if self.block not in BLOCKS:

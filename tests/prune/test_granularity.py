@@ -73,6 +73,7 @@ def test_blocks_of_another_size():
         ({"budget": "latency"}, r"prune\.budget: expected parameters or flops for granularity=weight, got latency"),
         ({"budget": "flops", "granularity": "hybrid"}, r"prune\.budget: expected parameters for granularity=hybrid"),
         ({"min_keep": 0}, r"prune\.min_keep: expected a whole number of at least 1, got 0"),
+        ({"start": "lamp"}, r"prune\.start: expected one of uniform, erk, got 'lamp'"),
         ({"min_keep": 1.5}, r"prune\.min_keep"),
         (
             {"multiple": 0, "granularity": "filter_group"},

@@ -288,7 +288,7 @@ def test_a_group_that_is_full_can_still_shrink():
 
 
 def test_what_was_learned_goes_on_from_its_state():
-    first, second = (LearnedShares(["a", "b"], rate=0.1) for _ in range(2))
+    first, second = (LearnedShares({"a": 0.5, "b": 0.5}, rate=0.1) for _ in range(2))
     steps = [([0.5, 0.5], [-1.0, 0.3], [1.0, 2.0]), ([0.6, 0.4], [-0.2, 0.1], [1.0, 2.0])]
     first.learn(*steps[0])
     second.load_state_dict(first.state_dict())
@@ -369,3 +369,19 @@ def test_counts_that_are_no_multiples_are_refused():
     plan = mask_plan(PruneSettings(ratio=0.5, granularity="filter_group", multiple=8), found)
     with pytest.raises(ValueError, match="expected a multiple of 8 units kept"):
         plan.check(masks)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "filter_group"])
+@pytest.mark.parametrize("start", ["uniform", "erk"])
+def test_learned_shares_begin_where_they_are_told(granularity, start):
+    net = masked("yolov3")
+    found, scores = layout(net), scores_of(net)
+    settings = {"ratio": 0.9, "granularity": granularity}
+    learned = mask_plan(PruneSettings(**settings, allocation="learned", start=start), found)
+    fixed = mask_plan(PruneSettings(**settings, allocation=start), found)
+    importance = fixed.units.importance(scores)
+    ours, theirs = learned.counts(importance), fixed.counts(importance)
+    for pool, size in fixed.sizes.items():
+        assert abs(ours[pool] - theirs[pool]) <= max(1, 0.01 * size)
+    other = mask_plan(PruneSettings(**settings, allocation={"uniform": "erk", "erk": "uniform"}[start]), found)
+    assert other.counts(importance) != theirs

@@ -239,7 +239,7 @@ def test_shares_learn_where_weights_are_worth_most():
     """With a loss that falls by the kept weights of one layer, that layer gains and the others pay."""
     net = masked()
     found, scores = layout(net), scores_of(net)
-    plan = mask_plan(PruneSettings(ratio=0.8, allocation="learned", rate=0.1), found)
+    plan = mask_plan(PruneSettings(ratio=0.8, allocation="learned", start="uniform", rate=0.1), found)
     before = plan.masks(scores)
     for _ in range(20):
         masks = plan.masks(scores)
@@ -271,7 +271,8 @@ def test_equal_worth_changes_nothing():
 def test_a_group_that_is_full_can_still_shrink():
     net = masked("yolov3")
     found, scores = layout(net), scores_of(net)
-    plan = mask_plan(PruneSettings(ratio=0.1, granularity="filter_group", allocation="learned", rate=0.3), found)
+    settings = PruneSettings(ratio=0.1, granularity="filter_group", allocation="learned", start="uniform", rate=0.3)
+    plan = mask_plan(settings, found)
     start = plan.counts_in(plan.masks(scores))
     full = [pool for pool, count in start.items() if count == plan.sizes[pool]]
     assert full

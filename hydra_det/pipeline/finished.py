@@ -109,8 +109,8 @@ class FinishedRun:
         name = NETWORKS[network]
         if not (self.folder / "stages" / name / ABOUT).is_file():
             raise InputError(
-                f"run: expected the stage {name} of {self.folder}, found none; it was deleted from {self.store.root}: "
-                f"run the command of this run again"
+                f"run: expected the stage {name} of {self.folder}, found none; it was deleted from {self.store.root}, "
+                "type the command of that run again"
             )
         about = build.read_yaml(self.folder / "stages" / name / ABOUT)
         return Stage(

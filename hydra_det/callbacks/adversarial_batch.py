@@ -1,15 +1,17 @@
 """Replaces clean images by attacked ones before the step sees them: the only place where attack and network meet."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from hydra_det.attacks.base import Attack
+from hydra_det.attacks.base import Attack, Losses, LossFunction
+from hydra_det.attacks.objectives import OBJECTIVES, Objective, Reading
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import Batch, InputError, LossTerms
+from hydra_det.types import Batch, InputError, LossTerms, Target
 
 CLEAN, ATTACKED = "clean", "attacked"
 # Evaluation goes over the same images once per pass, in this order.
@@ -22,7 +24,7 @@ class AdversarialBatch(pl.Callback):
     The rule in training: from epoch `first_epoch` on, batch k of an epoch is attacked if and only if
     `floor((k + 1) * share) > floor(k * share)`. A share of 0.5 attacks every second batch, the others stay clean.
 
-    The attack raises the summed loss terms of the network as it is scored: in eval mode, with frozen BatchNorm
+    The attack raises its objective on the network as it is scored: in eval mode, with frozen BatchNorm
     statistics. It leaves no gradient and no flag behind, also when it fails. Letterbox padding is not perturbed.
 
     Args:
@@ -89,17 +91,50 @@ def is_due(batch_idx: int, share: float) -> bool:
     return after > before
 
 
+class NetworkView:
+    """What a network says of a batch, for objectives.
+
+    Args:
+        net: the network.
+        raw: its raw maps.
+    """
+
+    def __init__(self, net: Any, raw: Any) -> None:
+        self.net = net
+        self.raw = raw
+
+    def losses(self, targets: Sequence[Target]) -> LossTerms:
+        """Loss terms for a ground truth. [B] each"""
+        terms: LossTerms = self.net.losses(self.raw, targets)
+        return terms
+
+    def margins(self, targets: Sequence[Target]) -> Tensor:
+        """By how much the objects of every image are found, 0 where none is. [B]"""
+        if not hasattr(self.net, "margins"):
+            raise InputError(
+                f"attack.objective: expected one that {type(self.net).__name__} has a term for, got margins; choose "
+                "total or another loss term"
+            )
+        found: Tensor = self.net.margins(self.raw, targets)
+        return found
+
+
+def losses_of(net: Any, targets: Sequence[Target]) -> Losses:
+    """What a network can be attacked for on a batch with this ground truth, by objective."""
+
+    def loss_of(objective: Objective) -> LossFunction:
+        return lambda images: objective(Reading(NetworkView(net, net(images)), targets, net.num_classes))
+
+    return {name: loss_of(objective) for name, objective in OBJECTIVES.items()}
+
+
 def attacked_images(net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None) -> Tensor:
-    """The images of a batch after an attack on the summed loss terms of `net`; padding is not perturbed. [B, 3, H, W]
+    """The images of a batch after an attack on `net`; padding is not perturbed. [B, 3, H, W]
 
     The network should be undisturbed: in eval mode, and with no parameter that asks for a gradient.
     """
-
-    def loss(images: Tensor) -> Tensor:
-        terms: LossTerms = net.losses(net(images), batch["targets"])
-        return terms.total
-
-    return attack(batch["images"], loss, region=content_region(batch), generator=generator)
+    losses = losses_of(net, batch["targets"])
+    return attack(batch["images"], losses, region=content_region(batch), generator=generator)
 
 
 def content_region(batch: Batch) -> Tensor:

@@ -167,4 +167,7 @@ def threat_model(attack: Config) -> Attack:
         step_size=attack.get("step_size"),
         steps=attack.get("steps"),
         random_start=attack.get("random_start"),
+        norm=attack.get("norm"),
+        objective=attack.get("objective"),
+        restarts=attack.get("restarts"),
     )

@@ -177,6 +177,41 @@ class Attack(TypedDict):
     restarts: NotRequired[int | None]
 
 
+class Alarm(TypedDict):
+    """A reason to doubt a robustness number: one figure against one limit."""
+
+    name: str
+    figure: float | None  # None: the suite holds no attack that would tell
+    limit: float
+    raised: bool | None  # None: not checked
+    meaning: str  # what the figure is a share of
+
+
+class SuiteAttack(TypedDict):
+    """One attack of a suite on all test images."""
+
+    name: str  # in the suite
+    attack: Attack
+    metrics: Protocols
+    worst_for: int  # images for which it is the worst
+    seconds: float
+
+
+class Robustness(TypedDict):
+    """A network under a suite of attacks."""
+
+    suite: str
+    epsilon: float  # of the ball that the worst case is looked for in
+    network: str
+    images: int
+    clean: Protocols
+    attacks: list[SuiteAttack]
+    combined: Protocols | None  # every image under its worst attack; None: attacks of different strengths on purpose
+    robust_map: float | None  # the lowest AP of all of them, the number to quote
+    curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
+    alarms: list[Alarm]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """Everything a report may know about a run. Plain values only: it equals itself after a round trip through JSON."""

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, LossFunction, check_count, gradient_of
+from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, gradient_of
 
 MOMENTUM = 0.75  # share of the new step, alpha of the paper
 RISING = 0.75  # share of the steps since the last checkpoint that must have raised the loss, rho of the paper
@@ -33,6 +33,10 @@ class APGD(BallAttack):
         check_count("steps", steps)
         self.steps = steps
         self.random_start = random_start
+
+    @property
+    def cost_of_a_try(self) -> Cost:
+        return Cost(self.steps + 1, 0)
 
     def _once(
         self,

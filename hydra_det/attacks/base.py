@@ -5,7 +5,7 @@ to the 8 bits of a picture file where that is asked. An attack knows loss functi
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,8 +22,27 @@ Losses = Mapping[str, LossFunction]
 LEVELS = 255  # steps of a channel of a picture file between black and white
 
 
+class Cost(NamedTuple):
+    """What an attack takes for a batch.
+
+    Attributes:
+        gradients: forward passes with a backward pass to the images.
+        forwards: forward passes alone.
+    """
+
+    gradients: int
+    forwards: int
+
+
 class Attack(Protocol):
-    """Images to adversarial images."""
+    """Images to adversarial images.
+
+    Attributes:
+        cost: of a batch.
+    """
+
+    @property
+    def cost(self) -> Cost: ...
 
     def __call__(
         self,
@@ -100,6 +119,18 @@ class BallAttack:
                 other = self._once(images, loss, region=region, generator=generator, first=False)
                 best, reached = stronger(best, reached, other, evaluate(loss, other))
         return to_eight_bit(best, images, self.epsilon) if self.eight_bit else best
+
+    @property
+    def cost(self) -> Cost:
+        """Of all tries, and of the passes that choose among them."""
+        once = self.cost_of_a_try
+        choosing = self.restarts if self.restarts > 1 else 0
+        return Cost(once.gradients * self.restarts, once.forwards * self.restarts + choosing)
+
+    @property
+    def cost_of_a_try(self) -> Cost:
+        """Passes of `_once`."""
+        raise NotImplementedError
 
     def _once(
         self,

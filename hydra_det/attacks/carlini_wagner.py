@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, LossFunction, check_count
+from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count
 from hydra_det.types import InputError
 
 INSIDE = 1 - 1e-6  # a pixel at the border of its range would have no gradient
@@ -55,6 +55,10 @@ class CarliniWagner(BallAttack):
         self.steps = steps
         self.rate = rate
         self.constant = constant
+
+    @property
+    def cost_of_a_try(self) -> Cost:
+        return Cost(self.searches * self.steps, 0)
 
     def _once(
         self,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hydra_det.attacks.ball import check_step
-from hydra_det.attacks.base import BallAttack, LossFunction, check_count, gradient_of
+from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, gradient_of
 
 REACH = 2.5  # steps together go this many times as far as the ball is wide: Madry's rule
 
@@ -42,6 +42,10 @@ class PGD(BallAttack):
         self.step_size = REACH * epsilon / steps if step_size is None else step_size
         self.steps = steps
         self.random_start = random_start
+
+    @property
+    def cost_of_a_try(self) -> Cost:
+        return Cost(self.steps, 0)
 
     def _once(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, LossFunction
+from hydra_det.attacks.base import BallAttack, Cost, LossFunction
 
 
 class Noise(BallAttack):
@@ -18,6 +18,10 @@ class Noise(BallAttack):
 
     def __init__(self, *, epsilon: float = 0.05, **options: Any) -> None:
         super().__init__(epsilon=epsilon, **options)
+
+    @property
+    def cost_of_a_try(self) -> Cost:
+        return Cost(0, 0)
 
     def _once(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, LossFunction, check_count, evaluate
+from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, evaluate
 from hydra_det.types import InputError
 
 # After these shares of all queries the area of a square is halved.
@@ -34,6 +34,10 @@ class Square(BallAttack):
             raise InputError(f"attack.norm: expected linf for Square, got {self.norm}")
         self.queries = queries
         self.area = area
+
+    @property
+    def cost_of_a_try(self) -> Cost:
+        return Cost(0, self.queries + 1)
 
     def _once(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import Attack, Losses, evaluate, stronger
+from hydra_det.attacks.base import Attack, Cost, Losses, evaluate, stronger
 from hydra_det.attacks.gradient import PGD
 from hydra_det.attacks.objectives import check_objective
 from hydra_det.types import InputError
@@ -60,6 +60,12 @@ class TaskWise:
             )
             for name in objectives
         ]  # fmt: skip
+
+    @property
+    def cost(self) -> Cost:
+        """Of all parts, and of the passes that choose among them."""
+        gradients, forwards = (sum(counts) for counts in zip(*(part.cost for part in self.parts), strict=True))
+        return Cost(gradients, forwards + (len(self.parts) if len(self.parts) > 1 else 0))
 
     def __call__(
         self,

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from hydra_det.attacks.base import Cost
 from hydra_det.attacks.gradient import PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.boxes import Letterbox
@@ -19,6 +20,8 @@ from tests.modules.test_masked_conv import scatter_masks
 
 class Paint:
     """An attack that says it was here."""
+
+    cost = Cost(0, 0)
 
     def __init__(self):
         self.calls = 0

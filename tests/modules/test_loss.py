@@ -279,7 +279,7 @@ def test_collapsed_and_exploded_boxes_keep_a_finite_loss_and_gradient(box_loss, 
 def test_margins_are_the_loop(classes):
     """How far the worse of objectness and class is from losing the object, over all anchors that answer for it."""
     raw = [level[..., : 5 + classes] * 3 for level in random_raw(3)]
-    targets = [{**t, "labels": t["labels"] % classes} for t in random_targets(4, raw)]
+    targets = [target(t["boxes"], (t["labels"] % classes).tolist()) for t in random_targets(4, raw)]
     expected = [0.0] * len(targets)
     for image, truth in enumerate(targets):
         for box, label in zip(truth["boxes"].tolist(), truth["labels"].tolist(), strict=True):

@@ -116,12 +116,16 @@ def test_the_command_prints_and_draws(scored, tmp_path):
         (["suite.attacks.vanishing.objective=recall"], r"attack\.objective: expected one of total"),
         (["suite.epsilon=2"], r"attack\.epsilon: expected a distance in \[0, 1\]"),
         (["transfer=nowhere"], r"run: expected the folder of a finished run, got nowhere"),
-        (
-            ["suite.attacks.pgd={_target_: hydra_det.attacks.no_attack, epsilon: 0}"],
-            r"suite\.attacks\.pgd: expected an",
-        ),
+        (r"suite\.attacks\.pgd: expected an",),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_runs(finished, words, complaint):
     with pytest.raises(InputError, match=complaint):
         suite(finished / "run", *words)
+
+
+def test_no_attack_is_no_member(finished):
+    settings = compose([f"run={finished / 'run'}", "suite=quick"], "evaluate")
+    settings["suite"]["attacks"]["pgd"] = {"_target_": "hydra_det.attacks.no_attack"}
+    with pytest.raises(InputError, match=r"suite\.attacks\.pgd: expected an attack, got none; leave it out"):
+        Suite(FinishedRun(finished / "run"), settings)

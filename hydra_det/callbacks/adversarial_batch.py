@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack, Losses, LossFunction
 from hydra_det.attacks.objectives import OBJECTIVES, Objective, Reading
+from hydra_det.modules.masked_conv import folded
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError, LossTerms, Target
 
@@ -80,7 +81,7 @@ class AdversarialBatch(pl.Callback):
             )
         generator = torch.Generator().manual_seed(hash((self.seed, *draw, trainer.global_rank)) % 2**63)
         net = self.source or pl_module.get_submodule("net")
-        with undisturbed(net), trainer.precision_plugin.forward_context():
+        with undisturbed(net), folded(net), trainer.precision_plugin.forward_context():
             batch["images"] = attacked_images(net, batch, self.attack, generator=generator)
 
 

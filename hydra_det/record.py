@@ -175,6 +175,8 @@ class Attack(TypedDict):
     norm: NotRequired[str | None]  # of the ball: "linf", "l2"
     objective: NotRequired[str | None]  # what the attack raises
     restarts: NotRequired[int | None]
+    eight_bit: NotRequired[bool | None]
+    queries: NotRequired[int | None]  # of a black-box attack
 
 
 class Alarm(TypedDict):
@@ -192,14 +194,28 @@ class SuiteAttack(TypedDict):
 
     name: str  # in the suite
     attack: Attack
+    config: dict[str, Any]  # all of its settings
     metrics: Protocols
     worst_for: int  # images for which it is the worst
-    seconds: float
+    seconds: float  # until the result was there; little where it was in the store
+
+
+class Origin(TypedDict):
+    """Where a robustness number comes from."""
+
+    run: str  # folder
+    created: str  # UTC, ISO 8601
+    commit: str | None
+    versions: dict[str, str | None]
+    attack_seed: int
+    dataset: str  # fingerprint of the test images
+    transfer: str | None  # folder of the run, and network, that the attack `transfer` was made on
 
 
 class Robustness(TypedDict):
     """A network under a suite of attacks."""
 
+    origin: Origin
     suite: str
     epsilon: float  # of the ball that the worst case is looked for in
     network: str
@@ -207,7 +223,7 @@ class Robustness(TypedDict):
     clean: Protocols
     attacks: list[SuiteAttack]
     combined: Protocols | None  # every image under its worst attack; None: attacks of different strengths on purpose
-    robust_map: float | None  # the lowest AP of all of them, the number to quote
+    robust_map: float | None  # the lowest AP of all in the ball, the number to quote; None: no such number
     curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
     alarms: list[Alarm]
 

@@ -9,11 +9,8 @@ from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, 
 
 MOMENTUM = 0.75  # share of the new step, alpha of the paper
 RISING = 0.75  # share of the steps since the last checkpoint that must have raised the loss, rho of the paper
-FIRST, SHRINK, LEAST = (
-    0.22,
-    0.03,
-    0.06,
-)  # checkpoints as shares of all steps: the first period, its decrease, the shortest
+# Checkpoints in hundredths of all steps: the first period, by how much periods get shorter, the shortest one.
+FIRST, SHRINK, LEAST = 22, 3, 6
 
 
 class APGD(BallAttack):
@@ -80,7 +77,7 @@ class APGD(BallAttack):
                 rises = torch.zeros_like(rises)
                 again = halve[:, None, None, None]
                 current, gradient = torch.where(again, best, current), torch.where(again, best_gradient, gradient)
-                previous, value = torch.where(again, best, previous), torch.where(halve, best_value, value)
+                value = torch.where(halve, best_value, value)
         return best
 
 
@@ -92,8 +89,8 @@ def checkpoints_of(steps: int) -> set[int]:
         [22, 41, 57, 70, 80, 87, 93, 99]
     """
     found, share, period = set(), FIRST, FIRST
-    while share < 1:
-        found.add(-int(-share * steps // 1))
+    while share < 100:
+        found.add(-(-share * steps // 100))  # rounded up
         period = max(period - SHRINK, LEAST)
         share += period
     return found

@@ -65,6 +65,8 @@ def check_radius(epsilon: float, norm: str) -> None:
     """Refuse a radius that no ball of images has."""
     if norm not in NORMS:
         raise InputError(f"attack.norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+    if not isinstance(epsilon, int | float) or isinstance(epsilon, bool):
+        raise InputError(f"attack.epsilon: expected a distance, got {epsilon!r}")
     if norm == "linf" and not 0 <= epsilon <= 1:
         raise InputError(
             f"attack.epsilon: expected a distance in [0, 1] (images are in [0, 1]; 8/255 = 0.031), got {epsilon}"

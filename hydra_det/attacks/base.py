@@ -4,6 +4,7 @@ A subclass says how one try goes (`_once`); the template repeats it, keeps the s
 to the 8 bits of a picture file where that is asked. An attack knows loss functions and nothing else of the network.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,8 @@ from hydra_det.types import InputError
 LossFunction = Callable[[Tensor], Tensor]
 # What a network can be attacked for, by the names in `objectives.py`.
 Losses = Mapping[str, LossFunction]
+
+log = logging.getLogger(__name__)
 
 LEVELS = 255  # steps of a channel of a picture file between black and white
 
@@ -38,8 +41,13 @@ class Attack(Protocol):
     """Images to adversarial images.
 
     Attributes:
+        epsilon: radius of the ball.
+        norm: of the ball.
         cost: of a batch.
     """
+
+    epsilon: float
+    norm: str
 
     @property
     def cost(self) -> Cost: ...
@@ -77,7 +85,7 @@ class BallAttack:
         norm: a key of `ball.NORMS`.
         objective: a key of `objectives.OBJECTIVES`, the loss that is raised.
         restarts: independent tries, of which every image keeps the one with the highest loss.
-        eight_bit: round to values that a picture file can hold, inside the ball.
+        eight_bit: round to values that a picture file can hold, inside the ball; `linf` only.
     """
 
     def __init__(
@@ -92,6 +100,10 @@ class BallAttack:
         check_objective(objective)
         check_count("restarts", restarts)
         check_radius(epsilon, norm)
+        if not isinstance(eight_bit, bool):
+            raise InputError(f"attack.eight_bit: expected true or false, got {eight_bit!r}")
+        if eight_bit and norm != "linf":
+            raise InputError(f"attack.eight_bit: expected norm=linf, got {norm}; rounding would leave that ball")
         self.ball = Ball(epsilon, norm)
         self.epsilon = epsilon
         self.norm = norm
@@ -112,13 +124,18 @@ class BallAttack:
         images, loss = images.detach(), losses[self.objective]
         if self.epsilon == 0:
             return images.clone()
-        best = self._once(images, loss, region=region, generator=generator, first=True)
+
+        def once(*, first: bool) -> Tensor:
+            found = self._once(images, loss, region=region, generator=generator, first=first)
+            return to_eight_bit(found, images, self.epsilon, region) if self.eight_bit else found
+
+        best = once(first=True)
         if self.restarts > 1:
             reached = evaluate(loss, best)
             for _ in range(self.restarts - 1):
-                other = self._once(images, loss, region=region, generator=generator, first=False)
+                other = once(first=False)
                 best, reached = stronger(best, reached, other, evaluate(loss, other))
-        return to_eight_bit(best, images, self.epsilon) if self.eight_bit else best
+        return best
 
     @property
     def cost(self) -> Cost:
@@ -146,12 +163,18 @@ class BallAttack:
 
 
 def gradient_of(loss: LossFunction, images: Tensor) -> tuple[Tensor, Tensor]:
-    """One forward pass and one backward pass to the images. -> loss [B], gradient [B, 3, H, W], both detached"""
+    """One forward pass and one backward pass to the images. -> loss [B], gradient [B, 3, H, W], both detached
+
+    What is not finite in a gradient is 0 in the answer, and a warning says so: an image that such a gradient guards
+    only seems robust.
+    """
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         value = loss(images)
         (gradient,) = torch.autograd.grad(value.sum(), images)
-    return value.detach(), gradient
+    if broken := int((~gradient.isfinite()).any(dim=3).any(dim=2).any(dim=1).sum()):
+        log.warning("gradients of %d of %d attacked images are not finite: they only seem robust", broken, len(images))
+    return value.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 def evaluate(loss: LossFunction, images: Tensor) -> Tensor:
@@ -166,15 +189,16 @@ def stronger(first: Tensor, reached: Tensor, second: Tensor, other: Tensor) -> t
     return torch.where(better[:, None, None, None], second, first), torch.where(better, other, reached)
 
 
-def to_eight_bit(adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
-    """The nearest values of a picture file within epsilon of every pixel channel. [B, 3, H, W]
+def to_eight_bit(adversarial: Tensor, images: Tensor, epsilon: float, region: Tensor | None) -> Tensor:
+    """The nearest values of a picture file within epsilon of every pixel channel in the region. [B, 3, H, W]
 
     Where the ball holds no such value (epsilon below 1/510) it is the one nearest to the image.
     """
     nearest = (images * LEVELS).round()
     low = torch.minimum(((images - epsilon) * LEVELS - 1e-3).ceil(), nearest)
     high = torch.maximum(((images + epsilon) * LEVELS + 1e-3).floor(), nearest)
-    return torch.minimum(torch.maximum((adversarial * LEVELS).round(), low), high).clamp(0, LEVELS) / LEVELS
+    rounded = torch.minimum(torch.maximum((adversarial * LEVELS).round(), low), high).clamp(0, LEVELS) / LEVELS
+    return rounded if region is None else torch.where(region, rounded, images)
 
 
 def check_images(images: Tensor) -> None:
@@ -188,4 +212,4 @@ def check_count(name: str, value: int, *, least: int = 1) -> None:
     """Refuse what is no whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         advice = "; use attack=none for no attack" if name == "steps" else ""
-        raise InputError(f"attack.{name}: expected at least {least}, got {value}{advice}")
+        raise InputError(f"attack.{name}: expected a whole number of at least {least}, got {value!r}{advice}")

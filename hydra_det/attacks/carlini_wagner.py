@@ -12,14 +12,15 @@ from torch import Tensor
 from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count
 from hydra_det.types import InputError
 
-INSIDE = 1 - 1e-6  # a pixel at the border of its range would have no gradient
+INSIDE = 0.99  # at the border of its range a pixel would have no gradient
 
 
 class CarliniWagner(BallAttack):
     """The L2 attack, within an L-infinity ball so that its images compare with those of other attacks.
 
-    An image counts as lost where the objective has reached 0, its largest value. If no constant achieves that, the
-    answer is the iterate with the highest objective.
+    An image counts as lost where the objective has reached 0, its largest value: no anchor that was assigned to an
+    object finds it with a confidence of 0.5. What matters is how far that is; AP counts less certain detections too.
+    If no constant achieves it, the answer is the iterate with the highest objective.
 
     Args:
         epsilon: no pixel channel moves further; 1 is the attack of the paper.
@@ -51,6 +52,8 @@ class CarliniWagner(BallAttack):
             raise InputError(f"attack.objective: expected margins for Carlini and Wagner, got {objective}")
         if self.norm != "linf":
             raise InputError(f"attack.norm: expected linf, the bound around the L2 attack, got {self.norm}")
+        if self.restarts != 1:
+            raise InputError(f"attack.restarts: expected 1 for Carlini and Wagner, got {self.restarts}; raise searches")
         self.searches = searches
         self.steps = steps
         self.rate = rate
@@ -70,19 +73,17 @@ class CarliniWagner(BallAttack):
         first: bool,
     ) -> Tensor:
         low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
-        start = self.ball.random(images, region, generator) if not first else images
         best = _Best(images)
         constant = torch.full((len(images),), self.constant, device=images.device)
         least, most = torch.zeros_like(constant), torch.full_like(constant, float("inf"))
         for _ in range(self.searches):
-            lost = self._descend(start, images, loss, constant, (low, high), region, best)
+            lost = self._descend(images, loss, constant, (low, high), region, best)
             most, least = torch.where(lost, constant, most), torch.where(lost, least, constant)
             constant = torch.where(most.isinf(), constant * 10, (least + most) / 2)
         return self.ball.project(best.images, images, region)
 
     def _descend(
         self,
-        start: Tensor,
         images: Tensor,
         loss: LossFunction,
         constant: Tensor,
@@ -92,7 +93,7 @@ class CarliniWagner(BallAttack):
     ) -> Tensor:
         """Adam for one constant an image. -> [B] bool, whether the image was lost on the way"""
         centre, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
-        share = ((start - centre) / half.clamp(min=1e-12)).clamp(-INSIDE, INSIDE)
+        share = ((images - centre) / half.clamp(min=1e-12)).clamp(-INSIDE, INSIDE)
         free = torch.atanh(share).requires_grad_()
         optimizer = torch.optim.Adam([free], lr=self.rate)
         lost = torch.zeros_like(constant, dtype=torch.bool)

@@ -1,5 +1,6 @@
 """Attacks along the gradient: PGD (Madry et al. 2018, arXiv 1706.06083), and FGSM, one step of it."""
 
+import logging
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 
 from hydra_det.attacks.ball import check_step
 from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, gradient_of
+
+log = logging.getLogger(__name__)
 
 REACH = 2.5  # steps together go this many times as far as the ball is wide: Madry's rule
 
@@ -42,6 +45,11 @@ class PGD(BallAttack):
         self.step_size = REACH * epsilon / steps if step_size is None else step_size
         self.steps = steps
         self.random_start = random_start
+        if self.steps * self.step_size < epsilon:
+            log.warning(
+                "%d steps of %g reach %g of epsilon %g: a weak attack; raise attack.step_size or attack.steps, or set "
+                "attack.step_size=null", steps, self.step_size, self.steps * self.step_size, epsilon,
+            )  # fmt: skip
 
     @property
     def cost_of_a_try(self) -> Cost:

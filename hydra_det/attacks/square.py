@@ -48,21 +48,22 @@ class Square(BallAttack):
         generator: torch.Generator | None,
         first: bool,
     ) -> Tensor:
-        count, colours, height, width = images.shape
+        count, colours, _, width = images.shape
         stripes = self._signs((count, colours, 1, width), generator).to(images)
+        frames = _frames(images, region)
         best, value = images, evaluate(loss, images)
         for query in range(self.queries):
             if query == 0:
                 tried = self.ball.project(images + self.epsilon * stripes, images, region)
             else:
-                side = self._side(query, height, width)
                 tried = best.clone()
-                for index in range(count):
-                    top = self._draw(height - side + 1, generator)
-                    left = self._draw(width - side + 1, generator)
+                shades = self._signs((count, colours, 1, 1), generator).to(images)
+                for index, (first_row, first_column, rows, columns) in enumerate(frames):
+                    side = self._side(query, rows, columns)
+                    top = first_row + self._draw(rows - side + 1, generator)
+                    left = first_column + self._draw(columns - side + 1, generator)
                     window = (index, slice(None), slice(top, top + side), slice(left, left + side))
-                    colour = self._signs((colours, 1, 1), generator).to(images)
-                    tried[window] = images[window] + self.epsilon * colour
+                    tried[window] = images[window] + self.epsilon * shades[index]
                 tried = self.ball.project(tried, images, region)
             reached = evaluate(loss, tried)
             better = reached > value
@@ -83,3 +84,15 @@ class Square(BallAttack):
     @staticmethod
     def _draw(count: int, generator: torch.Generator | None) -> int:
         return int(torch.randint(0, count, (), generator=generator))
+
+
+def _frames(images: Tensor, region: Tensor | None) -> list[tuple[int, int, int, int]]:
+    """The smallest frame around the region of every image: first row and column, rows, columns."""
+    _, _, height, width = images.shape
+    if region is None:
+        return [(0, 0, height, width)] * len(images)
+    frames = []
+    for mask in region[:, 0]:
+        rows, columns = (mask.any(dim=side).nonzero().flatten().tolist() or [0] for side in (1, 0))
+        frames.append((rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1))
+    return frames

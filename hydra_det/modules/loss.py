@@ -166,12 +166,12 @@ def assigned_margins(
 
     An anchor finds its object if its objectness logit is above 0 and the logit of the true class above those of all
     others. Its margin is the smaller of the two distances, and 0 where one of them is not kept, as in the margin loss
-    of Carlini and Wagner (2017, arXiv 1608.04644).
+    of Carlini and Wagner (2017, arXiv 1608.04644). Computed in float32.
     """
-    total = raw[0].new_zeros(raw[0].shape[0])
+    total = raw[0].new_zeros(raw[0].shape[0], dtype=torch.float32)
     levels = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=anchor_iou)
     for maps, pairs in zip(raw, levels, strict=True):
-        logits = maps[pairs.cells]  # [K, 5 + C]
+        logits = maps[pairs.cells].float()  # [K, 5 + C]
         margin = logits[:, 4]
         if logits.shape[1] > 6:
             true = F.one_hot(pairs.labels, logits.shape[1] - 5).bool()  # [K, C]

@@ -94,8 +94,7 @@ class FinishedRun:
             source: the network that adversarial images are made on; None: the one that is scored.
             source_key: what says which one that is.
         """
-        net, stage = self.network(network), self.stage(network)
-        variant: dict[str, Any] = compact_variant(self.folder / COMPACT, "torch") if network == COMPACT else {}
+        net, stage, variant = self.network(network), self.stage(network), self.variant(network)
         if source_key is not None:
             variant["source"] = source_key
         config = self.config
@@ -103,6 +102,10 @@ class FinishedRun:
             config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         self.data.prepare()
         return score(net, config, data=self.data, store=self.store, stage=stage, variant=variant, attacked=source)
+
+    def variant(self, network: str) -> dict[str, Any]:
+        """How a network differs from what its stage left."""
+        return compact_variant(self.folder / COMPACT, "torch") if network == COMPACT else {}
 
     def write_scores(self, folder: Path, network: str, scores: NetworkMetrics, detections: Path) -> Path:
         """Write what was scored, how and to what result, as `evaluation.json` in a folder. Returns the file."""

@@ -9,19 +9,22 @@ import io
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hydra_det.atomic import write_atomically
-from hydra_det.attacks.base import Attack, evaluate, gradient_of
+from hydra_det.attacks.base import BallAttack, Losses, evaluate, gradient_of
 from hydra_det.attacks.diagnosis import Diagnosis, diagnose
-from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, content_region, losses_of
+from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN
+from hydra_det.callbacks.attacked_images import content_region, losses_of
 from hydra_det.data.dataset import collate
 from hydra_det.data.sampler import SampleKey
-from hydra_det.evaluation.alarms import find_alarms
+from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
 from hydra_det.evaluation.robustness import Scores, image_scores, put_together, worst_attacks
 from hydra_det.modules.masked_conv import to_dense
@@ -30,13 +33,16 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import threat_model
-from hydra_det.record import Protocols, Robustness, SuiteAttack
+from hydra_det.pipeline.store import fingerprint
+from hydra_det.provenance import collect_versions, current_commit
+from hydra_det.record import Alarm, Origin, Protocols, Robustness, SuiteAttack
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)
 
 TRANSFER = "transfer"  # the attack of this name is made on another network
 DIAGNOSED = 8  # images
+AXES = (None, "epsilon", "steps")
 FILE, IMAGES = "robustness.json", "images.csv"
 
 
@@ -51,19 +57,21 @@ class Suite:
     """
 
     def __init__(self, run: FinishedRun, settings: Config) -> None:
+        suite = settings["suite"]
         self.run = run
         self.network: str = settings["network"]
-        self.name: str = settings["suite"]["name"]
-        self.epsilon: float = settings["suite"]["epsilon"]
-        self.axis: str | None = settings["suite"]["axis"]
-        self.configs: dict[str, dict[str, Any]] = dict(settings["suite"]["attacks"])
-        self.source = FinishedRun(settings["transfer"]) if settings["transfer"] else None
-        self.source_network: str = settings["transfer_network"]
-        if self.source is None:
-            self.configs.pop(TRANSFER, None)
-        self.attacks: dict[str, Attack] = {}
+        self.name: str = suite["name"]
+        self.epsilon: float = suite["epsilon"]
+        self.axis: str | None = suite["axis"]
+        self.configs: dict[str, dict[str, Any]] = dict(suite["attacks"])
+        self.source = Source(settings["transfer"], settings["transfer_network"]) if settings["transfer"] else None
+        self._check()
+        self.attacks: dict[str, BallAttack] = {}
         for name, config in self.configs.items():
-            made = build.instantiate(config)
+            try:
+                made = build.instantiate(config)
+            except InputError as error:
+                raise InputError(f"suite.attacks.{name}: {error}") from error
             if made is None:
                 raise InputError(f"suite.attacks.{name}: expected an attack, got none; leave it out instead")
             self.attacks[name] = made
@@ -72,11 +80,9 @@ class Suite:
 
     def estimate(self) -> dict[str, float]:
         """Seconds of every attack on all test images, from two passes over one batch of this network."""
-        batch, net = self._batch(self.run.data.evaluation_batch_size)
-        losses = losses_of(net, batch["targets"])
-        with undisturbed(net):
-            gradient = _seconds(lambda: gradient_of(losses["total"], batch["images"]))
-            forward = _seconds(lambda: evaluate(losses["total"], batch["images"]))
+        with self._looking(self.run.data.evaluation_batch_size) as (batch, losses):
+            gradient = _seconds(lambda: gradient_of(losses["total"], batch["images"]), batch["images"].device)
+            forward = _seconds(lambda: evaluate(losses["total"], batch["images"]), batch["images"].device)
         batches = len(self.run.data.splits["test"].records) / len(batch["targets"])
         return {
             name: batches * (attack.cost.gradients * gradient + (attack.cost.forwards + 2) * forward)
@@ -85,9 +91,7 @@ class Suite:
 
     def diagnose(self) -> Diagnosis:
         """What gradients the network has."""
-        batch, net = self._batch(DIAGNOSED)
-        with undisturbed(net):
-            losses = losses_of(net, batch["targets"])
+        with self._looking(DIAGNOSED) as (batch, losses):
             return diagnose(batch["images"], losses, region=content_region(batch), epsilon=self.epsilon)
 
     def score(self, folder: Path) -> Robustness:
@@ -100,16 +104,18 @@ class Suite:
             log.info("attack %d of %d: %s", number, len(self.configs), name)
             start = time.perf_counter()
             both, place = self._one(name)
-            seconds[name] = time.perf_counter() - start
+            seconds[name] = round(time.perf_counter() - start, 2)
             for pass_name, condition in ((CLEAN, CLEAN), (name, ATTACKED)):
                 metrics[pass_name] = both[condition]
                 found[pass_name] = json.loads((place / f"detections_{condition}.json").read_text())
-        scores = {name: image_scores(truth, results) for name, results in found.items() if self._counts(name)}
+        # An attacker may also do nothing.
+        inside = [CLEAN, *(name for name, attack in self.attacks.items() if self._is_inside(attack))]
+        scores = {name: image_scores(truth, found[name]) for name in inside}
         chosen = worst_attacks(scores)
         combined = None if self.axis else evaluate_protocols(truth, put_together(found, chosen))
-        maps = {name: protocols["coco"]["map"] or 0.0 for name, protocols in metrics.items()}
-        diagnosis = self.diagnose()
+        curve, alarms = self._doubts(metrics, inside)
         answer = Robustness(
+            origin=self._origin(),
             suite=self.name,
             epsilon=self.epsilon,
             network=self.network,
@@ -119,6 +125,7 @@ class Suite:
                 SuiteAttack(
                     name=name,
                     attack=threat_model(config),
+                    config=config,
                     metrics=metrics[name],
                     worst_for=list(chosen.values()).count(name),
                     seconds=seconds[name],
@@ -126,48 +133,111 @@ class Suite:
                 for name, config in self.configs.items()
             ],
             combined=combined,
-            robust_map=min(maps[name] for name in scores)
-            if combined is None
-            else min(combined["coco"]["map"] or 0.0, *(maps[name] for name in scores)),
-            curve=diagnosis.curve,
-            alarms=find_alarms(maps[CLEAN], maps, zero_gradients=diagnosis.zero_gradients, rising=diagnosis.rising),
+            robust_map=None if combined is None else _lowest([combined, *(metrics[name] for name in inside)]),
+            curve=curve,
+            alarms=alarms,
         )
         write_atomically(folder / IMAGES, _images_table(scores, chosen))
         write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
         return answer
 
-    def _counts(self, name: str) -> bool:
-        """Whether the worst case is looked for among the images of an attack: an attacker may also do nothing."""
-        config = self.configs.get(name, {"epsilon": 0.0})
-        return bool(config["epsilon"] <= self.epsilon and config.get("norm", "linf") == "linf")
+    def _check(self) -> None:
+        if self.axis not in AXES:
+            raise InputError(f"suite.axis: expected one of {', '.join(map(str, AXES))}, got {self.axis!r}")
+        if not isinstance(self.epsilon, int | float) or not 0 < self.epsilon <= 1:
+            raise InputError(f"suite.epsilon: expected a distance in (0, 1], as 0.0314 for 8/255, got {self.epsilon!r}")
+        if CLEAN in self.configs:
+            raise InputError(f"suite.attacks.{CLEAN}: expected another name, as this one means no attack")
+        if self.source is None:
+            self.configs.pop(TRANSFER, None)
+        elif TRANSFER not in self.configs:
+            raise InputError(f"transfer: expected a suite with the attack {TRANSFER}, got suite={self.name}")
+        elif self.source.run.class_names != self.run.class_names:
+            raise InputError(
+                f"transfer: expected a network for the classes {', '.join(self.run.class_names)}, got one for "
+                f"{', '.join(self.source.run.class_names)}"
+            )
+
+    def _is_inside(self, attack: BallAttack) -> bool:
+        return attack.epsilon <= self.epsilon and attack.norm == "linf"
 
     def _one(self, name: str) -> tuple[Any, Path]:
-        source, key = None, None
-        if name == TRANSFER and self.source is not None:
-            source = to_dense(self.source.network(self.source_network)).eval()
-            key = self.source.stage(self.source_network).key
-        return self.run.score(self.network, attack=self.configs[name], source=source, source_key=key)
+        if name != TRANSFER or self.source is None:
+            return self.run.score(self.network, attack=self.configs[name])
+        source = self.source
+        made = to_dense(source.run.network(source.network)).eval()
+        return self.run.score(self.network, attack=self.configs[name], source=made, source_key=source.key)
 
-    def _batch(self, images: int) -> tuple[Batch, Any]:
-        """The first test images and the network, on the device that scores."""
+    def _doubts(self, metrics: Mapping[str, Protocols], inside: Sequence[str]) -> tuple[list[float], list[Alarm]]:
+        """The mean loss along a walk, and the alarms."""
+        maps = {name: protocols["coco"]["map"] or 0.0 for name, protocols in metrics.items()}
+        guided = {name for name in inside if name not in (CLEAN, TRANSFER) and self.attacks[name].cost.gradients}
+        seen = self.diagnose()
+        alarms = find_alarms(maps[CLEAN], maps, guided=guided, zero_gradients=seen.zero_gradients, rising=seen.rising)
+        if self.axis:
+            alarms = [*alarms[:2], rise_alarm(maps[CLEAN], [maps[name] for name in self.configs])]
+        return seen.curve, alarms
+
+    def _origin(self) -> Origin:
+        source = self.source
+        return Origin(
+            run=str(self.run.folder.resolve()),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            commit=current_commit(),
+            versions=collect_versions(),
+            attack_seed=self.run.config["evaluation"]["attack_seed"],
+            dataset=self.run.data.fingerprints["test"],
+            transfer=None if source is None else f"{source.run.folder.resolve()}, {source.network}",
+        )
+
+    @contextmanager
+    def _looking(self, images: int) -> Iterator[tuple[Batch, Losses]]:
+        """The first test images and the losses of the network on them, on the device and in the precision of scores."""
         data = self.run.data
-        device = build.trainer(self.run.config, logger=False, enable_checkpointing=False).strategy.root_device
+        trainer = build.trainer(self.run.config, logger=False, enable_checkpointing=False)
+        device = trainer.strategy.root_device
         samples = data.dataset("test")
         batch = collate([samples[SampleKey(0, index)] for index in range(min(images, len(samples)))])
-        batch["images"] = batch["images"].to(device)
-        for target in batch["targets"]:
-            target["boxes"], target["labels"] = target["boxes"].to(device), target["labels"].to(device)
-        return batch, to_dense(self.run.network(self.network)).to(device).eval()
+        batch = data.transfer_batch_to_device(batch, device, 0)
+        net = to_dense(self.run.network(self.network)).to(device)
+        with undisturbed(net), trainer.precision_plugin.forward_context():
+            yield batch, losses_of(net, batch["targets"])
 
 
-def _seconds(work: Any) -> float:
+class Source:
+    """The network that transferred images are made on.
+
+    Args:
+        folder: of a finished run.
+        network: of that run.
+    """
+
+    def __init__(self, folder: str, network: str) -> None:
+        self.run = FinishedRun(folder)
+        self.network = network
+        self.key = fingerprint({"network": network, "stage": self.run.stage(network).key, **self.run.variant(network)})
+
+
+def _lowest(protocols: Sequence[Protocols]) -> float | None:
+    """The lowest AP; None where there is none, for want of objects."""
+    return min((found["coco"]["map"] for found in protocols if found["coco"]["map"] is not None), default=None)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Of the second of two runs."""
-    work()
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    times = []
+    for _ in range(2):
+        _wait(device)
+        start = time.perf_counter()
+        work()
+        _wait(device)
+        times.append(time.perf_counter() - start)
+    return times[1]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _images_table(scores: Mapping[str, Scores], chosen: Mapping[int, str]) -> str:

@@ -11,14 +11,15 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from hydra_det.attacks.apgd import APGD
+from hydra_det.attacks import ATTACKS
+from hydra_det.attacks.apgd import APGD, checkpoints_of
 from hydra_det.attacks.carlini_wagner import CarliniWagner
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.objectives import OBJECTIVES, Reading
 from hydra_det.attacks.square import Square
 from hydra_det.attacks.task_wise import TaskWise
-from hydra_det.callbacks.adversarial_batch import losses_of
+from hydra_det.callbacks.attacked_images import losses_of
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import InputError, LossTerms
 from tests.attacks.example import BUILD, GUIDED, MODEST, REAL
@@ -229,7 +230,7 @@ def test_impossible_epsilon_is_refused(name, epsilon):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"steps": 0}, "attack.steps: expected at least 1, got 0"),
+        ({"steps": 0}, "attack.steps: expected a whole number of at least 1, got 0"),
         ({"steps": -1}, "attack.steps"),
         ({"step_size": 0}, "attack.step_size: expected a distance in (0, 1], got 0"),
         ({"step_size": -0.1}, "attack.step_size"),
@@ -393,14 +394,17 @@ def test_noise_fills_the_l2_ball_evenly():
 @pytest.mark.parametrize("name", GUIDED)
 def test_eight_bits_are_values_of_a_picture_within_the_ball(name):
     net, made = network("yolov3_tiny"), batch()
+    region = region_of(made["images"])
     with undisturbed(net):
         losses = losses_of(net, made["targets"])
         generator = torch.Generator().manual_seed(0)
-        attacked = BUILD[name](epsilon=EPSILON, eight_bit=True)(made["images"], losses, generator=generator)
-    levels = attacked * 255
+        attack = BUILD[name](epsilon=EPSILON, eight_bit=True)
+        attacked = attack(made["images"], losses, region=region, generator=generator)
+    change, inside = attacked - made["images"], region.expand_as(attacked)
+    levels = attacked[inside] * 255
     torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
-    # Of an image between two values the nearest one may be half a level away.
-    assert (attacked - made["images"]).abs().max() <= EPSILON + 1e-5
+    assert change.abs().max() <= EPSILON + 1e-5
+    assert not change[~inside].any(), "padding is no pixel of a file"
 
 
 def test_apgd_halves_its_step_and_goes_back_to_the_best():
@@ -498,14 +502,19 @@ def test_images_outside_0_to_1_are_refused(name, value):
     [
         (PGD, {"norm": "l1"}, "attack.norm: expected one of linf, l2, got 'l1'"),
         (PGD, {"objective": "recall"}, "attack.objective: expected one of total, box"),
-        (PGD, {"restarts": 0}, "attack.restarts: expected at least 1, got 0"),
+        (PGD, {"restarts": 0}, "attack.restarts: expected a whole number of at least 1, got 0"),
+        (PGD, {"restarts": 1.5}, "attack.restarts: expected a whole number of at least 1, got 1.5"),
+        (PGD, {"epsilon": None}, "attack.epsilon: expected a distance, got None"),
+        (PGD, {"eight_bit": "yes"}, "attack.eight_bit: expected true or false, got 'yes'"),
+        (PGD, {"eight_bit": True, "norm": "l2", "epsilon": 2}, "attack.eight_bit: expected norm=linf, got l2"),
+        (CarliniWagner, {"restarts": 2}, "attack.restarts: expected 1 for Carlini and Wagner, got 2"),
         (PGD, {"norm": "l2", "epsilon": -1}, "attack.epsilon: expected a Euclidean distance in [0, 10000], got -1"),
-        (APGD, {"steps": 0}, "attack.steps: expected at least 1, got 0"),
-        (Square, {"queries": 0}, "attack.queries: expected at least 1, got 0"),
+        (APGD, {"steps": 0}, "attack.steps: expected a whole number of at least 1, got 0"),
+        (Square, {"queries": 0}, "attack.queries: expected a whole number of at least 1, got 0"),
         (Square, {"area": 0}, "attack.area: expected a share of the image in (0, 1], got 0"),
         (Square, {"norm": "l2", "epsilon": 2}, "attack.norm: expected linf for Square, got l2"),
         (CarliniWagner, {"objective": "total"}, "attack.objective: expected margins for Carlini and Wagner, got total"),
-        (CarliniWagner, {"searches": 0}, "attack.searches: expected at least 1, got 0"),
+        (CarliniWagner, {"searches": 0}, "attack.searches: expected a whole number of at least 1, got 0"),
         (CarliniWagner, {"rate": 0}, "attack.rate: expected a number above 0, got 0"),
         (TaskWise, {"objectives": "box"}, "attack.objectives: expected a list, as in [box,classification], got 'box'"),
         (TaskWise, {"objectives": []}, "attack.objectives: expected a list"),
@@ -532,3 +541,75 @@ def test_a_network_without_margins_is_named():
     assert (PGD()(made["images"], losses) != made["images"]).any()
     with pytest.raises(InputError, match="expected one that Plain has a term for, got margins"):
         PGD(objective="margins")(made["images"], losses)
+
+
+def test_checkpoints_are_those_of_the_paper():
+    assert sorted(checkpoints_of(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert sorted(checkpoints_of(10)) == [3, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_gradient_that_is_not_finite_is_said(norm, caplog):
+    images = random_images()
+
+    def loss(moved):
+        bad = torch.where(moved < 0.1, (moved - moved.detach()).sqrt(), moved)  # an infinite slope
+        return bad.sum((1, 2, 3))
+
+    epsilon = EPSILON if norm == "linf" else 2.0
+    attacked = PGD(epsilon=epsilon, step_size=None, norm=norm, steps=2)(images, only(loss))
+    assert attacked.isfinite().all()
+    assert "gradients of 2 of 2 attacked images are not finite" in caplog.text
+
+
+def test_steps_that_do_not_reach_the_ball_are_said(caplog):
+    PGD(epsilon=2.0, norm="l2")
+    assert "5 steps of 0.02 reach 0.1 of epsilon 2" in caplog.text
+    caplog.clear()
+    PGD()
+    assert not caplog.text
+
+
+def test_squares_lie_where_pixels_may_change():
+    images = torch.full((1, 3, 40, 40), 0.5)
+    region = torch.zeros(1, 1, 40, 40, dtype=torch.bool)
+    region[:, :, 10:20, 5:30] = True
+    moved = torch.zeros(1, 3, 40, 40, dtype=torch.bool)
+    seen: list[torch.Tensor] = []
+
+    def loss(tried):
+        if seen:
+            moved.logical_or_(tried != seen[-1])
+            assert len(seen) < 2 or (tried != images).any(), "every query tries something"
+        seen.append(tried.clone())
+        return torch.zeros(1)
+
+    Square(epsilon=0.1, queries=30)(images, only(loss), region=region, generator=torch.Generator().manual_seed(0))
+    assert len(seen) == 31
+    assert not moved[~region.expand_as(moved)].any()
+
+
+def confident(name="yolov3"):
+    """A network that is sure of objects everywhere, so that there are margins to lose."""
+    net = network(name)
+    with torch.no_grad():
+        for head_name, module in net.named_modules():
+            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+                assert "head" in head_name
+                module.bias.view(net.split.anchors, -1)[:, 4] += 8.0
+    return net
+
+
+@pytest.mark.parametrize("name", ["carlini_wagner", "pgd"])
+def test_margins_are_lost(name):
+    net, made = confident(), batch()
+    options = (
+        {"searches": 3, "steps": 40, "rate": 0.1} if name == "carlini_wagner" else {"objective": "margins", "steps": 20}
+    )
+    with undisturbed(net):
+        losses = losses_of(net, made["targets"])
+        clean = losses["margins"](made["images"])
+        attacked = ATTACKS[name](epsilon=0.2, **options)(made["images"], losses)
+        reached = losses["margins"](attacked)
+    assert (clean < -1).all()
+    assert (reached > clean * 0.5).all()

@@ -21,7 +21,7 @@ from tests.modules.test_masked_conv import scatter_masks
 class Paint:
     """An attack that says it was here."""
 
-    cost = Cost(0, 0)
+    epsilon, norm, cost = 0.25, "linf", Cost(0, 0)
 
     def __init__(self):
         self.calls = 0

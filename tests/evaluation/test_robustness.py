@@ -9,7 +9,7 @@ from hydra_det.attacks.diagnosis import diagnose
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.square import Square
-from hydra_det.evaluation.alarms import find_alarms
+from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.evaluation.coco_map import average_precision
 from hydra_det.evaluation.robustness import image_scores, put_together, worst_attacks
 
@@ -25,19 +25,37 @@ def detection(image, *, box=None, score=0.9):
     return {"image_id": image, "category_id": 7, "bbox": box or BOXES[image], "score": score}
 
 
-def test_an_image_is_scored_alone():
+def test_an_image_is_worth_what_is_found_minus_what_is_not_there():
     missed = [50.0, 60.0, 20.0, 20.0]
     results = [detection(1), detection(2, box=missed), detection(3, box=missed, score=0.3), detection(3, box=missed)]
-    assert image_scores(TRUTH, results) == {1: pytest.approx(1.0), 2: 0.0, 3: -0.9}
+    assert image_scores(TRUTH, results) == pytest.approx({1: 0.9, 2: -0.9, 3: -1.2})
     assert image_scores(TRUTH, []) == {1: 0.0, 2: 0.0, 3: 0.0}
     half = [detection(2, box=[20.0, 5.0, 30.0, 40.0])]  # an overlap of 0.8: right at 7 of the 10 thresholds
-    assert image_scores(TRUTH, half)[2] == pytest.approx(0.7, abs=1e-6)
+    assert image_scores(TRUTH, half)[2] == pytest.approx(0.9 * (0.7 - 0.3))
+    twice = [detection(1), detection(1, score=0.4)]  # an object is found once
+    assert image_scores(TRUTH, twice)[1] == pytest.approx(0.5)
 
 
-def test_the_worst_attack_of_every_image_and_the_first_of_equal_ones():
+def test_objects_of_a_class_that_is_not_there_count():
+    truth = {**TRUTH, "categories": [*TRUTH["categories"], {"id": 8, "name": "other"}]}
+    invented: Any = {**detection(1, box=[60.0, 60.0, 20.0, 20.0], score=0.99), "category_id": 8}
+    clean = [detection(1), detection(2)]
+    scores = {"clean": image_scores(truth, clean), "fabrication": image_scores(truth, [*clean, invented])}
+    assert worst_attacks(scores)[1] == "fabrication"
+    assert scores["fabrication"][1] == pytest.approx(0.9 - 0.99)
+
+
+def test_crowds_are_neither_found_nor_missed():
+    crowd = {"image_id": 1, "category_id": 7, "bbox": [0.0, 60.0, 90.0, 30.0], "iscrowd": 1}
+    truth = {**TRUTH, "annotations": [*TRUTH["annotations"], crowd]}
+    within = detection(1, box=[10.0, 65.0, 20.0, 20.0])
+    assert image_scores(truth, [detection(1), within])[1] == pytest.approx(0.9)
+
+
+def test_the_worst_attack_of_every_image_and_the_last_of_equal_ones():
     scores = {"a": {1: 0.5, 2: 0.2, 3: 0.0}, "b": {1: 0.1, 2: 0.3, 3: 0.0}}
     chosen = worst_attacks(scores)
-    assert chosen == {1: "b", 2: "a", 3: "a"}
+    assert chosen == {1: "b", 2: "a", 3: "b"}
     results = {
         "a": [detection(1, score=0.1), detection(2, score=0.2)],
         "b": [detection(1, score=0.3), detection(2, score=0.4), detection(1, score=0.5)],
@@ -47,9 +65,10 @@ def test_the_worst_attack_of_every_image_and_the_first_of_equal_ones():
 
 QUIET: dict[str, Any] = {
     "attacked": {
-        "noise": 0.5, "fgsm": 0.3, "pgd": 0.1, "pgd_doubled": 0.099, "pgd_eight_bit": 0.105, "pgd_large": 0.0,
-        "square": 0.4, "transfer": 0.3,
+        "noise": 0.5, "fgsm": 0.3, "pgd_5": 0.2, "pgd": 0.1, "pgd_doubled": 0.099, "pgd_eight_bit": 0.105,
+        "pgd_large": 0.0, "apgd": 0.095, "square": 0.4, "transfer": 0.3,
     },
+    "guided": ("fgsm", "pgd_5", "pgd", "pgd_doubled", "pgd_eight_bit", "apgd"),
     "zero_gradients": 0.0,
     "rising": 1.0,
 }  # fmt: skip
@@ -66,11 +85,14 @@ def raised(clean=0.5, **changes):
         ({}, []),
         ({"zero_gradients": 0.5}, ["zero gradients"]),
         ({"rising": 0.5}, ["loss not rising"]),
-        ({"attacked": {"noise": 0.25}}, ["noise beats gradients"]),
-        ({"attacked": {"square": 0.05}}, ["square beats white box"]),
-        ({"attacked": {"transfer": 0.05}}, ["transfer beats white box"]),
+        ({"attacked": {"noise": 0.25}}, ["noise beats FGSM"]),
+        ({"attacked": {"pgd_5": 0.08}}, ["fewer steps beat more"]),
+        ({"attacked": {"fgsm": 0.08}}, ["fewer steps beat more"]),
+        ({"attacked": {"square": 0.05}}, ["square beats gradients"]),
+        ({"attacked": {"transfer": 0.05}}, ["transfer beats gradients"]),
         ({"attacked": {"pgd_large": 0.05}}, ["survives a large ball"]),
         ({"attacked": {"pgd_doubled": 0.05}}, ["more steps gain"]),
+        ({"attacked": {"apgd": 0.05}}, ["another step size gains"]),
         ({"attacked": {"pgd_eight_bit": 0.2}}, ["rounding saves"]),
     ],
 )
@@ -79,12 +101,20 @@ def test_every_alarm_has_its_cause(changes, names):
 
 
 def test_what_was_not_run_is_not_checked():
-    found = find_alarms(0.5, {"pgd": 0.1}, zero_gradients=0.0, rising=1.0)
-    unchecked = {alarm["name"] for alarm in found if alarm["raised"] is None}
-    assert unchecked == {
-        "noise beats gradients", "square beats white box", "transfer beats white box", "survives a large ball",
-        "more steps gain", "rounding saves",
-    }  # fmt: skip
+    found = find_alarms(0.5, {"pgd": 0.1}, guided=["pgd"], zero_gradients=0.0, rising=1.0)
+    assert [alarm["name"] for alarm in found if alarm["raised"] is not None] == ["zero gradients", "loss not rising"]
+
+
+def test_a_network_that_finds_nothing_is_not_checked():
+    found = find_alarms(0.0, dict.fromkeys(QUIET["attacked"], 0.0), guided=QUIET["guided"], zero_gradients=0, rising=1)
+    assert [alarm["name"] for alarm in found if alarm["raised"] is not None] == ["zero gradients", "loss not rising"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "is_raised"), [([0.5, 0.3, 0.1], False), ([0.5, 0.2, 0.3], True), ([0.55, 0.1], True)]
+)
+def test_ap_must_not_rise_with_strength(maps, is_raised):
+    assert rise_alarm(0.5, maps)["raised"] is is_raised
 
 
 class Toy:
@@ -123,14 +153,16 @@ class Toy:
         }
         diagnosis = diagnose(self.images, losses, region=None, epsilon=epsilon)
         clean = self.average_precision(self.images)
-        found = find_alarms(clean, maps, zero_gradients=diagnosis.zero_gradients, rising=diagnosis.rising)
+        guided = ["fgsm", "pgd", "pgd_doubled", "pgd_eight_bit"]
+        seen = {"zero_gradients": diagnosis.zero_gradients, "rising": diagnosis.rising}
+        found = find_alarms(clean, maps, guided=guided, **seen)
         return clean, maps, [alarm["name"] for alarm in found if alarm["raised"]]
 
 
 def test_a_network_that_hides_its_gradients_sets_off_the_alarms():
     clean, maps, names = Toy(masked=True).alarms()
     assert clean == maps["pgd"] == pytest.approx(1.0), "gradients find nothing"
-    assert names == ["zero gradients", "loss not rising", "square beats white box", "survives a large ball"]
+    assert names == ["zero gradients", "loss not rising", "square beats gradients", "survives a large ball"]
 
 
 def test_an_honest_network_sets_off_none():

@@ -4,6 +4,7 @@ python compact.py run=outputs/runs/...
 python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,openvino_int8]
 """
 
+import dataclasses
 import logging
 from datetime import UTC, datetime
 
@@ -36,9 +37,10 @@ def compact(settings: Config) -> Record:
             latency=task.time(networks),
             sizes=task.sizes(networks),
         )
-        record = task.finish(compaction)
+        record = dataclasses.replace(task.record, compaction=compaction)
+        draw_compaction(record, task.partial / "speed.png")
+        task.finish(record)
 
-    draw_compaction(record, task.folder / "speed.png")
     show(compaction_tables(record))
     log.info("compact network: %s", task.folder)
     return record

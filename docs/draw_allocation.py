@@ -8,8 +8,10 @@ confidence interval from Student's t.
 
 import argparse
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from scipy import stats
@@ -31,6 +33,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/allocation.png"))
     options = parser.parse_args()
     records = [record for folder in options.folders for record in load_records(folder)[0].values()]
+    if problem := no_pairs(records):
+        sys.exit(problem)
     cells = {condition: cells_of(records, condition) for condition in CONDITIONS}
     ratios = sorted({ratio for _, ratio in cells["clean"]})
     print(
@@ -43,6 +47,27 @@ def main() -> None:
             parts = [part for found in cells.values() for part in _cell(found, allocation, ratio)]
             print(f"| {ratio:.0%} | `{allocation}` | {len(cells['clean'][allocation, ratio])} | {' | '.join(parts)} |")
     draw(cells, ratios).savefig(options.output, dpi=110)
+
+
+def no_pairs(records: list[Record]) -> str | None:
+    """Why records cannot be paired, in one line; None if they can."""
+    seen: dict[tuple[Any, ...], str] = {}
+    pretrained: dict[int, str] = {}
+    kinds = set()
+    for record in records:
+        sparsity, first = record.sparsity, record.stages[0]["fingerprint"]
+        kinds.add((sparsity["granularity"], sparsity["budget"], record.dataset["fingerprint"]))
+        if record.metrics["pruned"]["attacked"] is None:
+            return f"{record.name}: expected a run that was attacked, got one that was not"
+        if pretrained.setdefault(record.seed, first) != first:
+            return f"{record.name}: expected one pretrained network for seed {record.seed}, got two"
+        cell = sparsity["allocation"], sparsity["ratio_asked"], record.seed
+        if cell in seen:
+            return f"{record.name}: expected one run for {', '.join(map(str, cell))}, got two; leave one folder out"
+        seen[cell] = record.name
+    if len(kinds) != 1:
+        return f"expected runs of one granularity, budget and data set, got {len(kinds)}"
+    return None
 
 
 def cells_of(records: list[Record], condition: str) -> Cells:

@@ -31,14 +31,17 @@ class TopKMask(pl.Callback):
         self.facts: dict[str, Any] = {}
         self._masked_at = -1  # the global step whose masks are in place
         self._learned: dict[str, Any] = {}
+        self._tables: Any = None  # of a budget of time: what layers take, measured once
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
         found = layout(net)
         price = None
         if self.prune.budget == "latency" and not self.final:
-            tables = measure(net, found, image_size=_size(trainer))
-            price = price_of(trainer.strategy.broadcast(tables), found)  # one process measures for all
+            if self._tables is None:  # one process measures, undisturbed by the others
+                tables = measure(net, found, image_size=_size(trainer)) if trainer.is_global_zero else None
+                self._tables = trainer.strategy.broadcast(tables)
+            price = price_of(self._tables, found)
         self._plan = mask_plan(self.prune, found, price)
         if self._learned:
             self._plan.learned.load_state_dict(self._learned)
@@ -66,12 +69,13 @@ class TopKMask(pl.Callback):
             self.facts = {"units_kept": self._plan.counts_in(masks), "units": self._plan.sizes}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learned beside the scores."""
-        return self._plan.learned.state_dict() if self.prune.allocation == "learned" else {}
+        """What was learned and measured beside the scores."""
+        learned = self._plan.learned.state_dict() if self.prune.allocation == "learned" else {}
+        return {"learned": learned, "tables": self._tables}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict`; the plan is made when the fit starts."""
-        self._learned = state_dict
+        self._learned, self._tables = state_dict["learned"], state_dict["tables"]
 
     def _refresh(self, net: nn.Module) -> None:
         masks = masks_of(net)

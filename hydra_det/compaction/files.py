@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hydra_det.atomic import write_atomically
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
 from hydra_det.modules.loss import LossSettings
@@ -73,10 +75,12 @@ def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
         )
     try:
         network = _build(content)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, ZeroDivisionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(f"{file}: expected a whole description, got one that builds no network ({reason})") from error
     load_weights(network, Path(folder) / WEIGHTS)
+    if broken := [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]:
+        raise InputError(f"{Path(folder) / WEIGHTS}: expected finite weights, got others in {broken[0]}; write it anew")
     return network.eval(), about
 
 
@@ -96,14 +100,27 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
     detector, outputs = content["detector"], list(content["outputs"])
     if not set(outputs) <= known or len(outputs) != len(detector["strides"]):
         raise ValueError(f"the raw maps {outputs} are not one for each stride of {detector['strides']}")
-    return GraphDetector(
+    made = GraphDetector(
         Graph(nodes, outputs),
         num_classes=detector["num_classes"],
         anchors=detector["anchors"],
         strides=detector["strides"],
         loss=LossSettings(**detector["loss"]),
         nms=NmsSettings(**detector["nms"]),
-    )
+    ).eval()
+    _try(made)
+    return made
+
+
+def _try(network: GraphDetector) -> None:
+    """Refuse a description that builds a network and computes something else than raw maps."""
+    size = 2 * max(network.strides)
+    with torch.no_grad():
+        raw = network(torch.zeros(1, 3, size, size))
+    for level, stride in zip(raw, network.strides, strict=True):
+        expected = (1, network.anchors.shape[1], size // stride, size // stride, 5 + network.num_classes)
+        if tuple(level.shape) != expected:
+            raise ValueError(f"a raw map is {list(level.shape)} where {list(expected)} belongs")
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

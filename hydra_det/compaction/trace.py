@@ -18,13 +18,18 @@ def trace(network: nn.Module) -> Graph:
         InputError: the network does something that channels cannot be followed through; the message names it.
     """
     try:
-        traced = _Tracer().trace(network)
-    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        return _graph(_Tracer().trace(network), network)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a network that cannot be followed makes of it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
             f"compaction: expected a network whose forward is the same for every image, got {type(network).__name__} "
             f"({reason})"
         ) from error
+
+
+def _graph(traced: fx.Graph, network: nn.Module) -> Graph:
     names: dict[fx.Node, str] = {}
     nodes: list[Node] = []
     outputs: list[str] = []
@@ -32,6 +37,8 @@ def trace(network: nn.Module) -> Graph:
         if found.op == "placeholder":
             names[found] = IMAGES
         elif found.op == "output":
+            if not isinstance(found.args[0], list | tuple) or not all(value in names for value in found.args[0]):
+                raise _unknown("a forward that returns something else than a list of raw maps")
             outputs = [names[value] for value in found.args[0]]
         else:
             node = _node(found, names, network)
@@ -58,6 +65,8 @@ def _operation(module: nn.Module) -> str | None:
 
 def _node(found: fx.Node, names: dict[fx.Node, str], network: nn.Module) -> Node:
     if found.op == "call_module":
+        if found.kwargs:
+            raise _unknown(f"a call of {found.target} with keywords")
         module = network.get_submodule(str(found.target))
         operation = _operation(module)
         if operation is None:
@@ -79,8 +88,8 @@ def _settings(module: nn.Module, operation: str, name: str) -> dict[str, Any]:
         raise _unknown(f"a pooling with ceil_mode or dilation at {name}")
     if operation == "norm" and not (module.affine and module.track_running_stats):
         raise _unknown(f"a BatchNorm without scale or statistics at {name}")
-    if operation == "upsample" and module.mode != "nearest":
-        raise _unknown(f"an upsampling by {module.mode} at {name}")
+    if operation == "upsample" and (module.mode != "nearest" or module.size is not None):
+        raise _unknown(f"an upsampling by {module.mode} to {module.size or 'a multiple'} at {name}")
     settings = {argument: getattr(module, argument) for argument in OPERATIONS[operation].arguments}
     return settings | ({"bias": settings["bias"] is not None} if "bias" in settings else {})
 
@@ -88,7 +97,8 @@ def _settings(module: nn.Module, operation: str, name: str) -> dict[str, Any]:
 def _function(found: fx.Node, names: dict[fx.Node, str]) -> Node:
     arguments: tuple[Any, ...] = found.args
     options: dict[str, Any] = dict(found.kwargs)
-    if found.target in (operator.add, operator.iadd, torch.add) and all(isinstance(a, fx.Node) for a in arguments):
+    plain = all(isinstance(argument, fx.Node) for argument in arguments) and not options
+    if found.target in (operator.add, operator.iadd, torch.add) and plain:
         return Node(found.name, "add", tuple(names[value] for value in arguments), {})
     if found.target in (torch.cat, torch.concat):
         maps, dim = arguments[0], options.get("dim", arguments[1] if len(arguments) > 1 else 0)

@@ -103,7 +103,7 @@ def _summary(seconds: np.ndarray, batch: Tensor, *, candidates: float | None) ->
         image_size=[height, width],
         repeats=len(seconds),
         device=batch.device.type,
-        device_name=_device_name(batch.device),
+        device_name=device_name(batch.device),
         dtype=str(batch.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
     )
@@ -135,7 +135,7 @@ def _spread(seconds: np.ndarray) -> Spread:
     return Spread(median_ms=float(median), iqr_ms=float(high - low))
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The product name of the processor, as far as the system tells it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

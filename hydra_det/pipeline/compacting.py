@@ -4,10 +4,12 @@ Everything is made in a folder beside the final one, which takes its name when i
 """
 
 import dataclasses
+import fcntl
 import functools
 import logging
 import math
 import multiprocessing
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +32,6 @@ from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.finished import FinishedRun, compact_variant
 from hydra_det.pipeline.scoring import score
 from hydra_det.record import (
-    Compaction,
     EngineLatency,
     EngineResult,
     NetworkSize,
@@ -56,7 +57,7 @@ class Compacting:
 
     def __init__(self, settings: Config) -> None:
         self.settings = settings
-        if isinstance(settings["engines"], str):
+        if not isinstance(settings["engines"], list):
             raise InputError(f"engines: expected a list, as in engines=[openvino], got {settings['engines']}")
         self.engines: list[str] = list(dict.fromkeys(("torch", *settings["engines"])))
         check_installed(self.engines)
@@ -67,6 +68,7 @@ class Compacting:
         self.data.prepare()
         self.folder = self.run.folder / COMPACT
         self.partial = self.run.folder / f"{COMPACT}.partial"
+        self._lock = _lock(self.run.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir()
         self._scratch = tempfile.TemporaryDirectory()
@@ -78,6 +80,7 @@ class Compacting:
         """Leave nothing behind that is not complete."""
         shutil.rmtree(self.partial, ignore_errors=True)
         self._scratch.cleanup()
+        os.close(self._lock)
 
     def networks(self) -> tuple[dict[str, GraphDetector], dict[str, float]]:
         """The dense, the masked and the compact network, and how much the answers of the last two differ.
@@ -178,15 +181,13 @@ class Compacting:
             for name, network in networks.items()
         }
 
-    def finish(self, compaction: Compaction) -> Record:
-        """Move the files to their place and write the record."""
+    def finish(self, record: Record) -> None:
+        """Move the files to their place and write the completed record."""
         path = self.run.folder / RECORD_NAME
         write_record(path, dataclasses.replace(self.record, compaction=None))  # until the files are those of the record
         shutil.rmtree(self.folder, ignore_errors=True)
         self.partial.rename(self.folder)
-        record = dataclasses.replace(self.record, compaction=compaction)
         write_record(path, record)
-        return record
 
     def _at(self, name: str) -> Path:
         return self.partial if name == COMPACT else Path(self._scratch.name, name)
@@ -227,6 +228,17 @@ class InEngine(nn.Module):
     def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
         """Those of the torch network."""
         return self.network.detections(raw)
+
+
+def _lock(folder: Path) -> int:
+    """The right to work in a run's folder, until the handle is closed or the process ends."""
+    handle = os.open(folder / f".{COMPACT}.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise InputError(f"run: expected nobody else at work on {folder}, found another compact.py; wait") from error
+    return handle
 
 
 def _check_counts(settings: Config) -> None:

@@ -1,16 +1,18 @@
 """A finished run, opened again from its folder."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hydra_det.atomic import write_atomically
 from hydra_det.compaction.engines import ENGINES
-from hydra_det.compaction.files import COMPACT, WEIGHTS, load_compact
+from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import threat_model
@@ -127,6 +129,11 @@ class FinishedRun:
         if network not in NETWORKS:
             raise InputError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
         name = NETWORKS[network]
+        if not (self.folder / "stages" / name / ABOUT).is_file():
+            raise InputError(
+                f"run: expected the stage {name} of {self.folder}, found none; it was deleted from {self.store.root}, "
+                "type the command of that run again"
+            )
         about = build.read_yaml(self.folder / "stages" / name / ABOUT)
         return Stage(
             name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], about.get("facts", {}), True
@@ -136,4 +143,7 @@ class FinishedRun:
 def compact_variant(folder: Path, engine: str, **options: Any) -> dict[str, Any]:
     """What the AP of a compact network depends on besides the images and the attack."""
     packages = {name: collect_versions().get(name) for name in ENGINES[engine].packages}
-    return {"weights": weights_hash(folder / WEIGHTS), "engine": engine, "packages": packages, **options}
+    architecture = hashlib.sha256((folder / ARCHITECTURE).read_bytes()).hexdigest()
+    packages["torch"] = torch.__version__
+    weights = weights_hash(folder / WEIGHTS)
+    return {"weights": weights, "architecture": architecture, "engine": engine, "packages": packages, **options}

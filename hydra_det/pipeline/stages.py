@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -16,6 +17,7 @@ from torch import nn
 
 from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
 from hydra_det.pipeline import build
@@ -113,8 +115,14 @@ class StageRunner:
             "trainer": {**trainer, "processes": self._processes},
             "callbacks": added,
             "seed": config["seed"],
+            **({"measured_on": self._machine()} if config["prune"]["budget"] == "latency" else {}),
             **start,
         })  # fmt: skip
+
+    def _machine(self) -> dict[str, Any]:
+        """What a budget of time was measured on."""
+        device = build.trainer(self.config, logger=False, enable_checkpointing=False).strategy.root_device
+        return {"device": device_name(device), "threads": torch.get_num_threads()}
 
     def run(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found, resumed or run."""

@@ -2,7 +2,8 @@
 
 Every allocation is a ladder: counts that rise with a level in [0, 1], from the fewest units to all. The level is the
 highest one whose cost fits; between it and the next, pools are raised one after the other until the budget holds no
-further unit of the next pool. So counts miss the budget by less than a unit of a pool, and are nested as it grows.
+further step of the next pool. So counts are nested as the budget grows, and miss it by less than a unit of a pool.
+Where counts must be multiples, pools are raised in turn until no further step of any fits, and counts are not nested.
 """
 
 import bisect
@@ -23,12 +24,19 @@ HALVINGS = 40
 
 
 def fit(
-    ladder: Ladder, *, cost: Callable[[Counts], float], limit: float, least: Counts, multiple: int = 1
+    ladder: Ladder,
+    sizes: Counts,
+    *,
+    cost: Callable[[Counts], float],
+    limit: float,
+    least: Counts,
+    multiple: int = 1,
 ) -> Counts | None:
     """The largest counts of a ladder whose cost does not exceed the limit.
 
     Args:
         ladder: counts by level.
+        sizes: units of every pool.
         cost: of counts; does not fall as they rise.
         limit: in the unit of the cost.
         least: counts that no pool falls below.
@@ -38,15 +46,13 @@ def fit(
         Units kept of every pool; None if even the lowest level costs too much.
     """
 
-    sizes = ladder(1.0)
-
     def guarded(level: float) -> Counts:
         rounded = {pool: (count + multiple // 2) // multiple * multiple for pool, count in ladder(level).items()}
         return {pool: min(max(count, least[pool]), sizes[pool]) for pool, count in rounded.items()}
 
     limit *= 1 + 1e-12  # a sum of shares is not exact
     low, high = 0.0, 1.0
-    fewer, more = guarded(low), sizes
+    fewer, more = guarded(low), dict(sizes)
     if cost(more) <= limit:
         return more
     if cost(fewer) > limit:
@@ -58,19 +64,33 @@ def fit(
             low, fewer = middle, counts
         else:
             high, more = middle, counts
-    return _raise(fewer, more, cost=cost, limit=limit, multiple=multiple)
+    counts = _raise(fewer, more, cost=cost, limit=limit, multiple=multiple)
+    return counts if multiple == 1 else _fill(counts, sizes, cost=cost, limit=limit, multiple=multiple)
 
 
 def _raise(fewer: Counts, more: Counts, *, cost: Callable[[Counts], float], limit: float, multiple: int) -> Counts:
     """Raise pool after pool from `fewer` to `more` until the limit is reached."""
     counts = dict(fewer)
     for pool, most in more.items():
-        steps = [*range(counts[pool], most, multiple), most]
+        if cost({**counts, pool: most}) <= limit:
+            counts[pool] = most
+            continue
+        steps = range(counts[pool], most, multiple)
         fitting = bisect.bisect_right(steps, limit, key=lambda count: cost({**counts, pool: count}))
-        counts[pool] = steps[max(0, fitting - 1)]
-        if counts[pool] < most:
-            break
+        counts[pool] = steps[fitting - 1]
+        break
     return counts
+
+
+def _fill(counts: Counts, sizes: Counts, *, cost: Callable[[Counts], float], limit: float, multiple: int) -> Counts:
+    """Raise pools by a step each, in turn, until no further step of any fits."""
+    while True:
+        before = counts
+        for pool, size in sizes.items():
+            further = {**counts, pool: min(counts[pool] + multiple, size)}
+            counts = further if cost(further) <= limit else counts
+        if counts == before:
+            return counts
 
 
 def uniform(units: Units, _importance: Importance) -> Ladder:
@@ -118,18 +138,21 @@ class LearnedShares:
     change the cost.
 
     Args:
-        pools: their names.
+        start: share of every pool to begin with, in [0, 1].
         rate: learning rate of Adam on the logits.
 
     Attributes:
-        logits: by pool; all 0, the uniform allocation, at the start.
+        logits: by pool.
     """
 
     REACH = 40.0  # sigmoid(-REACH) of any pool is less than a unit
+    LARGEST = REACH / 2  # logits stay within, so that the ladder goes from nothing to all
+    EDGE = 1e-3  # at 0 or 1 a sigmoid does not move any more
 
-    def __init__(self, pools: Sequence[str], *, rate: float) -> None:
-        self.logits = torch.zeros(len(pools), dtype=torch.float64, requires_grad=True)
-        self.pools = list(pools)
+    def __init__(self, start: Mapping[str, float], *, rate: float) -> None:
+        shares = torch.tensor(list(start.values()), dtype=torch.float64).clamp(self.EDGE, 1 - self.EDGE)
+        self.logits = torch.logit(shares).requires_grad_()
+        self.pools = list(start)
         self._optimizer = torch.optim.Adam([self.logits], lr=rate)
 
     def __call__(self, units: Units, _importance: Importance) -> Ladder:
@@ -158,6 +181,8 @@ class LearnedShares:
         worth = (slope @ price) / (price @ price).clamp(min=1e-30)
         self.logits.grad = slope - worth * price
         self._optimizer.step()
+        with torch.no_grad():
+            self.logits.clamp_(-self.LARGEST, self.LARGEST)
 
     def state_dict(self) -> dict[str, Any]:
         """Logits and the state of their optimiser."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.prune.allocation import ALLOCATIONS, LearnedShares, fit
+from hydra_det.prune.allocation import ALLOCATIONS, Ladder, LearnedShares, fit
 from hydra_det.prune.granularity import GRANULARITIES, Blocks
 from hydra_det.prune.layout import Layout
 from hydra_det.prune.masks import kept_units, top_k
@@ -22,6 +22,7 @@ from hydra_det.types import InputError
 Scores = Mapping[str, Tensor]  # layer -> [O, I, kH, kW]
 Masks = dict[str, Tensor]  # layer -> [O, I, kH, kW] bool, True where a weight stays
 
+MORE_THAN_ASKED = 0.05  # of what the ratio leaves: so much more a minimum of every layer may keep
 WINDOW = 0.1  # the units that tell what a larger share is worth: this part of the kept ones on both sides of the edge
 
 
@@ -44,7 +45,6 @@ class MaskPlan:
         self.whole = self.units.cost(self.units.sizes, self.price)
         least = -(-settings.min_keep // settings.multiple) * settings.multiple
         self.least = {pool: min(least, size) for pool, size in self.units.sizes.items()}
-        self.learned = LearnedShares(list(self.units.sizes), rate=settings.rate)
         if not self.units.sizes:
             raise InputError(
                 f"prune.granularity: expected layers that can be cut into units of {settings.granularity}, found none"
@@ -52,6 +52,7 @@ class MaskPlan:
         # Without prices a budget of time cannot be judged: the masks were made within it before.
         if price is not None or settings.budget != "latency":
             self._check_possible()
+        self.learned = LearnedShares(self._start(), rate=settings.rate)
 
     def masks(self, scores: Scores, *, counts: Counts | None = None, final: bool = False) -> Masks:
         """The top units of every pool.
@@ -72,11 +73,30 @@ class MaskPlan:
         if settings.allocation == "uniform" and self.units.each_layer:
             return {pool: max(self.least[pool], kept_units(size, settings.ratio)) for pool, size in sizes.items()}
         allocation = ALLOCATIONS[settings.allocation] or self.learned
-        limit = (1 - settings.ratio) * self.whole
-        ladder = allocation(self.units, importance)
-        counts = fit(ladder, cost=self._cost, limit=limit, least=self.least, multiple=settings.multiple)
+        return self._fit(allocation(self.units, importance))
+
+    def _start(self) -> dict[str, float]:
+        """Share of every pool before any is learned, up to the level that fits the budget."""
+        start = ALLOCATIONS[self.settings.start]
+        if self.settings.allocation != "learned" or self.settings.start == "uniform" or start is None:
+            return dict.fromkeys(self.units.sizes, 0.5)
+        counts = self._fit(start(self.units, {}))
+        return {pool: counts[pool] / size for pool, size in self.units.sizes.items()}
+
+    def _fit(self, ladder: Ladder) -> Counts:
+        bounds: dict[str, Any] = {"limit": self.limit, "least": self.least, "multiple": self.settings.multiple}
+        counts = fit(ladder, self.units.sizes, cost=self.cost, **bounds)
         assert counts is not None, "the least that can be kept was checked against the budget"
         return counts
+
+    def cost(self, counts: Counts) -> float:
+        """What the network costs with so many units of each pool."""
+        return self.units.cost(counts, self.price)
+
+    @property
+    def limit(self) -> float:
+        """What it may cost."""
+        return (1 - self.settings.ratio) * self.whole
 
     def counts_in(self, masks: Masks) -> Counts:
         """Units kept of every pool by masks that this plan made."""
@@ -124,6 +144,8 @@ class MaskPlan:
         for pool, count in counts.items():
             if count % settings.multiple and count < self.units.sizes[pool]:
                 raise ValueError(f"{pool}: expected a multiple of {settings.multiple} units kept, found {count}")
+            if count < self.least[pool]:
+                raise ValueError(f"{pool}: expected at least {self.least[pool]} units kept, found {count}")
         if settings.allocation == "uniform" and self.units.each_layer:
             for pool, expected in self.counts({}).items():
                 if counts[pool] != expected:
@@ -132,28 +154,41 @@ class MaskPlan:
                         f"{settings.ratio}, found {counts[pool]}"
                     )
         # Time is never measured twice alike: that budget was met when scores were trained.
-        elif settings.budget != "latency" and self._cost(counts) > (1 - settings.ratio) * self.whole * (1 + 1e-9):
+        elif settings.budget != "latency" and self.cost(counts) > self.limit * (1 + 1e-9):
             raise ValueError(
                 f"expected at most {1 - settings.ratio} of the {settings.budget}, found "
-                f"{self._cost(counts) / self.whole}"
+                f"{self.cost(counts) / self.whole}"
             )
 
-    def _cost(self, counts: Counts) -> float:
-        return self.units.cost(counts, self.price)
-
     def _difference(self, counts: Counts, pool: str, more: int, fewer: int) -> float:
-        return self._cost({**counts, pool: more}) - self._cost({**counts, pool: fewer})
+        return self.cost({**counts, pool: more}) - self.cost({**counts, pool: fewer})
 
     def _check_possible(self) -> None:
         settings = self.settings
         if settings.allocation == "uniform" and self.units.each_layer:
+            self._check_minimum(self.units.sizes)
+        elif settings.ratio > (most := 1 - self.cost(self.least) / self.whole):
+            raise InputError(self._impossible(most))
+
+    def _impossible(self, most: float) -> str:
+        settings = self.settings
+        return (
+            f"prune.ratio: expected at most {int(most * 1e4) / 1e4} of the {settings.budget} for granularity="
+            f"{settings.granularity} with prune.min_keep={settings.min_keep} and prune.multiple={settings.multiple}, "
+            f"got {settings.ratio}"
+        )
+
+    def _check_minimum(self, sizes: Counts) -> None:
+        """Refuse a minimum that keeps much more of layers than the ratio would; a single unit is a guard."""
+        settings = self.settings
+        if settings.min_keep == 1:
             return
-        most = 1 - self._cost(self.least) / self.whole
-        if settings.ratio > most:
+        kept = {pool: kept_units(size, settings.ratio) for pool, size in sizes.items()}
+        extra = sum(max(0, min(settings.min_keep, size) - kept[pool]) for pool, size in sizes.items())
+        if extra > (0 if settings.granularity == "nm" else MORE_THAN_ASKED) * sum(kept.values()):
             raise InputError(
-                f"prune.ratio: expected at most {int(most * 1e4) / 1e4} of the {settings.budget} for granularity="
-                f"{settings.granularity} with prune.min_keep={settings.min_keep} and prune.multiple="
-                f"{settings.multiple}, got {settings.ratio}"
+                f"prune.min_keep: expected a number that leaves prune.ratio={settings.ratio} possible, got "
+                f"{settings.min_keep}, which keeps {extra:,} units more than the {sum(kept.values()):,} of that ratio"
             )
 
 
@@ -166,10 +201,12 @@ class HybridPlan(MaskPlan):
     """
 
     def __init__(self, settings: PruneSettings, layout: Layout, price: Price | None = None) -> None:
+        self.asked = settings  # of channels and weights together
+        self.ratio = settings.ratio
+        self.total = sum(torch.Size(layer.shape).numel() for layer in layout.layers.values())
         ratio = settings.ratio * settings.filter_share
         super().__init__(dataclasses.replace(settings, granularity="filter_group", ratio=ratio), layout, price)
-        self.ratio = settings.ratio  # of channels and weights together
-        self.total = sum(torch.Size(layer.shape).numel() for layer in layout.layers.values())
+        self._check_minimum({name: torch.Size(layer.shape).numel() for name, layer in layout.layers.items()})
 
     def masks(self, scores: Scores, *, counts: Counts | None = None, final: bool = False) -> Masks:
         """The best weights of what the best channels leave; `counts` are those of the channels."""
@@ -194,10 +231,27 @@ class HybridPlan(MaskPlan):
 
     def check(self, masks: Masks) -> None:
         """Refuse masks that do not keep what was asked."""
-        found, layers = sum(int(mask.sum()) for mask in masks.values()), len(masks)
+        found, slack = sum(int(mask.sum()) for mask in masks.values()), len(masks) * self.settings.min_keep
         expected = (1 - self.ratio) * self.total
-        if abs(found - expected) > layers * self.settings.min_keep:
-            raise ValueError(f"expected {expected:.0f} weights kept, up to rounding in {layers} layers, found {found}")
+        # Where whole channels reach the ratio alone, they miss it by less than a step.
+        whole = sum(int(mask.sum()) for mask in self.units.masks(self.units.kept(masks), final=True).values())
+        if found > expected + slack or found < min(expected - slack, whole):
+            raise ValueError(f"expected {expected:.0f} weights kept, up to rounding, found {found}")
+
+    def _impossible(self, most: float) -> str:
+        asked = self.asked
+        return (
+            f"prune.ratio: expected at most {int(most / asked.filter_share * 1e4) / 1e4} for granularity=hybrid with "
+            f"prune.filter_share={asked.filter_share}, prune.min_keep={asked.min_keep} and prune.multiple="
+            f"{asked.multiple}, got {asked.ratio}"
+        )
+
+    def _check_minimum(self, sizes: Counts) -> None:
+        settings, self.settings = self.settings, self.asked
+        try:
+            super()._check_minimum(sizes)
+        finally:
+            self.settings = settings
 
 
 def mask_plan(settings: PruneSettings, layout: Layout, price: Price | None = None) -> MaskPlan:

@@ -86,12 +86,13 @@ class LayerUnits:
 
     def masks(self, kept: Mapping[str, Tensor], *, final: bool) -> dict[str, Tensor]:
         """The same while training and at the end."""
+        device = next(iter(kept.values())).device
         answer = {}
         for name, layer in self.layout.layers.items():
             if name in kept:
                 answer[name] = self.granularity.expand(kept[name], layer.shape).contiguous()
             else:
-                answer[name] = torch.ones(layer.shape, dtype=torch.bool)
+                answer[name] = torch.ones(layer.shape, dtype=torch.bool, device=device)
         return answer
 
     def kept(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

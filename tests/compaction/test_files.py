@@ -94,9 +94,15 @@ def change(folder, edit):
         (lambda c: c["nodes"][0]["settings"].update(out_channels=-5), "builds no network"),
         (lambda c: c["nodes"][0]["settings"].pop("stride"), "has the settings"),
         (lambda c: c["nodes"][0]["settings"].update(groups=2), "has the settings"),
+        (lambda c: c.update(outputs=["images", "images"]), "builds no network (KeyError: 'images')"),
+        (lambda c: c.update(outputs=[c["outputs"][0]] * 2), "a raw map is"),
+        (lambda c: c["nodes"][0].update(inputs=["images", "images"]), "builds no network (TypeError"),
+        (lambda c: c["detector"].update(num_classes=7), "a raw map is"),
+        (lambda c: c["detector"].update(strides=["a", "b"]), "builds no network (TypeError"),
+        (lambda c: c["detector"].update(strides=[0, 0]), "builds no network"),
         (lambda c: c["detector"]["nms"].update(confidence=0.5), "model.nms.confidence"),
         (lambda c: c["detector"].update(anchors=[[1, 1]]), "model.anchors"),
-        (lambda c: c["nodes"][0]["settings"].update(out_channels=5), "expected backbone.convs.0.conv.weight of shape"),
+        (lambda c: c["nodes"][0]["settings"].update(out_channels=5), "running_mean should contain 5 elements not 4"),
     ],
 )
 def test_a_description_that_is_not_whole_is_refused(folder, edit, complaint):
@@ -112,6 +118,14 @@ def test_a_missing_tensor_is_named(folder):
     del tensors["neck.conv.weight"]
     save_file(tensors, folder / WEIGHTS)
     with pytest.raises(InputError, match=r"weights\.safetensors: expected .* tensors .*neck\.conv\.weight is missing"):
+        load_compact(folder)
+
+
+def test_weights_that_are_no_numbers_are_named(folder):
+    tensors = load_file(folder / WEIGHTS)
+    tensors["neck.conv.weight"][0, 0, 0, 0] = float("nan")
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(InputError, match=r"weights\.safetensors: expected finite weights, .* neck\.conv\.weight"):
         load_compact(folder)
 
 

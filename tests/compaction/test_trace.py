@@ -81,16 +81,49 @@ class Functional(nn.Module):
         return [self.function(self.conv(images))]
 
 
+class Answering(nn.Module):
+    """Gives whatever is made of its only map."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.answer = answer
+
+    def forward(self, images):
+        return self.answer(self.conv(images))
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return [self.conv(input=images)]
+
+
+OTHER = "a forward that returns something else than a list of raw maps"
+
+
 @pytest.mark.parametrize(
     ("net", "complaint"),
     [
+        (Answering(lambda maps: {"raw": maps}), OTHER),
+        (Answering(lambda maps: maps), OTHER),
+        (Answering(lambda maps: [maps, None]), OTHER),
+        (Answering(lambda maps: [[maps]]), OTHER),
+        (Answering(lambda maps: [maps.nothing]), "expected convolutions"),
+        (Answering(lambda maps: maps.size(0) and [maps]), "got Answering (TraceError: "),
+        (Named(), "a call of conv with keywords"),
+        (Functional(lambda maps: torch.add(maps, maps, alpha=2)), "got add at add"),
+        (chain(nn.Upsample(size=(8, 8))), "an upsampling by nearest to (8, 8) at layers.1"),
         (chain(nn.Sigmoid()), "got Sigmoid at layers.1"),
         (chain(nn.GroupNorm(2, 4)), "got GroupNorm at layers.1"),
         (chain(nn.Conv2d(4, 4, 3, groups=2)), "groups or with a padding other than zeros at layers.1"),
         (chain(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "padding other than zeros at layers.1"),
         (chain(nn.BatchNorm2d(4, affine=False)), "a BatchNorm without scale or statistics at layers.1"),
         (chain(nn.MaxPool2d(2, ceil_mode=True)), "a pooling with ceil_mode or dilation at layers.1"),
-        (chain(nn.Upsample(scale_factor=2, mode="bilinear")), "an upsampling by bilinear at layers.1"),
+        (chain(nn.Upsample(scale_factor=2, mode="bilinear")), "an upsampling by bilinear to a multiple at layers.1"),
         (Twice(), "expected every layer to be used once, got conv, used again"),
         (Branching(), "expected a network whose forward is the same for every image, got Branching"),
         (Functional(torch.sigmoid), "got sigmoid at sigmoid"),

@@ -1,6 +1,7 @@
 """compact.py on a finished run: files, AP, times and the record, and what is said when it cannot be done."""
 
 import json
+import shutil
 import subprocess
 from typing import Any
 
@@ -13,6 +14,7 @@ from hydra_det.compaction import compact as compaction
 from hydra_det.compaction.engines import ENGINES
 from hydra_det.compaction.files import load_compact
 from hydra_det.modules.masked_conv import masks_of
+from hydra_det.pipeline.compacting import Compacting
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.record import read_record
 from hydra_det.types import InputError
@@ -123,6 +125,24 @@ def test_an_older_record_is_one_line(finished):
         compacted(finished / "older")
 
 
+def test_two_at_once_are_refused(finished):
+    settings = compose([f"run={finished / 'run'}", *QUICK, "engines=[]"], "compact")
+    with Compacting(settings):
+        with pytest.raises(InputError, match=r"run: expected nobody else at work .*, found another compact\.py"):
+            Compacting(settings)
+        assert (finished / "run" / "compact.partial").is_dir(), "the first one goes on"
+    with Compacting(settings):
+        pass
+
+
+def test_a_stage_that_was_deleted_is_named(finished):
+    run(finished, "seed=3", "stage.finetune.epochs=1", name="deleted")
+    stage = (finished / "deleted" / "stages" / "finetune").resolve()
+    shutil.rmtree(stage)
+    with pytest.raises(InputError, match=r"run: expected the stage finetune of .*deleted, found none; it was deleted"):
+        FinishedRun(finished / "deleted").network("pruned")
+
+
 def test_again_with_another_choice(grouped):
     before = read_record(grouped / "record.json")
     again = compacted(grouped, "multiple=8", "engines=[]", "evaluate=false")
@@ -159,6 +179,7 @@ def test_a_network_that_is_not_equal_is_not_written(finished, monkeypatch):
         (["run={run}", "latency.batch_sizes=[]"], "latency.batch_sizes: expected a list, as in [1,8], got []"),
         (["run={run}", "latency.warmup=-1"], "latency.warmup: expected a whole number of at least 0, got -1"),
         (["run={run}", "engines=openvino"], "engines: expected a list, as in engines=[openvino], got openvino"),
+        (["run={run}", "engines=null"], "engines: expected a list, as in engines=[openvino], got None"),
         (["run={run}", "latency.batch_sizes=[1,x]"], "latency.batch_sizes[1]: expected a whole number of at least 1"),
         ([], "run: expected a value, got none"),
     ],

@@ -73,6 +73,16 @@ def test_blocks_of_another_size():
         ({"budget": "latency"}, r"prune\.budget: expected parameters or flops for granularity=weight, got latency"),
         ({"budget": "flops", "granularity": "hybrid"}, r"prune\.budget: expected parameters for granularity=hybrid"),
         ({"min_keep": 0}, r"prune\.min_keep: expected a whole number of at least 1, got 0"),
+        ({"granularity": "filter", "multiple": 8}, r"prune\.multiple: expected 1 for granularity=filter, got 8"),
+        (
+            {"granularity": "hybrid", "allocation": "learned"},
+            r"prune\.allocation: expected uniform, global, erk",
+        ),
+        ({"block": 4.0, "granularity": "nm"}, r"prune\.block: expected one of 2, 4, 8, 16, got 4\.0"),
+        ({"exclude": None}, r"prune\.exclude: expected a list"),
+        ({"exclude": [1]}, r"prune\.exclude: expected a list"),
+        ({"rate": float("inf")}, r"prune\.rate: expected a learning rate"),
+        ({"start": "lamp"}, r"prune\.start: expected one of uniform, erk, got 'lamp'"),
         ({"min_keep": 1.5}, r"prune\.min_keep"),
         (
             {"multiple": 0, "granularity": "filter_group"},
@@ -80,7 +90,7 @@ def test_blocks_of_another_size():
         ),
         (
             {"multiple": 8},
-            r"prune\.multiple: expected 1 for granularity=weight, got 8; only filter, filter_group, hybrid",
+            r"prune\.multiple: expected 1 for granularity=weight, got 8; only filter_group and hybrid",
         ),
         ({"block": 3}, r"prune\.block: expected one of 2, 4, 8, 16, got 3"),
         ({"filter_share": "x"}, r"prune\.filter_share: expected a part of the ratio in \[0, 1\], got x"),

@@ -10,7 +10,7 @@ from hydra_det.compaction.channels import layout
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.prune.allocation import ALLOCATIONS, LearnedShares
 from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import KINDS, PruneSettings
+from hydra_det.prune.settings import GROUPED, KINDS, PruneSettings
 from hydra_det.prune.units import FilterGroups
 from hydra_det.types import InputError
 from tests.modules.example import ARCHITECTURES, network
@@ -20,7 +20,7 @@ CASES = [
     (granularity, allocation)
     for granularity in KINDS
     for allocation in ALLOCATIONS
-    if granularity != "nm" or allocation == "uniform"
+    if (granularity != "nm" or allocation == "uniform") and (granularity, allocation) != ("hybrid", "learned")
 ]
 
 
@@ -239,7 +239,7 @@ def test_shares_learn_where_weights_are_worth_most():
     """With a loss that falls by the kept weights of one layer, that layer gains and the others pay."""
     net = masked()
     found, scores = layout(net), scores_of(net)
-    plan = mask_plan(PruneSettings(ratio=0.8, allocation="learned", rate=0.1), found)
+    plan = mask_plan(PruneSettings(ratio=0.8, allocation="learned", start="uniform", rate=0.1), found)
     before = plan.masks(scores)
     for _ in range(20):
         masks = plan.masks(scores)
@@ -271,7 +271,8 @@ def test_equal_worth_changes_nothing():
 def test_a_group_that_is_full_can_still_shrink():
     net = masked("yolov3")
     found, scores = layout(net), scores_of(net)
-    plan = mask_plan(PruneSettings(ratio=0.1, granularity="filter_group", allocation="learned", rate=0.3), found)
+    settings = PruneSettings(ratio=0.1, granularity="filter_group", allocation="learned", start="uniform", rate=0.3)
+    plan = mask_plan(settings, found)
     start = plan.counts_in(plan.masks(scores))
     full = [pool for pool, count in start.items() if count == plan.sizes[pool]]
     assert full
@@ -288,7 +289,7 @@ def test_a_group_that_is_full_can_still_shrink():
 
 
 def test_what_was_learned_goes_on_from_its_state():
-    first, second = (LearnedShares(["a", "b"], rate=0.1) for _ in range(2))
+    first, second = (LearnedShares({"a": 0.5, "b": 0.5}, rate=0.1) for _ in range(2))
     steps = [([0.5, 0.5], [-1.0, 0.3], [1.0, 2.0]), ([0.6, 0.4], [-0.2, 0.1], [1.0, 2.0])]
     first.learn(*steps[0])
     second.load_state_dict(first.state_dict())
@@ -322,6 +323,8 @@ def test_hybrid_ends_in_its_parts(share, same):
     pure = mask_plan(PruneSettings(ratio=0.7, granularity=same), found)
     for final in (False, True):
         found_masks, expected = hybrid.masks(scores, final=final), pure.masks(scores, final=final)
+        if final:
+            hybrid.check(found_masks)
         wrong = sum(int((found_masks[name] != mask).sum()) for name, mask in expected.items())
         assert wrong <= len(expected) * (share == 0.0)
 
@@ -340,10 +343,9 @@ def test_a_single_wrong_weight_is_found(granularity):
         plan.check(masks)
 
 
-@pytest.mark.parametrize("granularity", ["filter", "filter_group", "hybrid"])
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize(("granularity", "allocation"), [case for case in CASES if case[0] in GROUPED])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_filters_are_kept_in_multiples_within_the_budget(name, granularity, allocation):
+def test_channels_are_kept_in_multiples_within_the_budget(name, granularity, allocation):
     net = masked(name)
     found, scores = layout(net), scores_of(net)
     for ratio in (0.3, 0.6):
@@ -354,12 +356,12 @@ def test_filters_are_kept_in_multiples_within_the_budget(name, granularity, allo
         counts = plan.counts(plan.units.importance(scores))  # of hybrid, before single weights go
         odd = {pool: count for pool, count in counts.items() if count % 4}
         assert all(count == plan.sizes[pool] for pool, count in odd.items())
-        assert min(counts.values()) >= min(4, *plan.sizes.values())
-        if granularity != "hybrid":
-            # A step of the widest group is the most that can be left of the budget.
+        assert plan.cost(counts) <= plan.limit * (1 + 1e-9)
+        for pool, count in counts.items():  # what is left of the budget holds no further step of any
+            if count < plan.sizes[pool]:
+                assert plan.cost({**counts, pool: min(count + 4, plan.sizes[pool])}) > plan.limit
+        if granularity == "filter_group":
             assert kept_share(masks) <= 1 - ratio + 1e-9
-            more = [plan._cost({**counts, pool: min(count + 4, plan.sizes[pool])}) for pool, count in counts.items()]
-            assert max(more) > (1 - ratio) * plan.whole
 
 
 def test_counts_that_are_no_multiples_are_refused():
@@ -369,3 +371,78 @@ def test_counts_that_are_no_multiples_are_refused():
     plan = mask_plan(PruneSettings(ratio=0.5, granularity="filter_group", multiple=8), found)
     with pytest.raises(ValueError, match="expected a multiple of 8 units kept"):
         plan.check(masks)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "filter_group"])
+@pytest.mark.parametrize("start", ["uniform", "erk"])
+def test_learned_shares_begin_where_they_are_told(granularity, start):
+    net = masked("yolov3")
+    found, scores = layout(net), scores_of(net)
+    settings = {"ratio": 0.9, "granularity": granularity}
+    learned = mask_plan(PruneSettings(**settings, allocation="learned", start=start), found)
+    fixed = mask_plan(PruneSettings(**settings, allocation=start), found)
+    importance = fixed.units.importance(scores)
+    ours, theirs = learned.counts(importance), fixed.counts(importance)
+    for pool, size in fixed.sizes.items():
+        assert abs(ours[pool] - theirs[pool]) <= max(1, 0.01 * size)
+    other = mask_plan(PruneSettings(**settings, allocation={"uniform": "erk", "erk": "uniform"}[start]), found)
+    assert other.counts(importance) != theirs
+
+
+@pytest.mark.parametrize("granularity", ["weight", "filter", "filter_group"])
+def test_shares_that_drift_for_ever_leave_every_pool_its_minimum(granularity):
+    """A slope that never changes its sign, for more steps than the ladder reaches."""
+    net = masked()
+    found, scores = layout(net), scores_of(net)
+    plan = mask_plan(PruneSettings(ratio=0.8, granularity=granularity, allocation="learned", rate=2.0), found)
+    names = list(plan.sizes)
+    for _ in range(60):
+        plan.learned.learn([0.5] * len(names), [(-1.0) ** k for k in range(len(names))], [1.0] * len(names))
+    masks = plan.masks(scores, final=True)
+    plan.check(masks)
+    counts = plan.counts_in(masks)
+    assert min(counts.values()) >= 1
+    assert plan.cost(counts) > 0.9 * plan.limit
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("ratio", [0.5, 0.75, 0.9])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_hybrid_of_whole_channels_alone_passes_its_own_check(name, ratio, multiple):
+    net = masked(name)
+    settings = PruneSettings(ratio=ratio, granularity="hybrid", filter_share=1.0, multiple=multiple)
+    try:
+        plan = mask_plan(settings, layout(net))
+    except InputError:
+        assert (ratio, multiple) == (0.9, 8), "only there is too little left for eight channels of everything"
+        return
+    masks = plan.masks(scores_of(net), final=True)
+    plan.check(masks)
+    name, mask = next((name, mask) for name, mask in masks.items() if mask.any() and not mask.all())
+    for weight in mask.view(-1).nonzero().flatten()[: mask.numel() // 2]:
+        mask.view(-1)[weight] = False
+    assert sum(int(m.sum()) for m in masks.values()) < plan.limit
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (
+            {"ratio": 0.9, "min_keep": 5000},
+            r"min_keep: expected a number that leaves prune\.ratio=0\.9 possible",
+        ),
+        ({"ratio": 0.9, "min_keep": 5000, "granularity": "kernel"}, r"which keeps [\d,]+ units more than"),
+        ({"ratio": 0.5, "min_keep": 5000, "granularity": "nm"}, r"min_keep: expected a number that leaves"),
+        (
+            {"ratio": 0.95, "min_keep": 5000, "granularity": "hybrid", "filter_share": 0.0},
+            r"min_keep: expected a number",
+        ),
+        (
+            {"ratio": 0.9, "granularity": "hybrid", "filter_share": 0.8, "multiple": 32},
+            r"expected at most 0\.\d+ for granularity=hybrid with prune\.filter_share=0\.8, .*=32, got 0\.9",
+        ),
+    ],
+)
+def test_a_minimum_that_overrides_the_ratio_is_refused(settings, complaint):
+    with pytest.raises(InputError, match=complaint):
+        mask_plan(PruneSettings(**settings), layout(masked()))

@@ -4,7 +4,7 @@ python -m docs.draw_speed outputs/sweeps/<date> outputs/sweeps/<date>
 python -m docs.draw_speed outputs/runs --engine onnxruntime --output speed.png
 
 A point is a run: forward of one image in one engine, after compaction, against AP50 clean and attacked. Lines join
-the runs of one granularity. The table goes to the terminal as Markdown.
+the runs of one granularity and allocation. The table goes to the terminal as Markdown.
 """
 
 import argparse
@@ -16,14 +16,20 @@ from hydra_det.record import Record
 from hydra_det.reports.compaction import gain, promise, time_of
 from hydra_det.reports.records import load_records
 
-COLOURS = {"weight": "#c1666b", "kernel": "#d4a24c", "hybrid": "#6b8f71", "filter_group": "#2a6f97"}
+COLOURS = {
+    "weight": "#c1666b",
+    "kernel": "#d4a24c",
+    "hybrid": "#6b8f71",
+    "filter_group": "#2a6f97",
+    "filter_group, erk": "#7b4b94",
+}
 
 
 def main() -> None:
     """Table and picture."""
     options = _options()
     records = [record for folder in options.folders for record in load_records(folder)[0].values() if record.compaction]
-    records.sort(key=lambda record: (record.sparsity["granularity"], record.sparsity["ratio_asked"]))
+    records.sort(key=lambda record: (_kind(record), record.sparsity["ratio_asked"]))
     print(
         "| masks | removed | parameters left | FLOPs, dense / compact | dense, ms | masked, ms | compact, ms | "
         "dense / compact | AP50 clean | AP50 attacked |\n" + "|---" * 10 + "|"
@@ -37,11 +43,13 @@ def draw(records: list[Record], engine: str) -> Figure:
     """AP50 clean and attacked against milliseconds, a line for every granularity."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     for axis, condition in zip(figure.subplots(1, 2), ("clean", "attacked"), strict=True):
-        for granularity, colour in COLOURS.items():
-            chosen = [record for record in records if record.sparsity["granularity"] == granularity]
+        for kind, colour in COLOURS.items():
+            chosen = [record for record in records if _kind(record) == kind]
+            if not chosen:
+                continue
             times = [_milliseconds(record, "compact", engine) for record in chosen]
             values = [_ap50(record, condition) for record in chosen]
-            axis.plot(times, values, marker="o", label=granularity, color=colour)
+            axis.plot(times, values, marker="o", label=kind, color=colour)
             for record, x, y in zip(chosen, times, values, strict=True):
                 text = f"{record.sparsity['ratio_asked']:.0%}"
                 axis.annotate(text, (x, y), (4, 4), textcoords="offset points", fontsize=7, color=colour)
@@ -53,11 +61,17 @@ def draw(records: list[Record], engine: str) -> Figure:
     return figure
 
 
+def _kind(record: Record) -> str:
+    """Granularity, and the allocation where it is not the default."""
+    granularity, allocation = record.sparsity["granularity"], record.sparsity["allocation"]
+    return granularity if allocation == "uniform" else f"{granularity}, {allocation}"
+
+
 def _row(record: Record, engine: str) -> str:
     assert record.compaction is not None
     dense, masked, small = (_milliseconds(record, name, engine) for name in ("dense", "masked", "compact"))
     cells = [
-        record.sparsity["granularity"],
+        _kind(record),
         f"{record.sparsity['ratio_asked']:.0%}",
         f"{record.compaction['sizes']['compact']['parameters']:,}",
         f"{promise(record.compaction):.2f}",

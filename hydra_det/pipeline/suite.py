@@ -35,7 +35,8 @@ from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.store import fingerprint
 from hydra_det.provenance import collect_versions, current_commit
-from hydra_det.record import Alarm, Origin, Protocols, Robustness, SuiteAttack
+from hydra_det.record import Protocols
+from hydra_det.robustness import Alarm, Origin, Robustness, SuiteAttack
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)

@@ -83,11 +83,14 @@ def _raise(fewer: Counts, more: Counts, *, cost: Callable[[Counts], float], limi
 
 
 def _fill(counts: Counts, sizes: Counts, *, cost: Callable[[Counts], float], limit: float, multiple: int) -> Counts:
-    """Raise pools by a step each, in turn, until no further step of any fits."""
+    """Raise pools by a step each, in turn, until no further step of any fits.
+
+    The last pools come first: a step costs less time there, where maps are small.
+    """
     while True:
         before = counts
-        for pool, size in sizes.items():
-            further = {**counts, pool: min(counts[pool] + multiple, size)}
+        for pool in reversed(sizes):
+            further = {**counts, pool: min(counts[pool] + multiple, sizes[pool])}
             counts = further if cost(further) <= limit else counts
         if counts == before:
             return counts

@@ -1,7 +1,8 @@
-"""Attack a network of a finished run with another attack than it was trained and scored with.
+"""Attack a network of a finished run with another attack than it was trained and scored with, or with a suite of them.
 
 python evaluate.py run=outputs/runs/... attack=pgd attack.steps=20
 python evaluate.py run=outputs/runs/... attack=noise network=dense
+python evaluate.py run=outputs/runs/... suite=standard suite.epsilon=0.0157
 """
 
 import logging
@@ -11,10 +12,13 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_det.pipeline.build import CONFIG_DIR, plain
+from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
 from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.suite import Suite
+from hydra_det.reports.robustness import cost_table, draw_robustness, suite_table
 from hydra_det.reports.tables import attack_table, show
+from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +26,24 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")
 @job
 def main(config: DictConfig) -> None:
-    """AP of a trained network, clean and under the given attack."""
+    """AP of a trained network, clean and under the given attack or suite of attacks."""
     settings = plain(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
     run = FinishedRun(settings["run"], attack=settings["attack"])
+    if settings["suite"]["attacks"]:
+        if asked := [word for word in overrides() if word.startswith("attack")]:
+            raise InputError(f"attack: expected nothing beside suite=, got {asked[0]}; set suite.epsilon instead")
+        suite = Suite(run, settings)
+        show(cost_table(suite.estimate()))
+        found = suite.score(folder)
+        draw_robustness(found, folder / "robustness.png", axis=settings["suite"]["axis"])
+        show(suite_table(found, title=f"{settings['network']} network of {run.folder}"))
+        log.info("scores, images and figure: %s", folder)
+        return
+    if settings["transfer"]:
+        raise InputError("transfer: expected a suite beside it, got none; give suite=standard")
     scores, detections = run.score(settings["network"])
-    file = run.write_scores(Path(HydraConfig.get().runtime.output_dir), settings["network"], scores, detections)
+    file = run.write_scores(folder, settings["network"], scores, detections)
     show(attack_table(scores, run.attack, title=f"{settings['network']} network of {run.folder}"))
     log.info("scores: %s; detections: %s", file, detections)
 

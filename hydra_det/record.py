@@ -172,6 +172,11 @@ class Attack(TypedDict):
     step_size: NotRequired[float | None]
     steps: NotRequired[int | None]
     random_start: NotRequired[bool | None]
+    norm: NotRequired[str | None]  # of the ball: "linf", "l2"
+    objective: NotRequired[str | None]  # what the attack raises
+    restarts: NotRequired[int | None]
+    eight_bit: NotRequired[bool | None]
+    queries: NotRequired[int | None]  # of a black-box attack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ LAYERS = {
     "boxes": 0,
     "atomic": 0,
     "record": 0,
+    "robustness": 0,
     "provenance": 0,
     "drawing": 0,
     "prune": 1,
@@ -37,12 +38,13 @@ ONLY = {
     "drawing": set(),
     "atomic": set(),
     "record": {"atomic"},
+    "robustness": {"record"},
     "provenance": set(),
     "types": {"boxes"},
     "data": {"types", "boxes", "drawing"},
     "attacks": {"types", "boxes", "record", "prune"},
-    "evaluation": {"types", "boxes", "atomic", "record", "prune"},
-    "reports": {"record", "atomic"},
+    "evaluation": {"types", "boxes", "atomic", "record", "robustness", "prune"},
+    "reports": {"record", "robustness", "atomic"},
 }
 
 # Packages that only these files and folders may import.
@@ -60,7 +62,7 @@ HOMES = {
 
 # What pulls in torch. A report has to be made where no torch is installed.
 TORCH = {"torch", "torchvision", "torchmetrics", "captum", "pytorch_lightning", "lightning"}
-TORCH_FREE = ("hydra_det/record.py", "hydra_det/reports/")
+TORCH_FREE = ("hydra_det/record.py", "hydra_det/robustness.py", "hydra_det/reports/")
 
 MAX_LINES_PACKAGE = 300
 MAX_LINES_SCRIPT = 60

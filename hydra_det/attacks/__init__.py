@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 
+from hydra_det.attacks.apgd import APGD
 from hydra_det.attacks.base import Attack
+from hydra_det.attacks.carlini_wagner import CarliniWagner
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
+from hydra_det.attacks.square import Square
+from hydra_det.attacks.task_wise import TaskWise
 
 
 def no_attack() -> None:
@@ -16,4 +20,8 @@ ATTACKS: dict[str, Callable[..., Attack | None]] = {
     "noise": Noise,
     "fgsm": FGSM,
     "pgd": PGD,
+    "apgd": APGD,
+    "carlini_wagner": CarliniWagner,
+    "task_wise": TaskWise,
+    "square": Square,
 }

@@ -1,13 +1,21 @@
-"""Attacks along the sign of the gradient: PGD (Madry et al. 2018, arXiv 1706.06083), and FGSM, one step of it."""
+"""Attacks along the gradient: PGD (Madry et al. 2018, arXiv 1706.06083), and FGSM, one step of it."""
+
+import logging
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import LossFunction, check_threat, project
+from hydra_det.attacks.ball import check_step
+from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, gradient_of
+
+log = logging.getLogger(__name__)
+
+REACH = 2.5  # steps together go this many times as far as the ball is wide: Madry's rule
 
 
-class PGD:
-    """Projected gradient ascent on the loss in the L-infinity ball.
+class PGD(BallAttack):
+    """Projected gradient ascent on the loss.
 
     The defaults are Algorithm 1 of Liu, "Efficient and Adversarially Robust Object Detection": 5 steps of 0.02 in a
     ball of 0.05, starting from the image itself, the last iterate is the answer. One forward pass and one backward pass
@@ -15,51 +23,67 @@ class PGD:
 
     Args:
         epsilon: radius of the ball, in units of images in [0, 1].
-        step_size: length of one step, same unit.
+        step_size: length of one step, same unit; None: 2.5 * epsilon / steps.
         steps: number of steps.
-        random_start: start at a uniformly drawn point of the ball instead of at the image.
+        random_start: start at a uniformly drawn point of the ball instead of at the image; restarts always do.
+        options: those of `BallAttack`.
     """
 
     def __init__(
-        self, *, epsilon: float = 0.05, step_size: float = 0.02, steps: int = 5, random_start: bool = False
+        self,
+        *,
+        epsilon: float = 0.05,
+        step_size: float | None = 0.02,
+        steps: int = 5,
+        random_start: bool = False,
+        **options: Any,
     ) -> None:
-        check_threat(epsilon=epsilon, step_size=step_size, steps=steps)
-        self.epsilon = epsilon
-        self.step_size = step_size
+        super().__init__(epsilon=epsilon, **options)
+        check_count("steps", steps)
+        if step_size is not None:
+            check_step(step_size, self.norm)
+        self.step_size = REACH * epsilon / steps if step_size is None else step_size
         self.steps = steps
         self.random_start = random_start
+        if self.steps * self.step_size < epsilon:
+            log.warning(
+                "%d steps of %g reach %g of epsilon %g: a weak attack; raise attack.step_size or attack.steps, or set "
+                "attack.step_size=null", steps, self.step_size, self.steps * self.step_size, epsilon,
+            )  # fmt: skip
 
-    def __call__(
+    @property
+    def cost_of_a_try(self) -> Cost:
+        return Cost(self.steps, 0)
+
+    def _once(
         self,
         images: Tensor,
         loss: LossFunction,
         *,
-        region: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        region: Tensor | None,
+        generator: torch.Generator | None,
+        first: bool,
     ) -> Tensor:
-        """See `Attack`."""
-        adversarial = images.detach()
-        if self.random_start:
-            adversarial = uniform_in_ball(adversarial, self.epsilon, region, generator)
+        adversarial = images
+        if self.random_start or not first:
+            adversarial = self.ball.random(images, region, generator)
         for _ in range(self.steps):
-            with torch.enable_grad():
-                adversarial = adversarial.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(loss(adversarial).sum(), adversarial)
-            moved = adversarial.detach() + self.step_size * gradient.sign()
-            adversarial = project(moved, images, self.epsilon, region)
-        return adversarial.detach()
+            _, gradient = gradient_of(loss, adversarial)
+            moved = adversarial + self.step_size * self.ball.ascent(gradient, region)
+            adversarial = self.ball.project(moved, images, region)
+        return adversarial
 
 
 class FGSM(PGD):
-    """The fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): PGD with one step of length epsilon."""
+    """The fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): PGD with one step of length epsilon.
 
-    def __init__(self, *, epsilon: float = 0.05) -> None:
-        check_threat(epsilon=epsilon)
-        super().__init__(epsilon=epsilon, step_size=epsilon or 1.0, steps=1)
+    Args:
+        epsilon: radius of the ball, in units of images in [0, 1].
+        random_start: step from a uniformly drawn point of the ball, by 1.25 epsilon (Wong et al. 2020, arXiv
+            2001.03994).
+        options: those of `BallAttack`.
+    """
 
-
-def uniform_in_ball(images: Tensor, epsilon: float, region: Tensor | None, generator: torch.Generator | None) -> Tensor:
-    """Images plus noise drawn uniformly from [-epsilon, epsilon], projected. [B, 3, H, W]"""
-    # Drawn on the CPU so that every device sees the same noise.
-    noise = torch.rand(images.shape, generator=generator).to(images) * 2 - 1
-    return project(images + epsilon * noise, images, epsilon, region)
+    def __init__(self, *, epsilon: float = 0.05, random_start: bool = False, **options: Any) -> None:
+        step_size = 1.25 * epsilon if random_start else epsilon
+        super().__init__(epsilon=epsilon, step_size=step_size or None, steps=1, random_start=random_start, **options)

@@ -1,15 +1,16 @@
-"""Replaces clean images by attacked ones before the step sees them: the only place where attack and network meet."""
+"""Replaces clean images by attacked ones before the step sees them."""
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hydra_det.attacks.base import Attack
+from hydra_det.callbacks.attacked_images import attacked_images
+from hydra_det.modules.masked_conv import folded
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import Batch, InputError, LossTerms
+from hydra_det.types import Batch, InputError
 
 CLEAN, ATTACKED = "clean", "attacked"
 # Evaluation goes over the same images once per pass, in this order.
@@ -22,7 +23,7 @@ class AdversarialBatch(pl.Callback):
     The rule in training: from epoch `first_epoch` on, batch k of an epoch is attacked if and only if
     `floor((k + 1) * share) > floor(k * share)`. A share of 0.5 attacks every second batch, the others stay clean.
 
-    The attack raises the summed loss terms of the network as it is scored: in eval mode, with frozen BatchNorm
+    The attack raises its objective on the network as it is scored: in eval mode, with frozen BatchNorm
     statistics. It leaves no gradient and no flag behind, also when it fails. Letterbox padding is not perturbed.
 
     Args:
@@ -77,8 +78,8 @@ class AdversarialBatch(pl.Callback):
                 "trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation"
             )
         generator = torch.Generator().manual_seed(hash((self.seed, *draw, trainer.global_rank)) % 2**63)
-        net = self.source or pl_module.get_submodule("net")
-        with undisturbed(net), trainer.precision_plugin.forward_context():
+        net = pl_module.get_submodule("net") if self.source is None else self.source.to(pl_module.device)
+        with undisturbed(net), folded(net), trainer.precision_plugin.forward_context():
             batch["images"] = attacked_images(net, batch, self.attack, generator=generator)
 
 
@@ -87,22 +88,3 @@ def is_due(batch_idx: int, share: float) -> bool:
     # In floats 0.29 * 100 is 28.999...; the small term is far below any share and above any rounding.
     before, after = (math.floor(count * share + 1e-9) for count in (batch_idx, batch_idx + 1))
     return after > before
-
-
-def attacked_images(net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None) -> Tensor:
-    """The images of a batch after an attack on the summed loss terms of `net`; padding is not perturbed. [B, 3, H, W]
-
-    The network should be undisturbed: in eval mode, and with no parameter that asks for a gradient.
-    """
-
-    def loss(images: Tensor) -> Tensor:
-        terms: LossTerms = net.losses(net(images), batch["targets"])
-        return terms.total
-
-    return attack(batch["images"], loss, region=content_region(batch), generator=generator)
-
-
-def content_region(batch: Batch) -> Tensor:
-    """True where the images of a batch are not letterbox padding. [B, 1, H, W] bool"""
-    device = batch["images"].device
-    return torch.stack([target["letterbox"].content_mask(device=device) for target in batch["targets"]])[:, None]

@@ -81,6 +81,23 @@ def average_precision(ground_truth: Mapping[str, Any], results: Sequence[CocoRes
     Raises:
         InputError: A result names an image or a category that the ground truth does not hold, or is not finite.
     """
+    evaluation = matched(ground_truth, results)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+        evaluation.accumulate()
+        evaluation.summarize()
+    summary = {key: _or_none(evaluation.stats[place]) for key, place in _STATS.items()}
+    return AveragePrecision(
+        **summary,  # type: ignore[typeddict-item]  # the keys of _STATS are those of the type
+        map_per_class=_per_class(evaluation, ground_truth["categories"]),
+        detections_per_image=len(results) / max(1, len(ground_truth["images"])),
+    )
+
+
+def matched(ground_truth: Mapping[str, Any], results: Sequence[CocoResult]) -> COCOeval:
+    """Detections matched to objects, image by image, at all thresholds: what all figures are made from.
+
+    Args and errors are those of `average_precision`.
+    """
     _check_results(ground_truth, results)
     truth = _index(
         ground_truth,
@@ -90,17 +107,10 @@ def average_precision(ground_truth: Mapping[str, Any], results: Sequence[CocoRes
         ],
     )
     found = _index(ground_truth, [_entry(result, None, 0) | {"score": result["score"]} for result in results])
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+    with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    summary = {key: _or_none(evaluation.stats[place]) for key, place in _STATS.items()}
-    return AveragePrecision(
-        **summary,  # type: ignore[typeddict-item]  # the keys of _STATS are those of the type
-        map_per_class=_per_class(evaluation, ground_truth["categories"]),
-        detections_per_image=len(results) / max(1, len(ground_truth["images"])),
-    )
+    return evaluation
 
 
 def _check_results(ground_truth: Mapping[str, Any], results: Sequence[CocoResult]) -> None:

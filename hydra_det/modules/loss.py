@@ -154,6 +154,33 @@ def assigned_logits(
     return total
 
 
+def assigned_margins(
+    raw: Sequence[Tensor],
+    targets: Sequence[Target],
+    *,
+    anchors: Sequence[Tensor],
+    strides: Sequence[int],
+    anchor_iou: float,
+) -> Tensor:
+    """By how much the objects of an image are found, summed over the anchors assigned to them. -> [B]
+
+    An anchor finds its object if its objectness logit is above 0 and the logit of the true class above those of all
+    others. Its margin is the smaller of the two distances, and 0 where one of them is not kept, as in the margin loss
+    of Carlini and Wagner (2017, arXiv 1608.04644). Computed in float32.
+    """
+    total = raw[0].new_zeros(raw[0].shape[0], dtype=torch.float32)
+    levels = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=anchor_iou)
+    for maps, pairs in zip(raw, levels, strict=True):
+        logits = maps[pairs.cells].float()  # [K, 5 + C]
+        margin = logits[:, 4]
+        if logits.shape[1] > 6:
+            true = F.one_hot(pairs.labels, logits.shape[1] - 5).bool()  # [K, C]
+            others = logits[:, 5:].masked_fill(true, -torch.inf).amax(1)
+            margin = torch.minimum(margin, logits[:, 5:][true] - others)
+        total = total.index_add(0, pairs.image, margin.clamp(min=0))
+    return total
+
+
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
     """IoU of boxes that share their centre. [M, 2], [A, 2] width and height -> [M, A]"""
     overlap = torch.minimum(sizes[:, None], anchors[None]).prod(2)

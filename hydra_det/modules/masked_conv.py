@@ -5,7 +5,8 @@ HYDRA's own layer this one never sorts: the mask is a buffer that somebody else 
 the forward passes of an attack cost no more than those of a dense network.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class MaskedConv2d(nn.Conv2d):
 
     scores: nn.Parameter
     mask: Tensor
+    _folded: Tensor | None = None  # the effective weight while it is held, see `folded`
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, I, H, W] -> [B, O, H', W']"""
@@ -45,6 +47,8 @@ class MaskedConv2d(nn.Conv2d):
 
     def effective_weight(self) -> Tensor:
         """`weight * mask`, with a gradient to the scores where they ask for one. [O, I/groups, kH, kW]"""
+        if self._folded is not None:
+            return self._folded
         if self.scores.requires_grad and torch.is_grad_enabled():
             return self.weight * _StraightThrough.apply(self.scores.abs(), self.mask)
         return self.weight * self.mask
@@ -82,6 +86,22 @@ def to_dense(network: nn.Module) -> nn.Module:
         del layer.scores, layer.mask
         layer.__class__ = nn.Conv2d  # type: ignore[assignment]
     return network
+
+
+@contextmanager
+def folded(network: nn.Module) -> Iterator[nn.Module]:
+    """Inside, masked convolutions compute with weights that were masked once: for many forward passes of one state.
+
+    Neither weights nor scores get gradients, and changes of them or of masks are not seen until the end.
+    """
+    layers = [layer for _, layer in masked_layers(network)]
+    try:
+        for layer in layers:
+            layer._folded = (layer.weight * layer.mask).detach()
+        yield network
+    finally:
+        for layer in layers:
+            layer._folded = None
 
 
 def masked_layers(network: nn.Module) -> list[tuple[str, MaskedConv2d]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.modules.decode import Candidates, decode, suppress
-from hydra_det.modules.loss import LossSettings, assigned_logits, yolo_losses
+from hydra_det.modules.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
 Anchors = Sequence[Sequence[float]]
@@ -108,6 +108,11 @@ class YoloDetector(nn.Module):
         """Objectness plus true-class logit, summed over the anchors assigned to objects. -> [B]"""
         share = self.loss_settings.anchor_iou
         return assigned_logits(raw, targets, anchors=list(self.anchors), strides=self.strides, anchor_iou=share)
+
+    def margins(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
+        """By how much the objects of every image are found, 0 where none is; see `assigned_margins`. -> [B]"""
+        share = self.loss_settings.anchor_iou
+        return assigned_margins(raw, targets, anchors=list(self.anchors), strides=self.strides, anchor_iou=share)
 
     def objectness(self, raw: Sequence[Tensor]) -> Tensor:
         """The objectness logit of every anchor of every cell. -> [B, N]"""

@@ -80,12 +80,34 @@ class FinishedRun:
             )
         return made
 
-    def score(self, network: str) -> tuple[NetworkMetrics, Path]:
-        """AP of a network, and the folder with its detections."""
-        net, stage = self.network(network), self.stage(network)
-        variant = compact_variant(self.folder / COMPACT, "torch") if network == COMPACT else None
+    def score(
+        self,
+        network: str,
+        *,
+        attack: Mapping[str, Any] | None = None,
+        source: nn.Module | None = None,
+        source_key: str | None = None,
+    ) -> tuple[NetworkMetrics, Path]:
+        """AP of a network, and the folder with its detections.
+
+        Args:
+            network: a key of `NETWORKS`.
+            attack: config of an attack; None: that of the run.
+            source: the network that adversarial images are made on; None: the one that is scored.
+            source_key: what says which one that is.
+        """
+        net, stage, variant = self.network(network), self.stage(network), self.variant(network)
+        if source_key is not None:
+            variant["source"] = source_key
+        config = self.config
+        if attack is not None:
+            config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         self.data.prepare()
-        return score(net, self.config, data=self.data, store=self.store, stage=stage, variant=variant)
+        return score(net, config, data=self.data, store=self.store, stage=stage, variant=variant, attacked=source)
+
+    def variant(self, network: str) -> dict[str, Any]:
+        """How a network differs from what its stage left."""
+        return compact_variant(self.folder / COMPACT, "torch") if network == COMPACT else {}
 
     def write_scores(self, folder: Path, network: str, scores: NetworkMetrics, detections: Path) -> Path:
         """Write what was scored, how and to what result, as `evaluation.json` in a folder. Returns the file."""

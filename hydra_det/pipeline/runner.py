@@ -160,11 +160,8 @@ class Run:
 
 def threat_model(attack: Config) -> Attack:
     """What the record says of an attack, from its config."""
-    made = build.target(attack)
-    return Attack(
-        name=next((name for name, known in ATTACKS.items() if known is made), attack["_target_"]),
-        epsilon=attack.get("epsilon", 0.0),
-        step_size=attack.get("step_size"),
-        steps=attack.get("steps"),
-        random_start=attack.get("random_start"),
-    )
+    made = build.instantiate(dict(attack))
+    target = build.target(attack)
+    name = next((name for name, known in ATTACKS.items() if known is target), attack["_target_"])
+    said = {field: getattr(made, field, None) for field in Attack.__optional_keys__}
+    return Attack(name=name, epsilon=getattr(made, "epsilon", 0.0), **said)  # type: ignore[typeddict-item]

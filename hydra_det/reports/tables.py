@@ -196,9 +196,14 @@ def _notes(record: Record) -> Iterator[str]:
 
 def _threat(attack: Attack) -> str:
     """The threat model in words."""
-    detail = [f"L-infinity, epsilon {attack['epsilon']:.4g} ({attack['epsilon'] * 255:.4g}/255)"]
+    if attack.get("norm") == "l2":
+        detail = [f"L2, epsilon {attack['epsilon']:.4g}"]
+    else:
+        detail = [f"L-infinity, epsilon {attack['epsilon']:.4g} ({attack['epsilon'] * 255:.4g}/255)"]
     detail += [f"step size {attack['step_size']:.4g}"] if attack.get("step_size") else []
     detail += [f"{attack['steps']} steps"] if attack.get("steps") else []
+    detail += [f"{attack['restarts']} tries"] if (attack.get("restarts") or 1) > 1 else []
+    detail += [f"objective {attack['objective']}"] if attack.get("objective", "total") not in ("total", None) else []
     return f"Attacked: {attack['name']}, {', '.join(detail)}."
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hydra_det.modules.decode import decode_boxes
-from hydra_det.modules.loss import BOX_LOSSES, LossSettings, assign, yolo_losses
+from hydra_det.modules.loss import BOX_LOSSES, LossSettings, assign, assigned_margins, yolo_losses
 from hydra_det.types import InputError
 from tests.modules.example import target
 from tests.modules.test_decode import overlap, sigmoid
@@ -273,3 +273,21 @@ def test_collapsed_and_exploded_boxes_keep_a_finite_loss_and_gradient(box_loss, 
     assert torch.isfinite(total).all()
     for gradient in torch.autograd.grad(total.sum(), raw):
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("classes", [1, CLASSES])
+def test_margins_are_the_loop(classes):
+    """How far the worse of objectness and class is from losing the object, over all anchors that answer for it."""
+    raw = [level[..., : 5 + classes] * 3 for level in random_raw(3)]
+    targets = [target(t["boxes"], (t["labels"] % classes).tolist()) for t in random_targets(4, raw)]
+    expected = [0.0] * len(targets)
+    for image, truth in enumerate(targets):
+        for box, label in zip(truth["boxes"].tolist(), truth["labels"].tolist(), strict=True):
+            for level, anchor, row, column in slow_assign(box, 0.4):
+                values = raw[level][image, anchor, row, column].tolist()
+                others = [value for c, value in enumerate(values[5:]) if c != label]
+                margin = min([values[4], *([values[5 + label] - max(others)] if others else [])])
+                expected[image] += max(margin, 0.0)
+    found = assigned_margins(raw, targets, anchors=ANCHORS, strides=STRIDES, anchor_iou=0.4)
+    assert min(expected[:-1]) > 0
+    torch.testing.assert_close(found, torch.tensor(expected))

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hydra_det.modules.masked_conv import MaskedConv2d, masked_layers, masks_of, to_dense, to_masked
-from tests.modules.example import NETWORKS, batch, network
+from hydra_det.modules.masked_conv import MaskedConv2d, folded, masked_layers, masks_of, to_dense, to_masked
+from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot
 
 LAYERS: dict[str, dict[str, Any]] = {
     "3x3": {"kernel_size": 3, "padding": 1, "bias": False},
@@ -153,3 +153,30 @@ def test_converting_twice_keeps_scores_and_masks():
     state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     to_masked(net)
     assert all(torch.equal(tensor, state[key]) for key, tensor in net.state_dict().items())
+
+
+def test_folded_weights_are_made_once_and_answer_the_same(monkeypatch):
+    net = to_masked(network("yolov3_tiny"))
+    scatter_masks(net)
+    net.eval()
+    images = batch()["images"]
+    with torch.no_grad():
+        expected = net(images)
+    before = snapshot(net)
+    with folded(net):
+        held = [layer.effective_weight() for _, layer in masked_layers(net)]
+        again = [layer.effective_weight() for _, layer in masked_layers(net)]
+        assert all(first is second for first, second in zip(held, again, strict=True))
+        moved = images.clone().requires_grad_()
+        found = net(moved)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        found[0].sum().backward()
+        assert moved.grad is not None
+        layer = masked_layers(net)[0][1]
+        assert layer.weight.grad is None
+    with pytest.raises(RuntimeError), folded(net):
+        net(images[:, :1])
+    assert all(layer._folded is None for _, layer in masked_layers(net))
+    for parameter in net.parameters():
+        parameter.grad = None
+    assert_untouched(net, before)

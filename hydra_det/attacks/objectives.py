@@ -1,0 +1,110 @@
+"""What an attack raises: functions of what a network says of a batch.
+
+Names follow TOG (Chow et al. 2020, arXiv 2004.04320) where it has one. Each is defined for any detector that gives loss
+terms for any ground truth: an attack that hides objects wants the loss of an empty ground truth to be low, one that
+invents them wants it to be high.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from hydra_det.types import InputError, LossTerms, Target
+
+
+class View(Protocol):
+    """What a network says of a batch after one forward pass."""
+
+    def losses(self, targets: Sequence[Target]) -> LossTerms:
+        """Loss terms for a ground truth. [B] each"""
+        ...
+
+    def margins(self, targets: Sequence[Target]) -> Tensor:
+        """By how much the objects of every image are found, 0 where none is. [B]"""
+        ...
+
+
+class Reading(NamedTuple):
+    """What an objective is a function of."""
+
+    view: View
+    targets: Sequence[Target]  # the ground truth
+    num_classes: int
+
+
+Objective = Callable[[Reading], Tensor]  # -> [B], the higher the worse for the detector
+
+
+def total(reading: Reading) -> Tensor:
+    """The detection loss, as in Algorithm 1 of the paper; TOG's untargeted attack."""
+    return reading.view.losses(reading.targets).total
+
+
+def box(reading: Reading) -> Tensor:
+    """Boxes in wrong places."""
+    return reading.view.losses(reading.targets).box
+
+
+def objectness(reading: Reading) -> Tensor:
+    """Objects taken for background and background for objects."""
+    return reading.view.losses(reading.targets).objectness
+
+
+def classification(reading: Reading) -> Tensor:
+    """Wrong classes."""
+    return reading.view.losses(reading.targets).classification
+
+
+def vanishing(reading: Reading) -> Tensor:
+    """No objects at all: minus the objectness loss of an empty ground truth."""
+    return -reading.view.losses(_empty(reading.targets)).objectness
+
+
+def fabrication(reading: Reading) -> Tensor:
+    """Objects everywhere: the objectness loss of an empty ground truth."""
+    return reading.view.losses(_empty(reading.targets)).objectness
+
+
+def mislabelling(reading: Reading) -> Tensor:
+    """Every object found in its place as one of the next class: minus the loss of that ground truth."""
+    if reading.num_classes < 2:
+        raise InputError("attack.objective: expected two classes or more for mislabelling, got one")
+    wrong = [Target(**{**target, "labels": (target["labels"] + 1) % reading.num_classes}) for target in reading.targets]
+    return -reading.view.losses(wrong).total
+
+
+def margins(reading: Reading) -> Tensor:
+    """Minus the margins by which objects are found: 0, its largest value, where all are lost (Carlini and Wagner)."""
+    return -reading.view.margins(reading.targets)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "total": total,
+    "box": box,
+    "objectness": objectness,
+    "classification": classification,
+    "vanishing": vanishing,
+    "fabrication": fabrication,
+    "mislabelling": mislabelling,
+    "margins": margins,
+}
+
+
+def check_objective(name: str) -> None:
+    """Refuse what is no objective."""
+    if name not in OBJECTIVES:
+        raise InputError(f"attack.objective: expected one of {', '.join(OBJECTIVES)}, got {name!r}")
+
+
+def _empty(targets: Sequence[Target]) -> list[Target]:
+    return [
+        Target(
+            boxes=torch.zeros_like(target["boxes"][:0]),
+            labels=target["labels"][:0],
+            image_id=target["image_id"],
+            letterbox=target["letterbox"],
+        )
+        for target in targets
+    ]

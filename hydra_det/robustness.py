@@ -1,0 +1,54 @@
+"""The result of a suite of attacks, `robustness.json`: documentation and static types at once, as in `record.py`."""
+
+from typing import Any, TypedDict
+
+from hydra_det.record import Attack, Protocols
+
+
+class Alarm(TypedDict):
+    """A reason to doubt a robustness number: one figure against one limit."""
+
+    name: str
+    figure: float | None  # None: the suite holds no attack that would tell
+    limit: float
+    raised: bool | None  # None: not checked
+    meaning: str  # what the figure is a share of
+
+
+class SuiteAttack(TypedDict):
+    """One attack of a suite on all test images."""
+
+    name: str  # in the suite
+    attack: Attack
+    config: dict[str, Any]  # all of its settings
+    metrics: Protocols
+    worst_for: int  # images for which it is the worst
+    seconds: float  # until the result was there; little where it was in the store
+
+
+class Origin(TypedDict):
+    """Where a robustness number comes from."""
+
+    run: str  # folder
+    created: str  # UTC, ISO 8601
+    commit: str | None
+    versions: dict[str, str | None]
+    attack_seed: int
+    dataset: str  # fingerprint of the test images
+    transfer: str | None  # folder of the run, and network, that the attack `transfer` was made on
+
+
+class Robustness(TypedDict):
+    """A network under a suite of attacks."""
+
+    origin: Origin
+    suite: str
+    epsilon: float  # of the ball that the worst case is looked for in
+    network: str
+    images: int
+    clean: Protocols
+    attacks: list[SuiteAttack]
+    combined: Protocols | None  # every image under its worst attack; None: attacks of different strengths on purpose
+    robust_map: float | None  # the lowest AP of all in the ball, the number to quote; None: no such number
+    curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
+    alarms: list[Alarm]

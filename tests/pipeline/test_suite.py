@@ -1,0 +1,182 @@
+"""evaluate.py with a suite: attacks as if each were run alone, resumable, refused in one line where one cannot run."""
+
+import csv
+import json
+import logging
+import subprocess
+from typing import Any
+
+import pytest
+
+from hydra_det.evaluation.alarms import MEMBERS
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.store import Store
+from hydra_det.pipeline.suite import Suite
+from hydra_det.types import InputError
+from tests.pipeline.test_command_line import script
+from tests.pipeline.tiny import compose, run
+
+FEW = [
+    "suite=standard", "suite.attacks.square.queries=5", "suite.attacks.apgd.steps=3", "suite.attacks.pgd.steps=3",
+    "suite.attacks.pgd_doubled.steps=6", "suite.attacks.pgd_eight_bit.steps=3", "suite.attacks.task_wise.steps=2",
+    "suite.attacks.pgd_large.steps=2", "suite.attacks.vanishing.steps=2", "suite.attacks.fabrication.steps=2",
+    "suite.attacks.mislabelling.steps=2", "suite.attacks.transfer.steps=3",
+]  # fmt: skip
+
+
+def suite(folder, *further):
+    settings = compose([f"run={folder}", *FEW, *further], "evaluate")
+    return Suite(FinishedRun(settings["run"], attack=settings["attack"]), settings)
+
+
+@pytest.fixture(scope="module")
+def scored(finished, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite")
+    run(finished, "seed=1", name="other")
+    found: Any = suite(finished / "run", f"transfer={finished / 'other'}").score(folder)
+    return finished, folder, found
+
+
+def test_every_attack_is_as_if_it_were_run_alone(scored, tmp_path):
+    finished, _, found = scored
+    by_name = {entry["name"]: entry for entry in found["attacks"]}
+    assert list(by_name)[:3] == ["noise", "fgsm", "pgd_5"]
+    for name in ("fgsm", "pgd", "apgd"):
+        settings = compose([f"run={finished / 'run'}", *FEW], "evaluate")
+        alone = FinishedRun(finished / "run", attack=settings["suite"]["attacks"][name])
+        alone.store = Store(tmp_path)  # nothing of the suite is found
+        metrics, _ = alone.score("pruned")
+        assert metrics["attacked"] == by_name[name]["metrics"]
+        assert metrics["clean"] == found["clean"]
+        assert by_name[name]["attack"]["epsilon"] == pytest.approx(8 / 255)
+
+
+def test_the_images_are_listed_and_the_worst_is_the_lowest(scored):
+    _, folder, found = scored
+    with (folder / "images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == found["images"] == 6
+    for row in rows:
+        names = [name for name in row if name not in ("image_id", "worst")]
+        assert "pgd_large" not in names, "it leaves the ball"
+        assert float(row[row["worst"]]) == min(float(row[name]) for name in names)
+    counts = {entry["name"]: entry["worst_for"] for entry in found["attacks"]}
+    assert sum(counts.values()) + sum(row["worst"] == "clean" for row in rows) == 6
+    assert json.loads((folder / "robustness.json").read_text()) == found
+
+
+def test_the_robust_ap_is_the_lowest(scored):
+    _, _, found = scored
+    inside = [e["metrics"]["coco"]["map"] for e in found["attacks"] if e["name"] != "pgd_large"]
+    assert found["robust_map"] == min(found["combined"]["coco"]["map"], found["clean"]["coco"]["map"], *inside)
+
+
+def test_the_second_time_nothing_is_attacked(scored, tmp_path, caplog, monkeypatch):
+    finished, _, found = scored
+    monkeypatch.setattr("hydra_det.pipeline.scoring._evaluate", None)
+    with caplog.at_level(logging.INFO):
+        again = suite(finished / "run", f"transfer={finished / 'other'}").score(tmp_path)
+    assert again["combined"] == found["combined"]
+    assert caplog.text.count("found finished") == len(found["attacks"])
+
+
+def test_a_transferred_attack_is_made_on_the_other_network(scored):
+    finished, _, found = scored
+    by_name = {entry["name"]: entry for entry in found["attacks"]}
+    assert by_name["transfer"]["config"] == by_name["pgd"]["config"]
+    assert by_name["transfer"]["metrics"] != by_name["pgd"]["metrics"]
+    assert found["origin"]["transfer"] == f"{finished / 'other'}, dense"
+    to_itself = suite(finished / "run", f"transfer={finished / 'run'}", "transfer_network=pruned")
+    own, _ = to_itself._one("transfer")
+    assert own["attacked"] == by_name["pgd"]["metrics"], "on the network itself it is the same attack"
+    assert "transfer" not in suite(finished / "run").attacks, "without another network there is none"
+
+
+def test_the_estimate_counts_passes(finished):
+    seconds = suite(finished / "run").estimate()
+    assert all(value > 0 for value in seconds.values())
+    assert seconds["pgd_doubled"] > 1.5 * seconds["pgd"]
+
+
+def test_a_curve_has_no_worst_case(finished, tmp_path):
+    settings = compose([f"run={finished / 'run'}", "suite=epsilon", "suite.steps=2", "network=dense"], "evaluate")
+    found = Suite(FinishedRun(settings["run"]), settings).score(tmp_path)
+    assert found["combined"] is None
+    assert found["attacks"][0]["metrics"] == found["clean"], "epsilon 0 changes nothing"
+    assert [round(entry["attack"]["epsilon"] * 255, 2) for entry in found["attacks"]] == [
+        0, 1, 2, 4, 8, 12.75, 16, 32, 64,
+    ]  # fmt: skip
+
+
+def test_the_command_prints_and_draws(scored, tmp_path):
+    finished, _, _ = scored
+    words = script(f"run={finished / 'run'}", *FEW, f"hydra.run.dir={tmp_path}", name="evaluate")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Robust AP in the L-infinity ball of 0.03137 (8/255)" in done.stdout
+    assert "not checked: transfer beats gradients" in done.stdout
+    assert (tmp_path / "robustness.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (
+            ["suite.attacks.vanishing.objective=recall"],
+            r"suite\.attacks\.vanishing: attack\.objective: expected one of",
+        ),
+        (["suite.epsilon=2"], r"suite\.epsilon: expected a distance in \(0, 1\]"),
+        (["suite.epsilon=null"], r"suite\.epsilon: expected a distance in \(0, 1\], as 0\.0314 for 8/255, got None"),
+        (["suite.axis=foo"], r"suite\.axis: expected one of None, epsilon, steps, got 'foo'"),
+        (["transfer=nowhere"], r"run: expected the folder of a finished run, got nowhere"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_runs(finished, words, complaint):
+    with pytest.raises(InputError, match=complaint):
+        suite(finished / "run", *words)
+
+
+def test_no_attack_is_no_member(finished):
+    settings = compose([f"run={finished / 'run'}", "suite=quick"], "evaluate")
+    settings["suite"]["attacks"]["pgd"] = {"_target_": "hydra_det.attacks.no_attack"}
+    with pytest.raises(InputError, match=r"suite\.attacks\.pgd: expected an attack, got none; leave it out"):
+        Suite(FinishedRun(finished / "run"), settings)
+
+
+def test_a_transfer_between_classes_is_refused(finished, monkeypatch):
+    names = {"run": ["a", "b"], "other": ["b", "a"]}
+    monkeypatch.setattr(FinishedRun, "class_names", property(lambda self: names[self.folder.name]))
+    run(finished, "seed=1", name="other")
+    with pytest.raises(InputError, match="transfer: expected a network for the classes a, b, got one for b, a"):
+        suite(finished / "run", f"transfer={finished / 'other'}")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["suite=quick", "attack.steps=3"], "attack: expected nothing beside suite=, got attack.steps=3"),
+        (["suite=steps", "transfer={}"], "transfer: expected a suite with the attack transfer, got suite=steps"),
+        (["transfer={}"], "transfer: expected a suite beside it, got none"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(finished, tmp_path, words, complaint):
+    words = [word.format(finished / "run") for word in words]
+    asked = script(f"run={finished / 'run'}", *words, f"hydra.run.dir={tmp_path}", name="evaluate")
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["quick", "standard", "thorough", "epsilon", "steps"])
+def test_the_suites_of_the_package(finished, name):
+    settings = compose([f"run={finished / 'run'}", f"suite={name}"], "evaluate")
+    made = Suite(FinishedRun(finished / "run"), settings)
+    assert made.name == name
+    known = {member for member in MEMBERS if member != "transfer"}
+    if name in ("standard", "thorough"):
+        assert known <= set(made.attacks), "every alarm has its attack"
+    if name == "quick":
+        assert known & set(made.attacks) == {"noise", "fgsm", "pgd", "apgd"}
+    inside = [key for key, attack in made.attacks.items() if made._is_inside(attack)]
+    assert set(made.attacks) - set(inside) == ({"pgd_large"} if "pgd_large" in made.attacks else set())

@@ -61,7 +61,7 @@ def find_alarms(
     return [_alarm(name, *figure) for name, figure in figures.items()]
 
 
-LOWER = "of clean AP lower than under the stronger attack"
+LOWER = "of clean AP below what the attack that should be stronger leaves"
 
 
 def rise_alarm(clean: float, maps: Sequence[float]) -> Alarm:

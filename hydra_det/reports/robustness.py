@@ -21,7 +21,7 @@ COLOURS = {"clean": "#8c8c8c", "attacked": "#2a6f97", "combined": "#c1666b"}
 
 def cost_table(seconds: Mapping[str, float]) -> Table:
     """What a suite will take, before it runs; attacks that are in the store already take nothing."""
-    table = new_table("what it will take at the most")
+    table = new_table("at the most")
     table.add_column("attack", no_wrap=True)
     table.add_column("minutes", justify="right")
     for name, value in seconds.items():
@@ -45,7 +45,9 @@ def suite_table(found: Robustness, *, title: str) -> Group:
         table.add_row(Text("worst of every image", style="bold"), *_precision(found["combined"]), "")
         robust = "not defined" if found["robust_map"] is None else f"{found['robust_map']:.3f}"
         epsilon = f"{found['epsilon']:.4g} ({found['epsilon'] * 255:.4g}/255)"
-        notes.insert(0, Text(f"Robust AP in the L-infinity ball of {epsilon}: {robust}.", style="bold"))
+        notes.insert(
+            0, Text(f"Robust AP in the L-infinity ball of {epsilon}: {robust}, the lowest of all.", style="bold")
+        )
     return Group(table, *notes)
 
 
@@ -100,7 +102,7 @@ def _alarm(alarm: Alarm) -> str:
     if alarm["figure"] is None:
         return f"not checked: {alarm['name']} (the suite holds no attack that would tell)"
     state = "ALARM" if alarm["raised"] else "quiet"
-    return f"{state}: {alarm['name']}: {alarm['figure']:.3f} {alarm['meaning']}; limit {alarm['limit']:g}"
+    return f"{state}: {alarm['name']}: {alarm['figure']:+.3f} {alarm['meaning']}; limit {alarm['limit']:g}"
 
 
 def _style(alarm: Alarm) -> str:

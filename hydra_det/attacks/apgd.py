@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, gradient_of
+from hydra_det.attacks.base import BallAttack, Cost, Task, check_count, gradient_of
 
 MOMENTUM = 0.75  # share of the new step, alpha of the paper
 RISING = 0.75  # share of the steps since the last checkpoint that must have raised the loss, rho of the paper
@@ -35,15 +35,8 @@ class APGD(BallAttack):
     def cost_of_a_try(self) -> Cost:
         return Cost(self.steps + 1, 0)
 
-    def _once(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        *,
-        region: Tensor | None,
-        generator: torch.Generator | None,
-        first: bool,
-    ) -> Tensor:
+    def _once(self, task: Task) -> Tensor:
+        images, loss, region, generator, first = task
         ball, checkpoints = self.ball, checkpoints_of(self.steps)
         current = images if first and not self.random_start else ball.random(images, region, generator)
         value, gradient = gradient_of(loss, current)  # [B], [B, 3, H, W]

@@ -4,9 +4,10 @@ A subclass says how one try goes (`_once`); the template repeats it, keeps the s
 to the 8 bits of a picture file where that is asked. An attack knows loss functions and nothing else of the network.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +38,16 @@ class Cost(NamedTuple):
     forwards: int
 
 
+class Task(NamedTuple):
+    """What one try is given."""
+
+    images: Tensor  # [B, 3, H, W] in [0, 1]
+    loss: LossFunction  # is raised
+    region: Tensor | None  # [B, 1, H, W] bool, where pixels may change; everywhere if None
+    generator: torch.Generator | None  # source of randomness, on the CPU
+    first: bool  # the first try may start at the images, all others draw where they start
+
+
 class Attack(Protocol):
     """Images to adversarial images.
 
@@ -51,6 +62,10 @@ class Attack(Protocol):
 
     @property
     def cost(self) -> Cost: ...
+
+    def scaled(self, factor: float) -> "Attack":
+        """The same attack in a ball of `factor` times the radius."""
+        ...
 
     def __call__(
         self,
@@ -126,7 +141,7 @@ class BallAttack:
             return images.clone()
 
         def once(*, first: bool) -> Tensor:
-            found = self._once(images, loss, region=region, generator=generator, first=first)
+            found = self._once(Task(images, loss, region, generator, first))
             return to_eight_bit(found, images, self.epsilon, region) if self.eight_bit else found
 
         best = once(first=True)
@@ -136,6 +151,13 @@ class BallAttack:
                 other = once(first=False)
                 best, reached = stronger(best, reached, other, evaluate(loss, other))
         return best
+
+    def scaled(self, factor: float) -> Self:
+        """The same attack in a ball of `factor` times the radius, with steps scaled alike."""
+        made = copy.copy(self)
+        made.epsilon = factor * self.epsilon
+        made.ball = Ball(made.epsilon, self.norm)
+        return made
 
     @property
     def cost(self) -> Cost:
@@ -149,16 +171,8 @@ class BallAttack:
         """Passes of `_once`."""
         raise NotImplementedError
 
-    def _once(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        *,
-        region: Tensor | None,
-        generator: torch.Generator | None,
-        first: bool,
-    ) -> Tensor:
-        """One try; all but the first must draw where they start. -> [B, 3, H, W] in the ball, detached"""
+    def _once(self, task: Task) -> Tensor:
+        """One try. -> [B, 3, H, W] in the ball, detached"""
         raise NotImplementedError
 
 

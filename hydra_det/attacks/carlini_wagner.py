@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count
+from hydra_det.attacks.base import BallAttack, Cost, Task, check_count
 from hydra_det.types import InputError
 
 INSIDE = 0.99  # at the border of its range a pixel would have no gradient
@@ -63,36 +63,22 @@ class CarliniWagner(BallAttack):
     def cost_of_a_try(self) -> Cost:
         return Cost(self.searches * self.steps, 0)
 
-    def _once(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        *,
-        region: Tensor | None,
-        generator: torch.Generator | None,
-        first: bool,
-    ) -> Tensor:
-        low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
+    def _once(self, task: Task) -> Tensor:
+        images = task.images
         best = _Best(images)
         constant = torch.full((len(images),), self.constant, device=images.device)
         least, most = torch.zeros_like(constant), torch.full_like(constant, float("inf"))
         for _ in range(self.searches):
-            lost = self._descend(images, loss, constant, (low, high), region, best)
+            lost = self._descend(task, constant, best)
             most, least = torch.where(lost, constant, most), torch.where(lost, least, constant)
             constant = torch.where(most.isinf(), constant * 10, (least + most) / 2)
-        return self.ball.project(best.images, images, region)
+        return self.ball.project(best.images, images, task.region)
 
-    def _descend(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        constant: Tensor,
-        bounds: tuple[Tensor, Tensor],
-        region: Tensor | None,
-        best: "_Best",
-    ) -> Tensor:
+    def _descend(self, task: Task, constant: Tensor, best: "_Best") -> Tensor:
         """Adam for one constant an image. -> [B] bool, whether the image was lost on the way"""
-        centre, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
+        images, loss, region = task.images, task.loss, task.region
+        low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
+        centre, half = (low + high) / 2, (high - low) / 2
         share = ((images - centre) / half.clamp(min=1e-12)).clamp(-INSIDE, INSIDE)
         free = torch.atanh(share).requires_grad_()
         optimizer = torch.optim.Adam([free], lr=self.rate)

@@ -1,13 +1,12 @@
 """Attacks along the gradient: PGD (Madry et al. 2018, arXiv 1706.06083), and FGSM, one step of it."""
 
 import logging
-from typing import Any
+from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from hydra_det.attacks.ball import check_step
-from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, gradient_of
+from hydra_det.attacks.base import BallAttack, Cost, Task, check_count, gradient_of
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +50,18 @@ class PGD(BallAttack):
                 "attack.step_size=null", steps, self.step_size, self.steps * self.step_size, epsilon,
             )  # fmt: skip
 
+    def scaled(self, factor: float) -> Self:
+        """See `BallAttack.scaled`."""
+        made = super().scaled(factor)
+        made.step_size = factor * self.step_size
+        return made
+
     @property
     def cost_of_a_try(self) -> Cost:
         return Cost(self.steps, 0)
 
-    def _once(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        *,
-        region: Tensor | None,
-        generator: torch.Generator | None,
-        first: bool,
-    ) -> Tensor:
+    def _once(self, task: Task) -> Tensor:
+        images, loss, region, generator, first = task
         adversarial = images
         if self.random_start or not first:
             adversarial = self.ball.random(images, region, generator)

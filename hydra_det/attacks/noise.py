@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, Cost, LossFunction
+from hydra_det.attacks.base import BallAttack, Cost, Task
 
 
 class Noise(BallAttack):
@@ -23,13 +22,5 @@ class Noise(BallAttack):
     def cost_of_a_try(self) -> Cost:
         return Cost(0, 0)
 
-    def _once(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        *,
-        region: Tensor | None,
-        generator: torch.Generator | None,
-        first: bool,
-    ) -> Tensor:
-        return self.ball.random(images, region, generator)
+    def _once(self, task: Task) -> Tensor:
+        return self.ball.random(task.images, task.region, task.generator)

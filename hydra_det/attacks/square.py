@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import BallAttack, Cost, LossFunction, check_count, evaluate
+from hydra_det.attacks.base import BallAttack, Cost, Task, check_count, evaluate
 from hydra_det.types import InputError
 
 # After these shares of all queries the area of a square is halved.
@@ -39,15 +39,8 @@ class Square(BallAttack):
     def cost_of_a_try(self) -> Cost:
         return Cost(0, self.queries + 1)
 
-    def _once(
-        self,
-        images: Tensor,
-        loss: LossFunction,
-        *,
-        region: Tensor | None,
-        generator: torch.Generator | None,
-        first: bool,
-    ) -> Tensor:
+    def _once(self, task: Task) -> Tensor:
+        images, loss, region, generator, _ = task
         count, colours, _, width = images.shape
         stripes = self._signs((count, colours, 1, width), generator).to(images)
         frames = _frames(images, region)

@@ -4,7 +4,7 @@ Box and class losses pull an image in different directions, and their sum is the
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +37,12 @@ class TaskWise(BallAttack):
         first = self.parts[0]
         super().__init__(epsilon=epsilon, norm=first.norm, restarts=first.restarts, eight_bit=first.eight_bit)
         self.steps, self.step_size, self.random_start = first.steps, first.step_size, first.random_start
+
+    def scaled(self, factor: float) -> Self:
+        """See `BallAttack.scaled`."""
+        made = super().scaled(factor)
+        made.parts = [part.scaled(factor) for part in self.parts]
+        return made
 
     @property
     def cost(self) -> Cost:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_det.attacks.base import Attack, Losses, LossFunction
 from hydra_det.attacks.objectives import OBJECTIVES, Objective, Reading
+from hydra_det.data.datamodule import STRIDE
 from hydra_det.types import Batch, InputError, LossTerms, Target
 
 
@@ -48,13 +50,27 @@ def losses_of(net: Any, targets: Sequence[Target]) -> Losses:
     return {name: loss_of(objective) for name, objective in OBJECTIVES.items()}
 
 
-def attacked_images(net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None) -> Tensor:
+def attacked_images(
+    net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None, resolution: float = 1.0
+) -> Tensor:
     """The images of a batch after an attack on `net`; padding is not perturbed. [B, 3, H, W]
+
+    Below a `resolution` of 1 the network is attacked on images of that share of their side, and every pixel of the
+    change becomes a square of the full images: a pass costs about the square of it, and the attack is weaker.
 
     The network should be undisturbed: in eval mode, and with no parameter that asks for a gradient.
     """
-    losses = losses_of(net, batch["targets"])
-    return attack(batch["images"], losses, region=content_region(batch), generator=generator)
+    images, targets, region = batch["images"], batch["targets"], content_region(batch)
+    full = images.shape[-1]
+    side = max(STRIDE, round(resolution * full / STRIDE) * STRIDE)
+    if side == full:
+        return attack(images, losses_of(net, targets), region=region, generator=generator)
+    shrunk = [Target(**{**target, "boxes": target["boxes"] * (side / full)}) for target in targets]
+    small = F.adaptive_avg_pool2d(images, side).clamp(0, 1)
+    inside = F.adaptive_avg_pool2d(region.float(), side) == 1
+    moved = attack(small, losses_of(net, shrunk), region=inside, generator=generator)
+    change = F.interpolate(moved - small, size=images.shape[-2:], mode="nearest")
+    return torch.where(region, (images + change).clamp(0, 1), images)
 
 
 def content_region(batch: Batch) -> Tensor:

@@ -15,6 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hydra_det.types import Batch, Detections, LossTerms, Target
 
+# Raw maps of a training batch -> a term that is added to its loss, a scalar; None: not for this batch.
+Penalty = Callable[[list[Tensor]], Tensor | None]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
@@ -33,6 +35,9 @@ class Detector(pl.LightningModule):
         net: the network, dense or masked.
         optimizer: makes an optimiser from parameter groups; not needed where nothing is trained.
         warmup_steps: the learning rate rises linearly over these steps, then falls as a cosine to 1 % of its peak.
+
+    Attributes:
+        penalties: terms that callbacks add to the loss, by name.
     """
 
     net: Any  # an nn.Module that is a DetectorNetwork; Module's attribute access hides that from a type checker
@@ -42,17 +47,23 @@ class Detector(pl.LightningModule):
         self.net = net
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
+        self.penalties: dict[str, Penalty] = {}
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [0, 1] -> raw maps"""
         return self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean over the batch of the summed loss terms. -> scalar"""
-        terms: LossTerms = self.net.losses(self.net(batch["images"]), batch["targets"])
+        """Mean over the batch of the summed loss terms, and penalties. -> scalar"""
+        raw = self.net(batch["images"])
+        terms: LossTerms = self.net.losses(raw, batch["targets"])
         logged = {f"train/loss_{name}": value.detach().mean() for name, value in terms._asdict().items()}
-        self.log_dict(logged, batch_size=len(batch["targets"]))
         loss = terms.total.mean()
+        for name, penalty in self.penalties.items():
+            if (added := penalty(raw)) is not None:
+                logged[f"train/loss_{name}"] = added.detach()
+                loss = loss + added
+        self.log_dict(logged, batch_size=len(batch["targets"]))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["targets"]))
         return loss
 

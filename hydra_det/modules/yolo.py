@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.modules.decode import Candidates, decode, suppress
+from hydra_det.modules.disagreement import yolo_disagreement
 from hydra_det.modules.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
@@ -113,6 +114,11 @@ class YoloDetector(nn.Module):
         """By how much the objects of every image are found, 0 where none is; see `assigned_margins`. -> [B]"""
         share = self.loss_settings.anchor_iou
         return assigned_margins(raw, targets, anchors=list(self.anchors), strides=self.strides, anchor_iou=share)
+
+    def disagreement(self, raw: Sequence[Tensor], other: Sequence[Tensor]) -> LossTerms:
+        """What a second answer about the same images loses against a first one; see `yolo_disagreement`. [B] each"""
+        anchors = list(self.anchors)
+        return yolo_disagreement(raw, other, anchors=anchors, strides=self.strides, settings=self.loss_settings)
 
     def objectness(self, raw: Sequence[Tensor]) -> Tensor:
         """The objectness logit of every anchor of every cell. -> [B, N]"""

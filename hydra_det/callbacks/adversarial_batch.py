@@ -96,7 +96,8 @@ class AdversarialBatch(pl.Callback):
     def harden(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int) -> None:
         """Turn a training batch into what the step should see of it."""
         attacked = self.attacked(trainer, pl_module, self.some(batch), batch_idx)
-        batch["images"] = torch.cat([attacked, batch["images"][len(attacked) :]])
+        rest = batch["images"][len(attacked) :]
+        batch["images"] = torch.cat([attacked, rest]) if len(rest) else attacked
 
     def some(self, batch: Batch) -> Batch:
         """The first images of a batch, as many as are to be attacked."""

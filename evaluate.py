@@ -34,6 +34,7 @@ def main(config: DictConfig) -> None:
         if asked := [word for word in overrides() if word.startswith("attack")]:
             raise InputError(f"attack: expected nothing beside suite=, got {asked[0]}; set suite.epsilon instead")
         suite = Suite(run, settings)
+        suite.check_folder(folder)
         show(cost_table(suite.estimate()))
         found = suite.score(folder)
         draw_robustness(found, folder / "robustness.png", axis=settings["suite"]["axis"])

@@ -172,11 +172,13 @@ class Attack(TypedDict):
     step_size: NotRequired[float | None]
     steps: NotRequired[int | None]
     random_start: NotRequired[bool | None]
-    norm: NotRequired[str | None]  # of the ball: "linf", "l2"
+    norm: NotRequired[str | None]  # of the ball: "linf", "l2", or "none"
     objective: NotRequired[str | None]  # what the attack raises
     restarts: NotRequired[int | None]
     eight_bit: NotRequired[bool | None]
     queries: NotRequired[int | None]  # of a black-box attack
+    kind: NotRequired[str | None]  # of corruption, which is no attack and has no ball
+    severity: NotRequired[int | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ class SuiteAttack(TypedDict):
     attack: Attack
     config: dict[str, Any]  # all of its settings
     metrics: Protocols
-    worst_for: int  # images for which it is the worst
+    worst_for: int  # images for which it is the worst of those in the ball
     seconds: float  # until the result was there; little where it was in the store
 
 
@@ -43,7 +43,7 @@ class Robustness(TypedDict):
 
     origin: Origin
     suite: str
-    epsilon: float  # of the ball that the worst case is looked for in
+    epsilon: float | None  # of the ball that the worst case is looked for in; None: no ball, as for corruptions
     network: str
     images: int
     clean: Protocols

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_det.attacks import ATTACKS
+from hydra_det.callbacks.hardening import HARDENINGS
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
@@ -67,7 +68,9 @@ def targets_in(node: Any) -> list[str]:
     return [target for value in node for target in targets_in(value)] if isinstance(node, list) else []
 
 
-@pytest.mark.parametrize(("group", "registry"), [("attack", ATTACKS), ("init", INITIALISERS)])
+@pytest.mark.parametrize(
+    ("group", "registry"), [("attack", ATTACKS), ("init", INITIALISERS), ("hardening", HARDENINGS)]
+)
 def test_names_are_those_of_the_registry(group: str, registry: dict[str, Any]) -> None:
     assert names(group) == set(registry)
     for name, built in registry.items():
@@ -147,6 +150,26 @@ def test_choices_pass_the_check(attack: str, init: str) -> None:
     assert type(initialiser) is INITIALISERS[init]
 
 
+@pytest.mark.parametrize("name", HARDENINGS)
+def test_stages_say_when_and_hardening_says_how(name: str) -> None:
+    config = config_of(f"hardening={name}", "attack.epsilon=0.03", "stage.pretrain.clean_epochs=2", "seed=3")
+    check(config)
+    for stage in ("pretrain", "train_scores", "finetune"):
+        made = build.instantiate(config["stage"][stage]["callbacks"])["adversarial_batch"]
+        assert type(made) is HARDENINGS[name]
+        assert (made.share, made.seed) == (config["stage"][stage]["attacked_share"], 3)
+        assert made.first_epoch == (2 if stage == "pretrain" else 0)
+        assert type(made.attack) is ATTACKS["pgd"]
+        assert (made.training if name != "free" else made).epsilon == 0.03
+
+
+def test_hardening_with_an_epsilon_needs_an_attack() -> None:
+    check(config_of("attack=none"))
+    for name in ("fast", "free"):
+        with pytest.raises(InputError, match=r"the value of attack\.epsilon, which this choice of attack="):
+            config_of(f"hardening={name}", "attack=none")
+
+
 def test_one_ratio_for_all_stages() -> None:
     config = config_of("prune.ratio=0.9", "prune=kernel", "prune.exclude=[heads]")
     for stage in ("train_scores", "prune"):
@@ -161,6 +184,7 @@ def test_one_ratio_for_all_stages() -> None:
     [
         ("attack.epsilon=2", r"attack\.epsilon"),
         ("attack.steps=0", r"attack\.steps"),
+        ("hardening.part=0", r"hardening\.part"),
         ("evaluation.attack={_target_: hydra_det.attacks.gradient.PGD, step_size: 0}", r"attack\.step_size"),
         ("prune.ratio=1", r"prune\.ratio"),
         ("prune.granularity=filters", "weight, kernel"),
@@ -193,7 +217,7 @@ def test_a_missing_value_is_named() -> None:
         config_of("data=coco")
 
 
-@pytest.mark.parametrize("group", ["model", "data", "attack", "init", "prune", "trainer", "experiment"])
+@pytest.mark.parametrize("group", ["model", "data", "attack", "hardening", "init", "prune", "trainer", "experiment"])
 def test_unknown_choice_is_refused(group: str) -> None:
     with pytest.raises(HydraException, match="nonsense"):
         composed(f"{group}=nonsense")

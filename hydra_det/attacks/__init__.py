@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hydra_det.attacks.apgd import APGD
 from hydra_det.attacks.base import Attack
 from hydra_det.attacks.carlini_wagner import CarliniWagner
+from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.square import Square
@@ -24,4 +25,5 @@ ATTACKS: dict[str, Callable[..., Attack | None]] = {
     "carlini_wagner": CarliniWagner,
     "task_wise": TaskWise,
     "square": Square,
+    "corruption": Corruption,
 }

@@ -97,10 +97,12 @@ class AdversarialBatch(pl.Callback):
         """Turn a training batch into what the step should see of it."""
         attacked = self.attacked(trainer, pl_module, self.some(batch), batch_idx)
         rest = batch["images"][len(attacked) :]
-        batch["images"] = torch.cat([attacked, rest]) if len(rest) else attacked
+        batch["images"] = torch.cat([attacked, rest]) if self.part < 1 else attacked
 
     def some(self, batch: Batch) -> Batch:
         """The first images of a batch, as many as are to be attacked."""
+        if self.part == 1:
+            return batch
         count = math.ceil(self.part * len(batch["targets"]))
         return Batch(images=batch["images"][:count], targets=batch["targets"][:count])
 

@@ -14,7 +14,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 from torch import nn
 
 from hydra_det.data.anchors import kmeans_anchors
@@ -78,6 +78,12 @@ def plain(config: Any) -> Config:
     except MissingMandatoryValue as error:
         key = error.full_key or "a value"
         raise InputError(f"{key}: expected a value, got none; give one, e.g. {key}=...") from error
+    except InterpolationKeyError as error:
+        wanted = re.findall(r"'([^']*)'", str(error))[0]
+        raise InputError(
+            f"{error.full_key}: expected the value of {wanted}, which this choice of {wanted.split('.')[0]}= does not "
+            "have; choose another one, or give the value itself"
+        ) from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.atomic import write_atomically
 from hydra_det.attacks.base import BallAttack, Losses, evaluate, gradient_of
@@ -41,9 +42,10 @@ from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)
 
+SEVERITY = "severity"  # an axis of corruptions: no ball, no alarms
 TRANSFER = "transfer"  # the attack of this name is made on another network
 DIAGNOSED = 8  # images
-AXES = (None, "epsilon", "steps")
+AXES = (None, "epsilon", "steps", SEVERITY)
 FILE, IMAGES = "robustness.json", "images.csv"
 
 
@@ -62,7 +64,7 @@ class Suite:
         self.run = run
         self.network: str = settings["network"]
         self.name: str = suite["name"]
-        self.epsilon: float = suite["epsilon"]
+        self.epsilon: float | None = suite["epsilon"]
         self.axis: str | None = suite["axis"]
         self.configs: dict[str, dict[str, Any]] = dict(suite["attacks"])
         self.source = Source(settings["transfer"], settings["transfer_network"]) if settings["transfer"] else None
@@ -93,7 +95,7 @@ class Suite:
     def diagnose(self) -> Diagnosis:
         """What gradients the network has."""
         with self._looking(DIAGNOSED) as (batch, losses):
-            return diagnose(batch["images"], losses, region=content_region(batch), epsilon=self.epsilon)
+            return diagnose(batch["images"], losses, region=content_region(batch), epsilon=self.epsilon or 0.0)
 
     def score(self, folder: Path) -> Robustness:
         """Run what has not been run, put the worst of every image together, write it into a folder."""
@@ -138,14 +140,33 @@ class Suite:
             curve=curve,
             alarms=alarms,
         )
-        write_atomically(folder / IMAGES, _images_table(scores, chosen))
-        write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
+        if not getattr(rank_zero_only, "rank", 0):
+            write_atomically(folder / IMAGES, _images_table(scores, chosen))
+            write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
         return answer
+
+    def check_folder(self, folder: Path) -> None:
+        """Refuse a folder that holds another result, as when a suite is to go on with other settings."""
+        if not (folder / FILE).is_file():
+            return
+        earlier = json.loads((folder / FILE).read_text())
+        asked = {"run": str(self.run.folder.resolve()), "network": self.network, "suite": self.name}
+        found = {"run": earlier["origin"]["run"], "network": earlier["network"], "suite": earlier["suite"]}
+        for name, config in self.configs.items():
+            asked[f"suite.attacks.{name}"] = json.dumps(config, sort_keys=True)
+        for entry in earlier["attacks"]:
+            found[f"suite.attacks.{entry['name']}"] = json.dumps(entry["config"], sort_keys=True)
+        for key in asked | found:
+            if asked.get(key) != found.get(key):
+                raise InputError(
+                    f"{folder}: expected an empty folder, or one of this suite, got one with {key}={found.get(key)} "
+                    f"instead of {asked.get(key)}; give another hydra.run.dir"
+                )
 
     def _check(self) -> None:
         if self.axis not in AXES:
             raise InputError(f"suite.axis: expected one of {', '.join(map(str, AXES))}, got {self.axis!r}")
-        if not isinstance(self.epsilon, int | float) or not 0 < self.epsilon <= 1:
+        if self.axis != SEVERITY and (not isinstance(self.epsilon, int | float) or not 0 < self.epsilon <= 1):
             raise InputError(f"suite.epsilon: expected a distance in (0, 1], as 0.0314 for 8/255, got {self.epsilon!r}")
         if CLEAN in self.configs:
             raise InputError(f"suite.attacks.{CLEAN}: expected another name, as this one means no attack")
@@ -160,7 +181,7 @@ class Suite:
             )
 
     def _is_inside(self, attack: BallAttack) -> bool:
-        return attack.epsilon <= self.epsilon and attack.norm == "linf"
+        return self.epsilon is not None and attack.epsilon <= self.epsilon and attack.norm == "linf"
 
     def _one(self, name: str) -> tuple[Any, Path]:
         if name != TRANSFER or self.source is None:
@@ -171,6 +192,8 @@ class Suite:
 
     def _doubts(self, metrics: Mapping[str, Protocols], inside: Sequence[str]) -> tuple[list[float], list[Alarm]]:
         """The mean loss along a walk, and the alarms."""
+        if self.epsilon is None:
+            return [], []
         maps = {name: protocols["coco"]["map"] or 0.0 for name, protocols in metrics.items()}
         guided = {name for name in inside if name not in (CLEAN, TRANSFER) and self.attacks[name].cost.gradients}
         seen = self.diagnose()

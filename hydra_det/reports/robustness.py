@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_det.record import Protocols
+from hydra_det.reports.corruptions import corruption_table, draw_corruptions
 from hydra_det.reports.tables import ABSENT, new_table
 from hydra_det.robustness import Alarm, Robustness
 
@@ -32,6 +33,8 @@ def cost_table(seconds: Mapping[str, float]) -> Table:
 
 def suite_table(found: Robustness, *, title: str) -> Group:
     """AP under every attack, in the order of the suite, then of the worst case; then the alarms and what to know."""
+    if found["epsilon"] is None:
+        return corruption_table(found, title=title)
     table = new_table(f"{title} · suite {found['suite']}, {found['images']} images")
     table.add_column("", no_wrap=True)
     for heading, _ in HEADINGS:
@@ -53,6 +56,9 @@ def suite_table(found: Robustness, *, title: str) -> Group:
 
 def draw_robustness(found: Robustness, path: Path, *, axis: str | None) -> None:
     """A PNG: AP50 by attack, or along the axis that the suite varies; beside it the loss along a walk in the ball."""
+    if found["epsilon"] is None:
+        draw_corruptions(found, path)
+        return
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     clean = found["clean"]["coco"]["map_50"] or 0.0

@@ -196,6 +196,8 @@ def _notes(record: Record) -> Iterator[str]:
 
 def _threat(attack: Attack) -> str:
     """The threat model in words."""
+    if attack.get("kind"):
+        return f"Corrupted, not attacked: {attack['kind']}, severity {attack['severity']} of 5."
     if attack.get("norm") == "l2":
         detail = [f"L2, epsilon {attack['epsilon']:.4g}"]
     else:

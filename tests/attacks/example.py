@@ -14,6 +14,6 @@ BUILD: dict[str, Any] = {
     "carlini_wagner": partial(CarliniWagner, searches=2, steps=10),
     "square": partial(Square, queries=40),
 }
-REAL = [name for name in ATTACKS if name != "none"]
+REAL = [name for name in ATTACKS if name not in ("none", "corruption")]  # those with a ball
 GUIDED = [name for name in REAL if name != "noise"]  # those that ask the loss
 MODEST = ("carlini_wagner", "square")  # the first moves no more than it must, the second not where it gains nothing

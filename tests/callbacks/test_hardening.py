@@ -104,7 +104,12 @@ def test_wrong_options_are_refused(options, complaint):
 def test_half_resolution_moves_squares_of_pixels(module, monkeypatch):
     net: Any = module.net
     asked, sides = net.losses, []
-    monkeypatch.setattr(net, "losses", lambda raw, targets: sides.append(targets) or asked(raw, targets))
+
+    def losses(raw, targets):
+        sides.append(targets)
+        return asked(raw, targets)
+
+    monkeypatch.setattr(net, "losses", losses)
     wide = Letterbox(size=64, width=64, height=32)  # rows 16 to 47
     truth = [target([[20, 20, 40, 40]], [0], letterbox=wide), target([[8, 8, 24, 40]], [1])]
     made = Batch(images=torch.full((2, 3, 64, 64), 0.5), targets=truth)
@@ -170,7 +175,7 @@ def test_the_watch_knows_a_cheap_attack_that_stopped_working(height, falls):
     made = Batch(images=torch.full((2, 3, 64, 64), 0.5), targets=batch()["targets"])
     net = Ridge(height)
     for look in range(1, 7):
-        moved = attacked_images(net, made, watch.choose(cheap))
+        moved = attacked_images(net, made, watch.choose(cheap) or cheap)
         watch.look(fake_trainer(current_epoch=4, global_step=look, strategy=Strategy), net, made, moved)
         if look < 3:
             assert watch.ratios == []

@@ -1,17 +1,22 @@
 """evaluate.py with a suite: attacks as if each were run alone, resumable, refused in one line where one cannot run."""
 
 import csv
+import io
 import json
 import logging
 import subprocess
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
+from hydra_det.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from hydra_det.evaluation.alarms import MEMBERS
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.store import Store
 from hydra_det.pipeline.suite import Suite
+from hydra_det.reports.corruptions import corruption_frame
+from hydra_det.reports.robustness import draw_robustness, suite_table
 from hydra_det.types import InputError
 from tests.pipeline.test_command_line import script
 from tests.pipeline.tiny import compose, run
@@ -108,6 +113,44 @@ def test_a_curve_has_no_worst_case(finished, tmp_path):
     ]  # fmt: skip
 
 
+def test_corruptions_have_a_mean_and_no_alarms(finished, tmp_path):
+    words = [f"run={finished / 'run'}", "suite=corruptions", "network=dense"]
+    settings = compose(words, "evaluate")
+    attacks = settings["suite"]["attacks"]
+    kept = {name: attacks[name] for name in ("brightness_1", "brightness_5", "gaussian_noise_1", "gaussian_noise_5")}
+    settings["suite"]["attacks"] = kept
+    found = Suite(FinishedRun(settings["run"]), settings).score(tmp_path)
+    assert (found["combined"], found["robust_map"], found["curve"], found["alarms"]) == (None, None, [], [])
+    frame = corruption_frame(found, "map_50")
+    assert list(frame.index) == ["brightness", "gaussian_noise"]
+    assert list(frame.columns) == [1, 5]
+    assert frame.loc["gaussian_noise", 5] == found["attacks"][3]["metrics"]["coco"]["map_50"]
+    draw_robustness(found, tmp_path / "robustness.png", axis="severity")
+    assert (tmp_path / "robustness.png").stat().st_size > 10_000
+    text_file = io.StringIO()
+    console = Console(width=110, file=text_file)
+    console.print(suite_table(found, title="dense"))
+    text = text_file.getvalue()
+    values = corruption_frame(found)
+    mean = float(values.to_numpy().mean())
+    assert f"under corruptions {mean:.3f} (mPC)" in " ".join(text.split())
+    assert f"{values.to_numpy()[0].mean():.3f}" in text
+
+
+def test_a_folder_of_other_settings_is_refused(scored):
+    finished, folder, _ = scored
+    other = f"transfer={finished / 'other'}"
+    suite(finished / "run", other).check_folder(folder)
+    suite(finished / "run", other).check_folder(folder / "new")
+    for words, complaint in (
+        (["suite.epsilon=0.01"], r"suite\.attacks\.noise="),
+        (["network=dense"], "network=pruned instead of dense"),
+        (["suite.attacks.pgd.steps=4"], r"suite\.attacks\.pgd="),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            suite(finished / "run", other, *words).check_folder(folder)
+
+
 def test_the_command_prints_and_draws(scored, tmp_path):
     finished, _, _ = scored
     words = script(f"run={finished / 'run'}", *FEW, f"hydra.run.dir={tmp_path}", name="evaluate")
@@ -127,7 +170,7 @@ def test_the_command_prints_and_draws(scored, tmp_path):
         ),
         (["suite.epsilon=2"], r"suite\.epsilon: expected a distance in \(0, 1\]"),
         (["suite.epsilon=null"], r"suite\.epsilon: expected a distance in \(0, 1\], as 0\.0314 for 8/255, got None"),
-        (["suite.axis=foo"], r"suite\.axis: expected one of None, epsilon, steps, got 'foo'"),
+        (["suite.axis=foo"], r"suite\.axis: expected one of None, epsilon, steps, severity, got 'foo'"),
         (["transfer=nowhere"], r"run: expected the folder of a finished run, got nowhere"),
     ],
 )
@@ -168,7 +211,7 @@ def test_options_that_would_do_nothing_are_refused(finished, tmp_path, words, co
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["quick", "standard", "thorough", "epsilon", "steps"])
+@pytest.mark.parametrize("name", ["quick", "standard", "thorough", "epsilon", "steps", "corruptions"])
 def test_the_suites_of_the_package(finished, name):
     settings = compose([f"run={finished / 'run'}", f"suite={name}"], "evaluate")
     made = Suite(FinishedRun(finished / "run"), settings)
@@ -179,4 +222,10 @@ def test_the_suites_of_the_package(finished, name):
     if name == "quick":
         assert known & set(made.attacks) == {"noise", "fgsm", "pgd", "apgd"}
     inside = [key for key, attack in made.attacks.items() if made._is_inside(attack)]
+    if name == "corruptions":
+        assert not inside
+        named = {f"{attack.kind}_{attack.severity}" for attack in cast("Any", made).attacks.values()}
+        assert list(made.attacks) == [f"{kind}_{severity}" for kind in CORRUPTIONS for severity in SEVERITIES]
+        assert named == set(made.attacks)
+        return
     assert set(made.attacks) - set(inside) == ({"pgd_large"} if "pgd_large" in made.attacks else set())

@@ -1,0 +1,56 @@
+"""The figures of the paper, as it printed them; SOURCE.md says where they come from."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from hydra_det.reports.statistics import one_way_anova
+
+FOLDER = Path(__file__).parent
+
+
+class Cell(NamedTuple):
+    """A configuration of the paper."""
+
+    granularity: str  # "weight" is its unstructured mask, "kernel" its structured one
+    init: str
+    greyscale: int = 0
+
+
+# Its five configurations, by the names in its tables and figures.
+CONFIGURATIONS = {
+    "DeepLIFT, unstructured": Cell("weight", "deeplift"),
+    "DeepLIFT, structured": Cell("kernel", "deeplift"),
+    "HYDRA, unstructured": Cell("weight", "scaled"),
+    "HYDRA, structured": Cell("kernel", "scaled"),
+    "DeepLIFT, unstructured, greyscale": Cell("weight", "deeplift", 1),
+}
+# What its tables I to IV compare.
+COMPARISONS = {
+    "DeepLIFT vs. HYDRA (Unstructured)": ("DeepLIFT, unstructured", "HYDRA, unstructured"),
+    "DeepLIFT vs. HYDRA (Structured)": ("DeepLIFT, structured", "HYDRA, structured"),
+    "Unstructured vs. Structured (DeepLIFT)": ("DeepLIFT, unstructured", "DeepLIFT, structured"),
+    "Unstructured vs. Structured (HYDRA)": ("HYDRA, unstructured", "HYDRA, structured"),
+    "Greyscale vs Colour (Unstructured DeepLIFT)": ("DeepLIFT, unstructured, greyscale", "DeepLIFT, unstructured"),
+}
+
+
+def paper_results() -> pd.DataFrame:
+    """450 rows: granularity, init, greyscale, prune_ratio, run, map_attacked, time_ms."""
+    return pd.read_csv(FOLDER / "results.csv")
+
+
+def paper_p_values() -> pd.DataFrame:
+    """90 rows: table, metric, comparison, prune_ratio, p_value as printed, and `computed` from the results."""
+    printed, results = pd.read_csv(FOLDER / "pvalues.csv"), paper_results()
+    cells = results.groupby(["granularity", "init", "greyscale", "prune_ratio"])
+
+    def values(name: str, ratio: float, metric: str) -> list[float]:
+        return cells.get_group((*CONFIGURATIONS[name], ratio))[metric].tolist()
+
+    printed["computed"] = [
+        one_way_anova(*(values(name, row["prune_ratio"], row["metric"]) for name in COMPARISONS[row["comparison"]]))
+        for row in printed.to_dict("records")
+    ]
+    return printed

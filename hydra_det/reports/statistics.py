@@ -1,0 +1,155 @@
+"""Whether two cells of an experiment differ, by how much, and how sure that is.
+
+A cell is a configuration at a pruning ratio; its values are those of its runs. `one_way_anova` is what the paper did;
+the rest is what its tables leave out: unequal variances, pairs of runs with one seed, many tests at once, the size of
+an effect, and how large one must be to be found with so few runs.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+LEVEL = 0.05  # of significance
+POWER = 0.8  # of a test: the share of real effects of a size that it finds
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+def one_way_anova(first: ArrayLike, second: ArrayLike) -> float:
+    """The p-value of the paper's test; of two groups it is that of Student's t test. NaN where nothing varies."""
+    one, two = _values(first), _values(second)
+    return float("nan") if _constant(one) and _constant(two) else float(stats.f_oneway(one, two).pvalue)
+
+
+def welch(first: ArrayLike, second: ArrayLike) -> float:
+    """The p-value of Welch's t test, which lets the two variances differ. NaN where nothing varies."""
+    one, two = _values(first), _values(second)
+    if _constant(one) and _constant(two):
+        return float("nan")
+    return float(stats.ttest_ind(one, two, equal_var=False).pvalue)
+
+
+def welch_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
+    """Of the difference of the means, `second - first`, after Welch."""
+    found = stats.ttest_ind(_values(second), _values(first), equal_var=False).confidence_interval(level)
+    return Interval(float(found.low), float(found.high))
+
+
+def paired(first: ArrayLike, second: ArrayLike) -> float:
+    """The p-value of the t test of pairs: value k of both comes from the same seed. NaN where differences are equal."""
+    one, two = _pairs(first, second)
+    return float("nan") if _constant(two - one) else float(stats.ttest_rel(one, two).pvalue)
+
+
+def paired_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
+    """Of the mean difference of pairs, `second - first`."""
+    one, two = _pairs(first, second)
+    found = stats.ttest_rel(two, one).confidence_interval(level)
+    return Interval(float(found.low), float(found.high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of a family of tests, adjusted so that the chance of any false finding stays the level (Holm 1979).
+
+    NaN, a test that could not be made, stays NaN and does not count.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [float("nan")] * len(p_values), 0.0
+    order = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
+    for rank, (p, index) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p))
+        adjusted[index] = largest
+    return adjusted
+
+
+def hedges_g(first: ArrayLike, second: ArrayLike) -> float:
+    """The difference of the means, `second - first`, in pooled standard deviations, corrected for few runs (Hedges).
+
+    NaN where nothing varies.
+    """
+    one, two = _values(first), _values(second)
+    return _correction(len(one) + len(two) - 2) * _cohens_d(one, two)
+
+
+def hedges_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
+    """Of Hedges' g: by the effects under which the observed t is as extreme as the level allows (noncentral t)."""
+    one, two = _values(first), _values(second)
+    freedom, d = len(one) + len(two) - 2, _cohens_d(one, two)
+    if math.isnan(d):
+        return Interval(float("nan"), float("nan"))
+    scale = math.sqrt(1 / len(one) + 1 / len(two))  # of d to t
+    t = d / scale
+    tail = (1 - level) / 2
+    low = _solve(lambda shift: float(stats.nct.sf(t, freedom, shift)) - tail, t)
+    high = _solve(lambda shift: tail - float(stats.nct.cdf(t, freedom, shift)), t)
+    correction = _correction(freedom)
+    return Interval(correction * scale * low, correction * scale * high)
+
+
+def detectable_effect(runs: int, *, level: float = LEVEL, power: float = POWER) -> float:
+    """The least difference of two means, in standard deviations, that a two-sided t test of so many runs a cell finds.
+
+    Example:
+        >>> [round(detectable_effect(runs), 2) for runs in (10, 5, 3)]
+        [1.33, 2.02, 3.07]
+    """
+    if runs < 2:
+        return float("inf")
+    freedom, limit = 2 * runs - 2, float(stats.t.ppf(1 - level / 2, 2 * runs - 2))
+
+    def missing(effect: float) -> float:
+        shift = effect * math.sqrt(runs / 2)
+        return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)) - power
+
+    return _solve(missing, 1.0)
+
+
+def _cohens_d(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
+    freedom = len(one) + len(two) - 2
+    pooled = math.sqrt(((len(one) - 1) * one.var(ddof=1) + (len(two) - 1) * two.var(ddof=1)) / freedom)
+    return float(two.mean() - one.mean()) / pooled if pooled > 0 else float("nan")
+
+
+def _correction(freedom: int) -> float:
+    """By which the standardised difference of small samples is too large, exactly."""
+    return math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+
+
+def _solve(rising: Callable[[float], float], near: float) -> float:
+    """The root of a rising function."""
+    low, high = near, near  # by small steps: far from its centre the noncentral t is not a number
+    while rising(low) > 0:
+        low -= 0.5
+    while rising(high) < 0:
+        high += 0.5
+    return float(optimize.brentq(rising, low, high)) if high > low else near
+
+
+def _values(given: ArrayLike) -> NDArray[np.float64]:
+    found = np.asarray(given, dtype=np.float64)
+    if found.ndim != 1 or len(found) < 2:
+        raise ValueError(f"expected two values or more, one a run, got {found.size}")
+    return found
+
+
+def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    one, two = _values(first), _values(second)
+    if len(one) != len(two):
+        raise ValueError(f"expected pairs of runs, got {len(one)} and {len(two)}")
+    return one, two
+
+
+def _constant(values: NDArray[np.float64]) -> bool:
+    return bool((values == values[0]).all())

@@ -51,9 +51,10 @@ def steps(net: Any, batch: Batch, name: str, *, share: float) -> Callable[[], ob
     with hydra.initialize_config_dir(build.CONFIG_DIR, version_base="1.3"):
         config = build.plain(hydra.compose("train", [f"hardening={name}"]))
     attack = build.instantiate(config["attack"])
+    config["hardening"].pop("watch", None)
     callback = on_schedule(build.instantiate(config["hardening"]), attack=attack, share=share)
     trainer = pl.Trainer(accelerator="auto", devices=1, logger=False, enable_checkpointing=False, inference_mode=False)
-    module = Detector(net).train()
+    module = Detector(net).to(batch["images"].device).train()
     optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
     callback.on_fit_start(trainer, module)
 

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_det.attacks import ATTACKS
+from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.callbacks.hardening import HARDENINGS
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
@@ -161,6 +162,21 @@ def test_stages_say_when_and_hardening_says_how(name: str) -> None:
         assert made.first_epoch == (2 if stage == "pretrain" else 0)
         assert type(made.attack) is ATTACKS["pgd"]
         assert (made.training if name != "free" else made).epsilon == 0.03
+        assert made.resolution == (0.5 if name == "coarse" else 1)
+        assert (made.watch is not None) == (name in ("fast", "coarse"))
+        own = {"fast": FGSM, "coarse": FGSM, "task_wise": ATTACKS["task_wise"]}
+        assert type(made.training) is own.get(name, PGD)
+
+
+def test_epsilon_grows_in_pretraining_alone() -> None:
+    config = config_of("stage.pretrain.ramp_epochs=1")
+    check(config)
+    made = {
+        s: build.instantiate(config["stage"][s]["callbacks"])["adversarial_batch"] for s in ("pretrain", "finetune")
+    }
+    assert (made["pretrain"].ramp_epochs, made["finetune"].ramp_epochs) == (1, 0)
+    with pytest.raises(InputError, match=r"ramp_epochs: expected fewer than the 2 epochs under attack"):
+        check(config_of("stage.pretrain.ramp_epochs=2"))
 
 
 def test_hardening_with_an_epsilon_needs_an_attack() -> None:

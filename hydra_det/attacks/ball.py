@@ -61,18 +61,18 @@ class Ball(NamedTuple):
         return self.project(images + self.epsilon * change, images, region)
 
 
-def check_radius(epsilon: float, norm: str) -> None:
+def check_radius(epsilon: float, norm: str, *, group: str = "attack") -> None:
     """Refuse a radius that no ball of images has."""
     if norm not in NORMS:
-        raise InputError(f"attack.norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+        raise InputError(f"{group}.norm: expected one of {', '.join(NORMS)}, got {norm!r}")
     if not isinstance(epsilon, int | float) or isinstance(epsilon, bool):
-        raise InputError(f"attack.epsilon: expected a distance, got {epsilon!r}")
+        raise InputError(f"{group}.epsilon: expected a distance, got {epsilon!r}")
     if norm == "linf" and not 0 <= epsilon <= 1:
         raise InputError(
-            f"attack.epsilon: expected a distance in [0, 1] (images are in [0, 1]; 8/255 = 0.031), got {epsilon}"
+            f"{group}.epsilon: expected a distance in [0, 1] (images are in [0, 1]; 8/255 = 0.031), got {epsilon}"
         )
     if not 0 <= epsilon <= LARGEST_L2:
-        raise InputError(f"attack.epsilon: expected a Euclidean distance in [0, {LARGEST_L2:g}], got {epsilon}")
+        raise InputError(f"{group}.epsilon: expected a Euclidean distance in [0, {LARGEST_L2:g}], got {epsilon}")
 
 
 def check_step(step_size: float, norm: str) -> None:
@@ -80,6 +80,18 @@ def check_step(step_size: float, norm: str) -> None:
     longest = 1.0 if norm == "linf" else LARGEST_L2
     if not (0 < step_size <= longest and math.isfinite(step_size)):
         raise InputError(f"attack.step_size: expected a distance in (0, {longest:g}], got {step_size}")
+
+
+def frames(images: Tensor, region: Tensor | None) -> list[tuple[int, int, int, int]]:
+    """The smallest frame around the region of every image: first row and column, rows, columns."""
+    _, _, height, width = images.shape
+    if region is None:
+        return [(0, 0, height, width)] * len(images)
+    frames = []
+    for mask in region[:, 0]:
+        rows, columns = (mask.any(dim=side).nonzero().flatten().tolist() or [0] for side in (1, 0))
+        frames.append((rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1))
+    return frames
 
 
 def _length(change: Tensor) -> Tensor:

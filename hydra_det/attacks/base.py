@@ -222,8 +222,8 @@ def check_images(images: Tensor) -> None:
         raise InputError(f"attack: expected images in [0, 1], got values from {low:.4g} to {high:.4g}; divide by 255?")
 
 
-def check_count(name: str, value: int, *, least: int = 1) -> None:
+def check_count(name: str, value: int, *, least: int = 1, group: str = "attack") -> None:
     """Refuse what is no whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         advice = "; use attack=none for no attack" if name == "steps" else ""
-        raise InputError(f"attack.{name}: expected a whole number of at least {least}, got {value!r}{advice}")
+        raise InputError(f"{group}.{name}: expected a whole number of at least {least}, got {value!r}{advice}")

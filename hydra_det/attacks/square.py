@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_det.attacks.ball import frames
 from hydra_det.attacks.base import BallAttack, Cost, Task, check_count, evaluate
 from hydra_det.types import InputError
 
@@ -43,7 +44,7 @@ class Square(BallAttack):
         images, loss, region, generator, _ = task
         count, colours, _, width = images.shape
         stripes = self._signs((count, colours, 1, width), generator).to(images)
-        frames = _frames(images, region)
+        windows = frames(images, region)
         best, value = images, evaluate(loss, images)
         for query in range(self.queries):
             if query == 0:
@@ -51,7 +52,7 @@ class Square(BallAttack):
             else:
                 tried = best.clone()
                 shades = self._signs((count, colours, 1, 1), generator).to(images)
-                for index, (first_row, first_column, rows, columns) in enumerate(frames):
+                for index, (first_row, first_column, rows, columns) in enumerate(windows):
                     side = self._side(query, rows, columns)
                     top = first_row + self._draw(rows - side + 1, generator)
                     left = first_column + self._draw(columns - side + 1, generator)
@@ -77,15 +78,3 @@ class Square(BallAttack):
     @staticmethod
     def _draw(count: int, generator: torch.Generator | None) -> int:
         return int(torch.randint(0, count, (), generator=generator))
-
-
-def _frames(images: Tensor, region: Tensor | None) -> list[tuple[int, int, int, int]]:
-    """The smallest frame around the region of every image: first row and column, rows, columns."""
-    _, _, height, width = images.shape
-    if region is None:
-        return [(0, 0, height, width)] * len(images)
-    frames = []
-    for mask in region[:, 0]:
-        rows, columns = (mask.any(dim=side).nonzero().flatten().tolist() or [0] for side in (1, 0))
-        frames.append((rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1))
-    return frames

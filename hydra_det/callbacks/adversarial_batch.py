@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from hydra_det.attacks.ball import NORMS
 from hydra_det.attacks.base import Attack
 from hydra_det.callbacks.attacked_images import attacked_images
 from hydra_det.callbacks.overfitting_watch import OverfittingWatch
@@ -66,12 +67,17 @@ class AdversarialBatch(pl.Callback):
         for name, value in (("part", part), ("resolution", resolution)):
             if not 0 < value <= 1:
                 raise InputError(f"hardening.{name}: expected a share in (0, 1], got {value}")
-        if not isinstance(ramp_epochs, int) or ramp_epochs < 0:
-            raise InputError(f"hardening.ramp_epochs: expected a whole number of at least 0, got {ramp_epochs!r}")
         self.attack = attack
         self.training = training or attack
-        if resolution < 1 and self.training is not None and self.training.norm != "linf":
-            raise InputError("hardening.resolution: expected 1 with norm=l2, whose ball has no squares of pixels")
+        if attack is not None and self.training is not None:
+            check_norms(attack.norm, self.training.norm)
+        if resolution < 1 and self.training is not None:
+            if self.training.norm != "linf":
+                raise InputError(f"hardening.resolution: expected 1 with another norm than linf, got {resolution}")
+            if getattr(self.training, "eight_bit", False):
+                raise InputError(f"hardening.resolution: expected 1 with eight_bit=true, got {resolution}")
+        if ramp_epochs and self.training is not None:
+            self.training.scaled(0.5)  # refuses what has no radius
         self.share = share
         self.first_epoch = first_epoch
         self.part = part
@@ -84,8 +90,8 @@ class AdversarialBatch(pl.Callback):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the record: whether and when the watch called for the fallback."""
-        return {} if self.watch is None else {"fell_back_at": self.watch.fell_back_at}
+        """For the record: what the watch saw."""
+        return {} if self.watch is None else self.watch.facts
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -100,10 +106,10 @@ class AdversarialBatch(pl.Callback):
         batch["images"] = torch.cat([attacked, rest]) if self.part < 1 else attacked
 
     def some(self, batch: Batch) -> Batch:
-        """The first images of a batch, as many as are to be attacked."""
+        """The first images of a batch, as many as are to be attacked, rounded up."""
         if self.part == 1:
             return batch
-        count = math.ceil(self.part * len(batch["targets"]))
+        count = math.ceil(self.part * len(batch["targets"]) - 1e-9)
         return Batch(images=batch["images"][:count], targets=batch["targets"][:count])
 
     def attacked(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int) -> Tensor:
@@ -113,12 +119,13 @@ class AdversarialBatch(pl.Callback):
             return batch["images"]
         strength = self.strength(trainer)
         attack = attack if strength == 1 else attack.scaled(strength)
-        with self._looking(trainer, pl_module) as net, torch.autocast(pl_module.device.type, torch.bfloat16, self.bf16):
+        half = torch.autocast(pl_module.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+        with self._looking(trainer, pl_module) as net, half:
             generator = self._generator(trainer, trainer.current_epoch, batch_idx)
             coarse = 1.0 if self.watch is not None and self.watch.fell_back_at else self.resolution
             found = attacked_images(net, batch, attack, generator=generator, resolution=coarse)
             if self.watch is not None:
-                self.watch.look(trainer, net, batch, found)
+                self.watch.look(trainer, net, batch, found, strength=strength, generator=generator)
         return found
 
     def strength(self, trainer: pl.Trainer) -> float:
@@ -165,6 +172,15 @@ class AdversarialBatch(pl.Callback):
 def on_schedule(hardening: Callable[..., AdversarialBatch], **schedule: Any) -> AdversarialBatch:
     """A way of hardening, from the group `hardening`, with what a stage says: which batches, from when, which seed."""
     return hardening(**schedule)
+
+
+def check_norms(evaluation: str, training: str) -> None:
+    """Refuse to train in the ball of another norm than is evaluated: its radius would mean something else."""
+    if evaluation in NORMS and training in NORMS and evaluation != training:
+        raise InputError(
+            f"hardening: expected attacks of one norm, got attack.norm={evaluation} and {training} in training; "
+            "use hardening=attacked"
+        )
 
 
 def is_due(batch_idx: int, share: float) -> bool:

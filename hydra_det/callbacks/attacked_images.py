@@ -55,14 +55,14 @@ def attacked_images(
 ) -> Tensor:
     """The images of a batch after an attack on `net`; padding is not perturbed. [B, 3, H, W]
 
-    Below a `resolution` of 1 the network is attacked on images of that share of their side, and every pixel of the
-    change becomes a square of the full images: a pass costs about the square of it, and the attack is weaker.
+    Below a `resolution` of 1 the network is attacked on smaller images, whose side is the largest multiple of 32 that
+    is no more than that share, and the change is enlarged without smoothing: cheaper by the square, and weaker.
 
     The network should be undisturbed: in eval mode, and with no parameter that asks for a gradient.
     """
     images, targets, region = batch["images"], batch["targets"], content_region(batch)
     full = images.shape[-1]
-    side = max(STRIDE, round(resolution * full / STRIDE) * STRIDE)
+    side = max(STRIDE, int(resolution * full / STRIDE + 1e-9) * STRIDE)
     if side == full:
         return attack(images, losses_of(net, targets), region=region, generator=generator)
     shrunk = [Target(**{**target, "boxes": target["boxes"] * (side / full)}) for target in targets]

@@ -9,6 +9,8 @@ from hydra_det.attacks.base import Attack
 from hydra_det.callbacks.adversarial_batch import AdversarialBatch
 from hydra_det.types import Batch, InputError
 
+PENALTY = "consistency"
+
 
 class ConsistentBatch(AdversarialBatch):
     """Learns from clean images, and pulls the raw maps of their attacked versions to those of the clean ones.
@@ -41,7 +43,11 @@ class ConsistentBatch(AdversarialBatch):
             other = net(self._attacked)
             return self.weight * net.disagreement([level[: len(other[0])] for level in raw], other).total.mean()
 
-        pl_module.penalties["consistency"] = disagreement  # type: ignore[operator, index]
+        pl_module.penalties[PENALTY] = disagreement  # type: ignore[operator, index]
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._attacked = None
+        del pl_module.penalties[PENALTY]  # type: ignore[operator, union-attr]
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -51,4 +57,6 @@ class ConsistentBatch(AdversarialBatch):
 
     def harden(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int) -> None:
         """Leave the batch as it is, and keep its attacked version for the penalty."""
+        if self.training is None:
+            return
         self._attacked = self.attacked(trainer, pl_module, self.some(batch), batch_idx)

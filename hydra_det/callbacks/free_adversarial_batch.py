@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hydra_det.attacks.ball import Ball, check_radius
 from hydra_det.attacks.base import Attack, check_count
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.adversarial_batch import AdversarialBatch, check_norms
 from hydra_det.callbacks.attacked_images import content_region
 from hydra_det.types import Batch
 
@@ -22,7 +22,7 @@ class FreeAdversarialBatch(AdversarialBatch):
         epsilon: radius of the L-infinity ball in training, in units of images in [0, 1]; also the length of a step.
         replays: steps on a batch.
         fresh: every batch begins at its clean images, so that one step in `replays` is clean; else with the change of
-            the batch before, as in the paper.
+            the batch before, as in the paper; the first batch of an epoch always begins clean.
         share: of the groups of `replays` steps that are hardened, in [0, 1]; the others see their own batches, clean.
         first_epoch: the epochs before it train on clean batches only.
         ramp_epochs: epsilon grows over so many epochs, by equal steps, to its value.
@@ -42,14 +42,19 @@ class FreeAdversarialBatch(AdversarialBatch):
         seed: int = 0,
     ) -> None:
         super().__init__(attack, share=share, first_epoch=first_epoch, ramp_epochs=ramp_epochs, seed=seed)
-        check_radius(epsilon, "linf")
-        check_count("replays", replays, least=2)
+        check_radius(epsilon, "linf", group="hardening")
+        check_count("replays", replays, least=2, group="hardening")
+        if attack is not None:
+            check_norms(attack.norm, "linf")
         self.epsilon = epsilon
         self.replays = replays
         self.fresh = fresh
         self._held: Batch | None = None  # the clean batch that is replayed
         self._change: Tensor | None = None  # that the next step adds to it
         self._moved: Tensor | None = None  # what the step sees: a leaf, in which its gradient gathers
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._held = self._change = None  # so that a stage that was interrupted goes on as if it had not been
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -78,3 +83,6 @@ class FreeAdversarialBatch(AdversarialBatch):
             step = self.epsilon * self.strength(trainer) * self._moved.grad.nan_to_num().sign()
             self._change = self._moved.detach() + step - self._held["images"]
             self._moved = None
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._held = self._change = self._moved = None

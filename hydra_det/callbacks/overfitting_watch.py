@@ -23,7 +23,7 @@ class OverfittingWatch:
 
     Args:
         fallback: the attack that is compared with, and that is used from then on.
-        every: attacked batches from one look to the next.
+        every: attacked batches from one look to the next; the first one is looked at.
         least: share of the fallback's rise of the mean loss that the cheap attack must reach.
 
     Attributes:
@@ -32,12 +32,17 @@ class OverfittingWatch:
     """
 
     def __init__(self, fallback: Attack | None, *, every: int = 50, least: float = 0.4) -> None:
-        check_count("every", every)
+        check_count("watch.every", every, group="hardening")
         if not 0 < least < 1:
             raise InputError(f"hardening.watch.least: expected a share in (0, 1), got {least}")
         if fallback is None:
             raise InputError(
                 "hardening.watch: expected an attack to fall back to, got attack=none; give hardening.watch=null"
+            )
+        if (objective := getattr(fallback, "objective", "total")) != "total":
+            raise InputError(
+                f"hardening.watch: expected a fallback that raises the total loss, got objective={objective}; give "
+                "hardening.watch.fallback.objective=total, or hardening.watch=null"
             )
         self.fallback = fallback
         self.every = every
@@ -50,17 +55,42 @@ class OverfittingWatch:
         """The attack to use: the cheap one until it stops working."""
         return cheap if self.fell_back_at is None else self.fallback
 
-    def look(self, trainer: pl.Trainer, net: Any, batch: Batch, attacked: Tensor) -> None:
-        """See whether the cheap attack still works on a batch that it has just attacked, if it is time for that."""
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        lowest = min(self.ratios, default=None)
+        return {"fell_back_at": self.fell_back_at, "looks": len(self.ratios), "lowest_ratio": lowest}
+
+    def look(
+        self,
+        trainer: pl.Trainer,
+        net: Any,
+        batch: Batch,
+        attacked: Tensor,
+        *,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """See whether the cheap attack still works on a batch that it has just attacked, if it is time for that.
+
+        Args:
+            trainer: all its processes decide alike.
+            net: undisturbed.
+            batch: before the attack.
+            attacked: its images after the attack.
+            strength: epsilon of the attack, as a share of that of the fallback.
+            generator: source of randomness of the fallback.
+        """
         self._seen += 1
-        if self.fell_back_at is not None or self._seen % self.every:
+        if self.fell_back_at is not None or (self._seen - 1) % self.every:
             return
         losses, images = losses_of(net, batch["targets"]), batch["images"]
-        strong = self.fallback(images, losses, region=content_region(batch))
+        fallback = self.fallback if strength == 1 else self.fallback.scaled(strength)
+        strong = fallback(images, losses, region=content_region(batch), generator=generator)
         clean, cheap, best = (evaluate(losses["total"], seen).sum() for seen in (images, attacked, strong))
         # All processes must decide alike.
         cheap_rise, rise = trainer.strategy.reduce(torch.stack([cheap - clean, best - clean]), reduce_op="sum").tolist()
-        if rise <= 0:  # nothing raises the loss of this batch: it tells nothing
+        if not rise > 0:  # nothing raises the loss of this batch: it tells nothing
             return
         self.ratios.append(round(cheap_rise / rise, 4))
         if cheap_rise < self.least * rise:

@@ -12,7 +12,8 @@ from hydra_det.prune.settings import PruneSettings
 from hydra_det.types import InputError
 
 STAGE_KEYS = (
-    "masked", "epochs", "clean_epochs", "exclude", "attacked_share", "warmup_steps", "optimizer", "callbacks",
+    "masked", "epochs", "clean_epochs", "ramp_epochs", "exclude", "attacked_share", "warmup_steps", "optimizer",
+    "callbacks",
 )  # fmt: skip
 AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 # The keys of everything that is not handed to a constructor, which knows its own.
@@ -27,10 +28,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     "evaluation": ("attack", "attack_seed", "latency"),
     "evaluation.latency": ("images", "warmup", "repeats"),
 }  # fmt: skip
+LENGTHS = ("epochs", "clean_epochs", "ramp_epochs", "warmup_steps")
 # Whole numbers and the least they may be.
 COUNTS = {
     "seed": 0,
-    **{f"stage.{name}.{key}": 0 for name in STAGES for key in ("epochs", "clean_epochs", "warmup_steps")},
+    **{f"stage.{name}.{key}": 0 for name in STAGES for key in LENGTHS},
     "evaluation.attack_seed": 0,
     "evaluation.latency.images": 1,
     "evaluation.latency.warmup": 0,
@@ -77,6 +79,13 @@ def _check_values(config: Config) -> None:
         value = _at(config, parent).get(key, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{path}: expected a whole number of at least {least}, got {value!r}")
+    for name, stage in config["stage"].items():
+        clean, ramp = stage.get("clean_epochs", 0), stage.get("ramp_epochs", 0)
+        if ramp and clean + ramp >= stage["epochs"]:
+            raise InputError(
+                f"stage.{name}.ramp_epochs: expected fewer than the {stage['epochs'] - clean} epochs under attack, got "
+                f"{ramp}; epsilon would never reach its value"
+            )
     build.instantiate(config["prune"])
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
         raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")

@@ -19,7 +19,8 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.atomic import write_atomically
-from hydra_det.attacks.base import BallAttack, Losses, evaluate, gradient_of
+from hydra_det.attacks.base import Attack, Losses, evaluate, gradient_of
+from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.diagnosis import Diagnosis, diagnose
 from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN
 from hydra_det.callbacks.attacked_images import content_region, losses_of
@@ -69,7 +70,7 @@ class Suite:
         self.configs: dict[str, dict[str, Any]] = dict(suite["attacks"])
         self.source = Source(settings["transfer"], settings["transfer_network"]) if settings["transfer"] else None
         self._check()
-        self.attacks: dict[str, BallAttack] = {}
+        self.attacks: dict[str, Attack] = {}
         for name, config in self.configs.items():
             try:
                 made = build.instantiate(config)
@@ -77,6 +78,9 @@ class Suite:
                 raise InputError(f"suite.attacks.{name}: {error}") from error
             if made is None:
                 raise InputError(f"suite.attacks.{name}: expected an attack, got none; leave it out instead")
+            if (self.axis == SEVERITY) != isinstance(made, Corruption):
+                wanted = "corruptions alone" if self.axis == SEVERITY else "suite=corruptions for corruptions"
+                raise InputError(f"suite.attacks.{name}: expected {wanted}, got {type(made).__name__}")
             self.attacks[name] = made
         run.data.prepare()
         run.data.evaluation_passes = 2
@@ -92,10 +96,10 @@ class Suite:
             for name, attack in self.attacks.items()
         }
 
-    def diagnose(self) -> Diagnosis:
+    def diagnose(self, epsilon: float) -> Diagnosis:
         """What gradients the network has."""
         with self._looking(DIAGNOSED) as (batch, losses):
-            return diagnose(batch["images"], losses, region=content_region(batch), epsilon=self.epsilon or 0.0)
+            return diagnose(batch["images"], losses, region=content_region(batch), epsilon=epsilon)
 
     def score(self, folder: Path) -> Robustness:
         """Run what has not been run, put the worst of every image together, write it into a folder."""
@@ -149,9 +153,12 @@ class Suite:
         """Refuse a folder that holds another result, as when a suite is to go on with other settings."""
         if not (folder / FILE).is_file():
             return
-        earlier = json.loads((folder / FILE).read_text())
-        asked = {"run": str(self.run.folder.resolve()), "network": self.network, "suite": self.name}
-        found = {"run": earlier["origin"]["run"], "network": earlier["network"], "suite": earlier["suite"]}
+        earlier, same = json.loads((folder / FILE).read_text()), ("run", "attack_seed", "dataset", "transfer")
+        asked: dict[str, Any] = {"network": self.network, "suite": self.name, "suite.epsilon": self.epsilon}
+        found = {"network": earlier["network"], "suite": earlier["suite"], "suite.epsilon": earlier["epsilon"]}
+        origin = dict(self._origin())
+        asked |= {key: origin[key] for key in same}
+        found |= {key: earlier["origin"][key] for key in same}
         for name, config in self.configs.items():
             asked[f"suite.attacks.{name}"] = json.dumps(config, sort_keys=True)
         for entry in earlier["attacks"]:
@@ -166,7 +173,10 @@ class Suite:
     def _check(self) -> None:
         if self.axis not in AXES:
             raise InputError(f"suite.axis: expected one of {', '.join(map(str, AXES))}, got {self.axis!r}")
-        if self.axis != SEVERITY and (not isinstance(self.epsilon, int | float) or not 0 < self.epsilon <= 1):
+        if self.axis == SEVERITY:
+            if self.epsilon is not None:
+                raise InputError(f"suite.epsilon: expected null, as corruptions have no ball, got {self.epsilon!r}")
+        elif not isinstance(self.epsilon, int | float) or not 0 < self.epsilon <= 1:
             raise InputError(f"suite.epsilon: expected a distance in (0, 1], as 0.0314 for 8/255, got {self.epsilon!r}")
         if CLEAN in self.configs:
             raise InputError(f"suite.attacks.{CLEAN}: expected another name, as this one means no attack")
@@ -180,7 +190,7 @@ class Suite:
                 f"{', '.join(self.source.run.class_names)}"
             )
 
-    def _is_inside(self, attack: BallAttack) -> bool:
+    def _is_inside(self, attack: Attack) -> bool:
         return self.epsilon is not None and attack.epsilon <= self.epsilon and attack.norm == "linf"
 
     def _one(self, name: str) -> tuple[Any, Path]:
@@ -196,7 +206,7 @@ class Suite:
             return [], []
         maps = {name: protocols["coco"]["map"] or 0.0 for name, protocols in metrics.items()}
         guided = {name for name in inside if name not in (CLEAN, TRANSFER) and self.attacks[name].cost.gradients}
-        seen = self.diagnose()
+        seen = self.diagnose(self.epsilon)
         alarms = find_alarms(maps[CLEAN], maps, guided=guided, zero_gradients=seen.zero_gradients, rising=seen.rising)
         if self.axis:
             alarms = [*alarms[:2], rise_alarm(maps[CLEAN], [maps[name] for name in self.configs])]

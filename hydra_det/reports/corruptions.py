@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Group
@@ -19,8 +20,8 @@ def corruption_frame(found: Robustness, metric: str = "map") -> pd.DataFrame:
         (entry["attack"]["kind"], entry["attack"]["severity"], entry["metrics"]["coco"][metric])  # type: ignore[literal-required]
         for entry in found["attacks"]
     ]
-    table = pd.DataFrame(rows, columns=["kind", "severity", metric])
-    return table.pivot_table(index="kind", columns="severity", values=metric, sort=False, dropna=False)
+    table = pd.DataFrame(rows, columns=["kind", "severity", metric]).astype({metric: float})
+    return table.pivot(index="kind", columns="severity", values=metric).loc[list(dict.fromkeys(table["kind"]))]
 
 
 def corruption_table(found: Robustness, *, title: str) -> Group:
@@ -29,6 +30,7 @@ def corruption_table(found: Robustness, *, title: str) -> Group:
     The names are those of Michaelis et al. (2019, arXiv 1907.07484): mean and relative performance under corruption.
     """
     frame = corruption_frame(found)
+    mean = float(np.nanmean(frame.to_numpy()))
     table: Table = new_table(f"{title} · AP under corruptions, {found['images']} images")
     table.add_column("", no_wrap=True)
     for severity in frame.columns:
@@ -36,12 +38,11 @@ def corruption_table(found: Robustness, *, title: str) -> Group:
     table.add_column("mean", justify="right")
     for kind, row in frame.iterrows():
         table.add_row(str(kind), *(_number(value) for value in row), _number(row.mean()))
-    table.add_row(Text("mean", style="bold"), *(_number(value) for value in frame.mean()), _number(frame.mean().mean()))
-    clean, mean = found["clean"]["coco"]["map"], frame.mean(axis=1).mean()
+    table.add_row(Text("mean", style="bold"), *(_number(value) for value in frame.mean()), _number(mean))
+    clean = found["clean"]["coco"]["map"]
     share = f", {100 * mean / clean:.0f} % of it (rPC)" if clean else ""
-    return Group(
-        table, Text(f"Clean AP {_number(clean)}; under corruptions {_number(mean)} (mPC){share}.", style="bold")
-    )
+    line = f"Clean AP {_number(clean)}; under {len(frame)} corruptions {_number(mean)} (mPC){share}."
+    return Group(table, Text(line, style="bold"))
 
 
 def draw_corruptions(found: Robustness, path: Path) -> None:

@@ -55,6 +55,7 @@ def test_draws_repeat_and_differ_and_padding_stays(kind):
     region = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     region[..., 16:48, :] = True
     found = corrupted(kind, region=region)
+    assert torch.equal(found[..., 16:48, :], corrupted(kind, images=picture()[..., 16:48, :])), "as if without padding"
     assert torch.equal(found, corrupted(kind, region=region))
     assert torch.equal(found.where(~region, 0.0), picture().where(~region, 0.0))
     assert torch.equal(found, corrupted(kind, region=region, seed=1)) == (kind not in RANDOM)
@@ -97,7 +98,13 @@ def test_contrast_and_brightness_are_the_formula():
     images = picture()
     mean = images.mean((2, 3), keepdim=True)
     torch.testing.assert_close(corrupted("contrast", 5), mean + 0.05 * (images - mean))
-    torch.testing.assert_close(corrupted("brightness", 1), (images + 0.1).clamp(max=1))
+    value = corrupted("brightness", 1).amax(1)
+    torch.testing.assert_close(value, (images.amax(1) + 0.1).clamp(max=1))
+    red = torch.tensor([0.6, 0.0, 0.3]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    # A saturated colour stays one.
+    torch.testing.assert_close(corrupted("brightness", 5, images=red)[0, :, 0, 0], torch.tensor([1.0, 0.0, 0.5]))
+    black = torch.zeros(1, 3, 4, 4)
+    assert (corrupted("brightness", 2, images=black) == 0.2).all()
 
 
 def test_weather_veils():
@@ -116,6 +123,44 @@ def test_pixelate_and_jpeg_lose_detail():
     assert (squares == squares[..., :1]).all(), "a quarter of the pixels a side"
     pressed = corrupted("jpeg", 5)
     assert torch.equal((pressed * 255).round(), pressed * 255), "values of a picture file"
+
+
+STRENGTHS = {  # of ImageNet-C's table, by severity
+    "gaussian_noise": (0.08, 0.12, 0.18, 0.26, 0.38),
+    "shot_noise": tuple((0.5 / photons) ** 0.5 for photons in (60, 25, 12, 5, 3)),
+}
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_strengths_of_every_severity(severity):
+    # Dark enough that little is cut off at 0 and 1.
+    images = torch.full((1, 3, 64, 64), 0.5)
+    for kind, spread in STRENGTHS.items():
+        change = CORRUPTIONS[kind](images[0], severity, torch.Generator().manual_seed(0)) - 0.5
+        assert float(change.std()) == pytest.approx(spread[severity - 1], rel=0.05)
+    share = float((corrupted("impulse_noise", severity, images=images) != 0.5).float().mean())
+    assert share == pytest.approx((0.03, 0.06, 0.09, 0.17, 0.27)[severity - 1], rel=0.1)
+    mean = picture().mean((2, 3), keepdim=True)
+    factor = (0.4, 0.3, 0.2, 0.1, 0.05)[severity - 1]
+    torch.testing.assert_close(corrupted("contrast", severity) - mean, factor * (picture() - mean))
+    grey = torch.full((1, 3, 8, 8), 0.25)
+    torch.testing.assert_close(corrupted("brightness", severity, images=grey), grey + severity / 10)
+    point = torch.zeros(1, 3, 65, 65)
+    point[..., 32, 32] = 1
+    rows = (corrupted("defocus_blur", severity, images=point)[0, 0] > 0).any(1).sum()
+    assert rows == 2 * (3, 4, 6, 8, 10)[severity - 1] + 1
+    columns = (corrupted("motion_blur", severity, images=point)[0, 0] > 0).any(0).nonzero()
+    assert int(columns.max() - columns.min()) <= 2 * (10, 15, 15, 15, 20)[severity - 1]
+    width = len(torch.unique_consecutive(corrupted("pixelate", severity, images=fine())[0, 0, 0]))
+    assert width == round(64 * (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1])
+
+
+def test_motion_is_rather_across_than_down():
+    point = torch.zeros(1, 3, 65, 65)
+    point[..., 32, 32] = 1
+    for seed in range(20):
+        rows, columns = corrupted("motion_blur", 3, images=point, seed=seed)[0, 0].nonzero().T.float()
+        assert rows.std() <= columns.std() + 0.5
 
 
 @pytest.mark.parametrize(

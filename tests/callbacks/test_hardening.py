@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 
 from hydra_det.attacks.base import Cost
+from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.boxes import Letterbox
@@ -82,20 +84,27 @@ def test_epsilon_grows_by_equal_steps(module):
         ({"part": 0}, r"hardening\.part: expected a share in \(0, 1\], got 0"),
         ({"part": 1.5}, r"hardening\.part"),
         ({"resolution": 0}, r"hardening\.resolution"),
-        ({"ramp_epochs": -1}, r"hardening\.ramp_epochs: expected a whole number of at least 0, got -1"),
-        ({"ramp_epochs": 0.5}, r"hardening\.ramp_epochs"),
-        ({"resolution": 0.5, "training": PGD(epsilon=1.0, norm="l2")}, r"expected 1 with norm=l2"),
+        ({"training": PGD(epsilon=1.0, norm="l2")}, r"attacks of one norm, got attack\.norm=linf and l2 in training"),
+        (
+            {"resolution": 0.5, "training": Corruption(kind="fog")},
+            r"resolution: expected 1 with another norm",
+        ),
+        ({"resolution": 0.5, "training": PGD(eight_bit=True)}, r"hardening\.resolution: expected 1 with eight_bit"),
+        ({"ramp_epochs": 1, "training": Corruption(kind="fog")}, r"ramp_epochs: expected 0 with attack=corruption"),
     ],
 )
 def test_wrong_options_are_refused(options, complaint):
     with pytest.raises(InputError, match=complaint):
         AdversarialBatch(Noise(), **options)
     for make, wrong in (
-        (lambda: FreeAdversarialBatch(Noise(), epsilon=0.1, replays=1), "replays"),
-        (lambda: FreeAdversarialBatch(Noise(), epsilon=2.0), "epsilon"),
+        (lambda: FreeAdversarialBatch(Noise(), epsilon=0.1, replays=1), r"hardening\.replays: expected a whole"),
+        (lambda: FreeAdversarialBatch(Noise(), epsilon=2.0), r"hardening\.epsilon: expected a distance in \[0, 1\]"),
+        (lambda: FreeAdversarialBatch(PGD(norm="l2"), epsilon=0.1), r"attacks of one norm"),
         (lambda: ConsistentBatch(Noise(), weight=0), "weight"),
         (lambda: OverfittingWatch(PGD(), least=1.0), "least"),
         (lambda: OverfittingWatch(None), "fall back"),
+        (lambda: OverfittingWatch(PGD(), every=0), r"hardening\.watch\.every: expected a whole"),
+        (lambda: OverfittingWatch(PGD(objective="vanishing")), r"raises the total loss, got objective=vanishing"),
     ):
         with pytest.raises(InputError, match=wrong):
             make()
@@ -125,7 +134,14 @@ def test_half_resolution_moves_squares_of_pixels(module, monkeypatch):
     assert (squares == squares[..., :1]).all()
     assert change.abs().max() == pytest.approx(EPSILON)
     assert (change[1] != 0).float().mean() > 0.9
-    # What is lower than the stride of the network allows is as low as it allows.
+    # What is lower than the stride of the network allows is as low as it allows, and no share is exceeded.
+    large = Batch(
+        images=torch.full((1, 3, 160, 160), 0.5),
+        targets=[target([[8, 8, 24, 40]], [1], letterbox=Letterbox(160, 160, 160))],
+    )
+    with undisturbed(net):
+        attacked_images(net, large, FGSM(epsilon=EPSILON), resolution=0.5)
+    torch.testing.assert_close(sides[-1][0]["boxes"], torch.tensor([[8.0, 8, 24, 40]]) * 64 / 160)
     with undisturbed(net):
         assert torch.equal(attacked_images(net, made, FGSM(epsilon=EPSILON), resolution=0.1), moved)
 
@@ -177,14 +193,12 @@ def test_the_watch_knows_a_cheap_attack_that_stopped_working(height, falls):
     for look in range(1, 7):
         moved = attacked_images(net, made, watch.choose(cheap) or cheap)
         watch.look(fake_trainer(current_epoch=4, global_step=look, strategy=Strategy), net, made, moved)
-        if look < 3:
-            assert watch.ratios == []
-            assert watch.fell_back_at is None
-    assert watch.fell_back_at == ([4, 3] if falls else None)
+        assert len(watch.ratios) == (1 if falls or look < 4 else 2), "the first batch, and every third after it"
+    assert watch.fell_back_at == ([4, 1] if falls else None)
     assert watch.choose(cheap) is (strong if falls else cheap)
-    assert len(watch.ratios) == (1 if falls else 2), "nothing is left to look for after it"
     if not falls:
         assert watch.ratios == pytest.approx([1.0, 1.0], abs=0.01)
+        assert watch.facts == {"fell_back_at": None, "looks": 2, "lowest_ratio": min(watch.ratios)}
     again = OverfittingWatch(strong, every=3)
     again.load_state_dict(copy.deepcopy(watch.state_dict()))
     assert again.state_dict() == watch.state_dict()
@@ -195,13 +209,50 @@ def test_the_fallback_attacks_from_then_on(module):
     watch = OverfittingWatch(Grey(0.9), every=1, least=0.99)
     callback = AdversarialBatch(Grey(0.1), training=Grey(0.2), share=1, resolution=0.5, watch=watch)
     assert (step(callback, module)["images"] != 0.9).all()
-    assert callback.facts == {"fell_back_at": None}
+    assert callback.facts["fell_back_at"] is None
     watch.fell_back_at = [0, 1]
     assert (step(callback, module)["images"] == torch.tensor(0.9)).all()
-    assert callback.facts == {"fell_back_at": [0, 1]}
+    assert callback.facts["fell_back_at"] == [0, 1]
     other = AdversarialBatch(Grey(0.1), training=Grey(0.2), watch=OverfittingWatch(Grey(0.9)))
     other.load_state_dict(callback.state_dict())
-    assert other.facts == {"fell_back_at": [0, 1]}
+    assert other.facts == callback.facts
+
+
+def test_a_growing_epsilon_is_no_overfitting(module):
+    """The fallback of a look is as strong as the cheap attack is in that epoch."""
+    watch = OverfittingWatch(PGD(epsilon=EPSILON, step_size=None), every=1, least=0.4)
+    callback = AdversarialBatch(
+        None, training=FGSM(epsilon=EPSILON), share=1, ramp_epochs=9, watch=watch, first_epoch=1
+    )
+    step(callback, module, epoch=1)
+    assert watch.ratios[0] > 0.6
+    assert watch.fell_back_at is None
+
+
+def test_what_a_look_draws_repeats(module):
+    """From the generator of the batch: a stage that was interrupted draws the same."""
+    ratios = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        watch = OverfittingWatch(PGD(epsilon=EPSILON, random_start=True, steps=1), every=1)
+        step(AdversarialBatch(None, training=FGSM(epsilon=EPSILON), share=1, watch=watch), module)
+        ratios += watch.ratios
+        untouched = torch.random.get_rng_state()
+        torch.manual_seed(seed)
+        assert torch.equal(untouched, torch.random.get_rng_state())
+    assert ratios[0] == ratios[1]
+
+
+def test_an_attack_computes_in_the_precision_of_the_trainer(module):
+    seen = []
+    module.net.register_forward_hook(lambda net, images, raw: seen.append(raw[0].dtype))
+    made = batch()
+    plugin = MixedPrecision("bf16-mixed", "cpu")
+    callback = AdversarialBatch(PGD(steps=1), share=1)
+    callback.on_train_batch_start(fake_trainer(precision_plugin=plugin), module, made, 0)
+    callback.on_validation_batch_start(fake_trainer(precision_plugin=plugin), module, batch(), 0, 1)
+    assert seen == [torch.bfloat16] * 2
+    assert made["images"].dtype == torch.float32
 
 
 class Seen:

@@ -142,8 +142,10 @@ def test_a_folder_of_other_settings_is_refused(scored):
     other = f"transfer={finished / 'other'}"
     suite(finished / "run", other).check_folder(folder)
     suite(finished / "run", other).check_folder(folder / "new")
+    with pytest.raises(InputError, match=r"transfer=.*other, dense instead of None"):
+        suite(finished / "run").check_folder(folder)
     for words, complaint in (
-        (["suite.epsilon=0.01"], r"suite\.attacks\.noise="),
+        (["suite.epsilon=0.01"], r"suite\.epsilon=0\.0313.* instead of 0\.01"),
         (["network=dense"], "network=pruned instead of dense"),
         (["suite.attacks.pgd.steps=4"], r"suite\.attacks\.pgd="),
     ):
@@ -170,6 +172,15 @@ def test_the_command_prints_and_draws(scored, tmp_path):
         ),
         (["suite.epsilon=2"], r"suite\.epsilon: expected a distance in \(0, 1\]"),
         (["suite.epsilon=null"], r"suite\.epsilon: expected a distance in \(0, 1\], as 0\.0314 for 8/255, got None"),
+        (["suite.axis=severity", "suite.epsilon=0.03"], r"suite\.epsilon: expected null, as corruptions have no ball"),
+        (
+            ["suite.axis=severity", "suite.epsilon=null"],
+            r"attacks\.noise: expected corruptions alone, got Noise",
+        ),
+        (
+            ["+suite.attacks.fog={_target_: hydra_det.attacks.corruptions.Corruption, kind: fog}"],
+            r"suite\.attacks\.fog: expected suite=corruptions for corruptions, got Corruption",
+        ),
         (["suite.axis=foo"], r"suite\.axis: expected one of None, epsilon, steps, severity, got 'foo'"),
         (["transfer=nowhere"], r"run: expected the folder of a finished run, got nowhere"),
     ],

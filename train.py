@@ -3,6 +3,7 @@
 python train.py                                               all five stages on the built-in shapes
 python train.py data=coco data.root=... model=yolov3          on your own images
 python train.py -m prune.ratio=0.25,0.5,0.75 init=deeplift    a sweep; jobs share the stages they have in common
+python train.py sweep=smoke_grid experiment=smoke dry_run=true    what would run, what is there, how long it takes
 """
 
 from pathlib import Path
@@ -17,9 +18,13 @@ from hydra_det.pipeline.runner import Run
 from hydra_det.record import Record
 
 
-def train(config: Config, folder: Path) -> Record:
+def train(config: Config, folder: Path) -> Record | None:
     """HYDRA for detectors, stage by stage."""
     run = Run(config, folder, choices=choices(), overrides=overrides())
+    if config["dry_run"]:
+        return run.show_plan()
+    if run.finished:
+        return run.finished
 
     pretrained = run.stage("pretrain")  # weights learn, from clean images to attacked ones
     initialised = run.stage("init_scores", pretrained)  # every weight gets a score

@@ -22,7 +22,7 @@ class SuiteAttack(TypedDict):
     attack: Attack
     config: dict[str, Any]  # all of its settings
     metrics: Protocols
-    worst_for: int  # images for which it is the worst of those in the ball
+    worst_for: int  # images that it was chosen for in the worst case
     seconds: float  # until the result was there; little where it was in the store
 
 
@@ -48,7 +48,9 @@ class Robustness(TypedDict):
     images: int
     clean: Protocols
     attacks: list[SuiteAttack]
-    combined: Protocols | None  # every image under its worst attack; None: attacks of different strengths on purpose
-    robust_map: float | None  # the lowest AP of all in the ball, the number to quote; None: no such number
+    combined: (
+        Protocols | None
+    )  # the worst case, every image under the attack chosen for it; None: attacks of different strengths on purpose
+    robust_map: float | None  # AP of the worst case, the number to quote; None: no such number
     curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
     alarms: list[Alarm]

@@ -1,58 +1,139 @@
 """The worst case over several attacks, image by image.
 
-AP is no mean over images, so which attack is the worst for an image needs a rule. Here an image is worth the confidence
-of what is found in it minus that of what is not there, and its worst attack is the one that leaves least. The robust AP
-is that of all images under their worst attack, or of a single attack where that is lower: the rule is a guess, and an
-attacker may choose.
+AP is no mean over images: what a detection is worth depends on what is found in all the others. So the worst case is
+searched for. It begins with the attack that leaves the lowest AP on all images together. Then every image takes the
+attack under which its detections contribute least to AP, given what is found in the other images, to first order; if
+that lowers AP it is kept, and the contributions are computed anew. So the worst case is never above a single attack.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from hydra_det.evaluation.coco_map import CocoResult, matched
+import numpy as np
 
-Scores = dict[int, float]  # image id -> how well it is answered, the higher the better
+from hydra_det.evaluation.coco_map import CocoResult
+from hydra_det.evaluation.matches import (
+    Booleans,
+    ClassMatches,
+    Floats,
+    Integers,
+    Matches,
+    by_confidence,
+    find_matches,
+    joined,
+    mean_precision,
+)
 
-ALL_SIZES = 0  # pycocotools' first area range
+ROUNDS = 20
+FRACTIONS = (1.0, 0.5, 0.25, 0.1, 0.03)  # of the images that gain most, tried in turn
 
 
-def image_scores(ground_truth: Mapping[str, Any], results: Sequence[CocoResult]) -> Scores:
-    """Confidences of right detections minus those of wrong ones, over the number of objects (at least 1).
+class WorstCase(NamedTuple):
+    """What an attacker chooses for every image.
 
-    Detections of all classes count, matched as for AP and averaged over its ten thresholds of overlap. 1 is an image
-    whose objects are all found with certainty and nothing else; there is no lower bound.
+    Attributes:
+        chosen: image id -> attack.
+        contributions: attack -> image id -> what its detections contribute to AP, beside those of the other images as
+            they were chosen; AP is about their sum.
+    """
+
+    chosen: dict[int, str]
+    contributions: dict[str, dict[int, float]]
+
+
+def worst_case(ground_truth: Mapping[str, Any], results: Mapping[str, Sequence[CocoResult]]) -> WorstCase:
+    """Search for the attack of every image that together leave the lowest AP.
 
     Args:
-        ground_truth: as in `average_precision`.
-        results: detections of any of the images.
+        ground_truth: as in `coco_map.average_precision`.
+        results: the detections in all images under every attack; of equal ones the first is chosen.
     """
-    evaluation = matched(ground_truth, results)
-    sizes = evaluation.params.areaRng
-    worth: dict[int, float] = defaultdict(float)
-    objects: dict[int, int] = defaultdict(int)
-    for entry in evaluation.evalImgs:
-        if entry is None or entry["aRng"] != sizes[ALL_SIZES]:
-            continue
-        image = entry["image_id"]
-        objects[image] += int((entry["gtIgnore"] == 0).sum())
-        counts = ~entry["dtIgnore"].astype(bool)  # [T, D]; not those of crowd regions
-        sign = (entry["dtMatches"] > 0) * 2.0 - 1.0
-        shares = (sign * counts).mean(axis=0)  # [D]
-        worth[image] += float((shares * entry["dtScores"]).sum())
-    return {image["id"]: worth[image["id"]] / max(1, objects[image["id"]]) for image in ground_truth["images"]}
-
-
-def worst_attacks(scores: Mapping[str, Scores]) -> dict[int, str]:
-    """The attack under which each image scores lowest; of equal ones the last in the order of `scores`."""
-    names = list(scores)[::-1]
-    return {image: min(names, key=lambda name: scores[name][image]) for image in scores[names[0]]}
+    names, images = list(results), [image["id"] for image in ground_truth["images"]]
+    found = [find_matches(ground_truth, results[name]) for name in names]
+    lowest = [mean_precision(matches) for matches in found]
+    best = min(lowest)
+    choice: Integers = np.full(len(images), lowest.index(best), dtype=np.int64)
+    worth = _contributions(found, choice)
+    for _ in range(ROUNDS):
+        better = _improved(found, choice, worth, best)
+        if better is None:
+            break
+        choice, best = better
+        worth = _contributions(found, choice)
+    return WorstCase(
+        {image: names[place] for image, place in zip(images, choice.tolist(), strict=True)},
+        {name: dict(zip(images, row.tolist(), strict=True)) for name, row in zip(names, worth, strict=True)},
+    )
 
 
 def put_together(results: Mapping[str, Sequence[CocoResult]], chosen: Mapping[int, str]) -> list[CocoResult]:
     """The detections of every image under the attack that was chosen for it, sorted by image."""
     by_attack = {attack: _by_image(results[attack]) for attack in set(chosen.values())}
     return [result for image in sorted(chosen) for result in by_attack[chosen[image]][image]]
+
+
+def _improved(found: Sequence[Matches], choice: Integers, worth: Floats, best: float) -> tuple[Integers, float] | None:
+    """Another choice with a lower AP, where one is found. `worth` is [attacks, I]"""
+    everyone = np.arange(len(choice))
+    least = worth.argmin(axis=0)
+    gain = worth[choice, everyone] - worth[least, everyone]
+    order = np.argsort(-gain, kind="stable")
+    order = order[gain[order] > 0]
+    for fraction in FRACTIONS:
+        some = order[: int(np.ceil(fraction * len(order)))]
+        if len(some):
+            tried = choice.copy()
+            tried[some] = least[some]
+            reached = mean_precision(_pool(found, tried))
+            if reached < best:
+                return tried, reached
+    return None
+
+
+def _pool(found: Sequence[Matches], choice: Integers) -> Matches:
+    """The detections of every image under its attack."""
+    return {
+        category: joined([matches[category].where(choice == place) for place, matches in enumerate(found)])
+        for category in found[0]
+    }
+
+
+def _contributions(found: Sequence[Matches], choice: Integers) -> Floats:
+    """What the detections of an image under each attack add to AP, given those of all images as chosen. [attacks, I]"""
+    answer = np.zeros((len(found), len(choice)))
+    pool = _pool(found, choice)
+    for category, chosen in pool.items():
+        reference = by_confidence(chosen)
+        for place, matches in enumerate(found):
+            values = _worth(matches[category], reference)
+            np.add.at(answer[place], matches[category].image, values)
+    return answer / max(1, len(pool))
+
+
+def _worth(matches: ClassMatches, reference: ClassMatches) -> Floats:
+    """What each detection adds to the area under the curve of precision by recall, mean over thresholds. [D]
+
+    A right one adds the precision at its confidence and raises that of all right ones that are less certain, a wrong
+    one lowers it.
+    """
+    total, answer = reference.objects.sum(), np.zeros(len(matches.confidence))
+    for right, counted, known_right, known_counted in zip(
+        matches.right, matches.counted, reference.right, reference.counted, strict=True
+    ):
+        hit: Booleans = known_right[known_counted]  # [N], the most certain first
+        confidence = reference.confidence[known_counted]
+        rank = np.arange(1, len(hit) + 1)
+        hits = np.cumsum(hit)
+        precision = hits / rank
+        # Sums over the right ones from a place on.
+        raised, lowered = (
+            np.append(np.cumsum((hit * change / (rank + 1))[::-1])[::-1], 0.0) for change in (1 - precision, precision)
+        )
+        above = np.searchsorted(-confidence, -matches.confidence, side="right")  # that are at least as certain
+        own = (np.append(0, hits)[above] + 1) / (above + 1)
+        answer += counted * np.where(right, own + raised[above], -lowered[above])
+    return answer / total / len(matches.right)
 
 
 def _by_image(results: Sequence[CocoResult]) -> dict[int, list[CocoResult]]:

@@ -19,8 +19,8 @@ AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 # The keys of everything that is not handed to a constructor, which knows its own.
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        "seed", "store", "model", "data", "attack", "hardening", "init", "prune", "stage", "evaluation", "trainer",
-        "callbacks",
+        "seed", "dry_run", "store", "model", "data", "attack", "hardening", "init", "prune", "stage", "evaluation",
+        "trainer", "callbacks",
     ),
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from hydra_det.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.pipeline.plan import PLANNED, outlook
 from hydra_det.reports.records import load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError
@@ -86,6 +87,9 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Read what the jobs left in their folders, whichever launcher ran them."""
         if _is_helper():
+            return
+        if config.get("dry_run"):
+            log.info("%d jobs: %s", len(PLANNED), outlook(PLANNED))
             return
         folder = Path(config.hydra.sweep.dir)
         records, failures = load_records(folder)

@@ -1,9 +1,11 @@
 """One run: reads and checks everything first, then runs stages, scores networks and writes the record."""
 
+import functools
 import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +21,14 @@ from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import check
+from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.scoring import latency, score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.prune.plan import mask_plan
 from hydra_det.prune.sparsity import count_sparsity
-from hydra_det.record import Attack, NetworkMetrics, Record, write_record
+from hydra_det.record import Attack, NetworkMetrics, Record, RecordError, read_record, write_record
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.reports.tables import run_table, show
 
@@ -57,7 +60,9 @@ class Run:
         self.folder = folder
         self.choices = choices
         self.overrides = overrides
-        self._remove_stale_record()
+        dry = config["dry_run"]
+        if not dry and self._earlier(("model",)) is None:
+            self._remove_stale_record()
         check(config)
         self.data = build.data(config)
         self.data.prepare()
@@ -69,7 +74,24 @@ class Run:
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(config, data=self.data, model=self.model, store=self.store)
         self.stages: list[Stage] = []
-        self._write_inputs()
+        if not dry and self.finished is None:
+            self._remove_stale_record()
+            self._write_inputs()
+
+    @functools.cached_property
+    def finished(self) -> Record | None:
+        """The record in this folder, if it is that of this very config and these images."""
+        record = self._earlier(())
+        if record is None or record.dataset["fingerprint"] != self._images():
+            return None
+        log.info("record: found finished (%s)", self.folder / RECORD_NAME)
+        return record
+
+    def show_plan(self) -> None:
+        """Say what would run and how long it takes; nothing is run."""
+        planned = [] if self.finished else plan_stages(self.runner)
+        PLANNED.append(planned)
+        log.info("%s: %s", self._name(), describe(planned) if planned else "finished")
 
     def stage(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found in the store, resumed, or run now."""
@@ -100,7 +122,7 @@ class Run:
             commit=current_commit(),
             dataset={
                 "name": self.data.name,
-                "fingerprint": fingerprint(self.data.fingerprints),
+                "fingerprint": self._images(),
                 "classes": self.data.class_names,
                 **{split: len(ids) for split, ids in self.data.chosen_ids().items()},  # type: ignore[typeddict-item]
             },
@@ -126,6 +148,20 @@ class Run:
         order = masks_of(self.runner.network(self.stages[-1]))
         asked = {key: prune[key] for key in ("granularity", "allocation", "budget")}
         return {"ratio_asked": prune["ratio"], **asked, **count_sparsity({name: masks[name] for name in order})}
+
+    def _images(self) -> str:
+        return fingerprint(self.data.fingerprints)
+
+    def _earlier(self, but: Sequence[str]) -> Record | None:
+        """The record in this folder, if its config is this one but for some keys."""
+        try:
+            record = read_record(self.folder / RECORD_NAME)
+        except RecordError:
+            return None
+        asked = self._resolved() if not but else {**self.config, "choices": self.choices}
+        asked = json.loads(json.dumps(asked))
+        same = all(record.config.get(key) == value for key, value in asked.items() if key not in but)
+        return record if same and set(asked) == set(record.config) else None
 
     def _resolved(self) -> dict[str, Any]:
         return {**self.config, "model": self.model, "choices": self.choices}

@@ -52,6 +52,12 @@ class Store:
         about = self.folder(name, key) / ABOUT
         return json.loads(about.read_text()) if about.is_file() else None
 
+    def finished(self, name: str) -> Iterator[dict[str, Any]]:
+        """What is written about every finished stage of a name."""
+        for about in sorted(self.root.glob(f"{name}-*/{ABOUT}")):
+            if about.parent.suffix != ".partial":
+                yield json.loads(about.read_text())
+
     def partial(self, name: str, key: str) -> Path:
         """The folder to work in; what an interrupted run left there is there again."""
         folder = self.folder(name, key)

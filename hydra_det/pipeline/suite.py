@@ -28,7 +28,7 @@ from hydra_det.data.dataset import collate
 from hydra_det.data.sampler import SampleKey
 from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
-from hydra_det.evaluation.robustness import Scores, image_scores, put_together, worst_attacks
+from hydra_det.evaluation.robustness import put_together, worst_case
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
@@ -117,8 +117,7 @@ class Suite:
                 found[pass_name] = json.loads((place / f"detections_{condition}.json").read_text())
         # An attacker may also do nothing.
         inside = [CLEAN, *(name for name, attack in self.attacks.items() if self._is_inside(attack))]
-        scores = {name: image_scores(truth, found[name]) for name in inside}
-        chosen = worst_attacks(scores)
+        chosen, contributions = worst_case(truth, {name: found[name] for name in inside})
         combined = None if self.axis else evaluate_protocols(truth, put_together(found, chosen))
         curve, alarms = self._doubts(metrics, inside)
         answer = Robustness(
@@ -145,7 +144,7 @@ class Suite:
             alarms=alarms,
         )
         if not getattr(rank_zero_only, "rank", 0):
-            write_atomically(folder / IMAGES, _images_table(scores, chosen))
+            write_atomically(folder / IMAGES, _images_table(contributions, chosen))
             write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
         return answer
 
@@ -274,11 +273,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _images_table(scores: Mapping[str, Scores], chosen: Mapping[int, str]) -> str:
-    """CSV: an image a line, its score under every attack, and the worst one."""
+def _images_table(contributions: Mapping[str, Mapping[int, float]], chosen: Mapping[int, str]) -> str:
+    """CSV: an image a line, what it adds to AP under every attack, and the attack that was chosen for it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", *scores, "worst"])
+    writer.writerow(["image_id", *contributions, "worst"])
     for image in sorted(chosen):
-        writer.writerow([image, *(found[image] for found in scores.values()), chosen[image]])
+        writer.writerow([image, *(found[image] for found in contributions.values()), chosen[image]])
     return text.getvalue()

@@ -1,7 +1,9 @@
 """The worst case by its rule, and alarms that a network with hidden gradients sets off."""
 
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.square import Square
 from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.evaluation.coco_map import average_precision
-from hydra_det.evaluation.robustness import image_scores, put_together, worst_attacks
+from hydra_det.evaluation.matches import find_matches, mean_precision
+from hydra_det.evaluation.robustness import put_together, worst_case
 
 BOXES = {1: [10.0, 10.0, 40.0, 40.0], 2: [20.0, 5.0, 30.0, 50.0]}
 TRUTH: dict[str, Any] = {
@@ -25,41 +28,119 @@ def detection(image, *, box=None, score=0.9):
     return {"image_id": image, "category_id": 7, "bbox": box or BOXES[image], "score": score}
 
 
-def test_an_image_is_worth_what_is_found_minus_what_is_not_there():
-    missed = [50.0, 60.0, 20.0, 20.0]
-    results = [detection(1), detection(2, box=missed), detection(3, box=missed, score=0.3), detection(3, box=missed)]
-    assert image_scores(TRUTH, results) == pytest.approx({1: 0.9, 2: -0.9, 3: -1.2})
-    assert image_scores(TRUTH, []) == {1: 0.0, 2: 0.0, 3: 0.0}
-    half = [detection(2, box=[20.0, 5.0, 30.0, 40.0])]  # an overlap of 0.8: right at 7 of the 10 thresholds
-    assert image_scores(TRUTH, half)[2] == pytest.approx(0.9 * (0.7 - 0.3))
-    twice = [detection(1), detection(1, score=0.4)]  # an object is found once
-    assert image_scores(TRUTH, twice)[1] == pytest.approx(0.5)
+MISSED = [50.0, 60.0, 20.0, 20.0]
 
 
-def test_objects_of_a_class_that_is_not_there_count():
-    truth = {**TRUTH, "categories": [*TRUTH["categories"], {"id": 8, "name": "other"}]}
-    invented: Any = {**detection(1, box=[60.0, 60.0, 20.0, 20.0], score=0.99), "category_id": 8}
+def many(seed, *, images=12, classes=3):
+    """A ground truth, and the detections of some attacks that each hurt other images."""
+    generator = np.random.default_rng(seed)
+    boxes = generator.uniform(0, 50, (images, 4, 4)).round(1)
+    boxes[..., 2:] = boxes[..., 2:] / 2 + 10
+    truth: dict[str, Any] = {
+        "images": [{"id": 100 + image, "width": 100, "height": 100} for image in range(images)],
+        "categories": [{"id": 5 * (k + 1), "name": str(k)} for k in range(classes)],
+        "annotations": [
+            {"image_id": 100 + image, "category_id": 5 * (1 + int(generator.integers(classes))), "bbox": box.tolist()}
+            for image in range(images)
+            for box in boxes[image]
+        ],
+    }
+    attacks = {}
+    for name in ("a", "b", "c", "d"):
+        hurt = dict(enumerate(generator.random(images), start=100))
+        attacks[name] = [
+            {
+                **annotation,
+                "bbox": (np.array(annotation["bbox"]) + generator.normal(0, 8 * hurt[annotation["image_id"]], 4))
+                .clip(1)
+                .tolist(),
+                "score": round(float(generator.beta(3, 1 + 4 * hurt[annotation["image_id"]])), 2),
+            }
+            for annotation in truth["annotations"] * 2
+            if generator.random() > 0.5 * hurt[annotation["image_id"]]
+        ]
+    return truth, attacks
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ap_of_matches_is_that_of_pycocotools(seed):
+    truth, attacks = many(seed)
+    crowd = {"image_id": 101, "category_id": 5, "bbox": [0.0, 0.0, 90.0, 90.0], "iscrowd": 1}
+    for annotations in (truth["annotations"], [*truth["annotations"], crowd]):
+        here = {**truth, "annotations": annotations}
+        for results in attacks.values():
+            found = mean_precision(find_matches(here, results))
+            assert found == pytest.approx(average_precision(here, results)["map"], abs=1e-12)
+    assert mean_precision(find_matches(truth, [])) == 0
+    assert mean_precision(find_matches({**truth, "annotations": []}, attacks["a"])) == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_worst_case_is_below_every_single_attack(seed):
+    truth, attacks = many(seed)
+    single = {name: average_precision(truth, results)["map"] or 0.0 for name, results in attacks.items()}
+    found = worst_case(truth, attacks)
+    reached = average_precision(truth, put_together(attacks, found.chosen))["map"] or 0.0
+    assert reached < 0.9 * min(single.values()), "attacks that hurt different images hurt more together"
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = {image: str(generator.choice(list(attacks))) for image in found.chosen}
+        assert reached < (average_precision(truth, put_together(attacks, drawn))["map"] or 0.0)
+
+
+def test_the_best_of_all_choices_is_nearly_found():
+    """Three images and two attacks: all eight choices can be tried."""
+    for seed in range(6):
+        truth, attacks = many(seed, images=3, classes=1)
+        two = {name: attacks[name] for name in ("a", "b")}
+        choices = [dict(zip((100, 101, 102), chosen, strict=True)) for chosen in product("ab", repeat=3)]
+        lowest = min(average_precision(truth, put_together(two, chosen))["map"] or 0.0 for chosen in choices)
+        reached = average_precision(truth, put_together(two, worst_case(truth, two).chosen))["map"] or 0.0
+        assert reached <= lowest + 0.05
+
+
+def test_boxes_that_are_invented_with_little_certainty_are_no_harm():
+    """Many wrong boxes below all right ones cost no AP; an attack that loses an object does."""
     clean = [detection(1), detection(2)]
-    scores = {"clean": image_scores(truth, clean), "fabrication": image_scores(truth, [*clean, invented])}
-    assert worst_attacks(scores)[1] == "fabrication"
-    assert scores["fabrication"][1] == pytest.approx(0.9 - 0.99)
+    invented = [*clean, *(detection(3, box=MISSED, score=0.01 * k) for k in range(1, 40))]
+    lost = [detection(2), detection(1, score=0.2, box=MISSED)]
+    found = worst_case(TRUTH, {"clean": clean, "fabrication": invented, "vanishing": lost})
+    assert found.chosen[1] == "vanishing"
+    certain = [detection(1, score=0.5), detection(2, score=0.5), detection(3, box=MISSED, score=0.99)]
+    assert worst_case(TRUTH, {"clean": clean, "fabrication": certain}).chosen[3] == "fabrication"
 
 
-def test_crowds_are_neither_found_nor_missed():
-    crowd = {"image_id": 1, "category_id": 7, "bbox": [0.0, 60.0, 90.0, 30.0], "iscrowd": 1}
-    truth = {**TRUTH, "annotations": [*TRUTH["annotations"], crowd]}
-    within = detection(1, box=[10.0, 65.0, 20.0, 20.0])
-    assert image_scores(truth, [detection(1), within])[1] == pytest.approx(0.9)
+def test_contributions_are_about_what_ap_loses_without_the_image():
+    pairs = []
+    for seed in range(6):
+        truth, attacks = many(seed)
+        for results in attacks.values():
+            everything = mean_precision(find_matches(truth, results))
+            for image, worth in worst_case(truth, {"only": results}).contributions["only"].items():
+                without = [result for result in results if result["image_id"] != image]
+                pairs.append((everything - mean_precision(find_matches(truth, without)), worth))
+    lost, worth = np.array(pairs).T
+    assert np.abs(lost - worth).mean() < 0.002, "of an AP of about 0.3, over 12 images"
+    assert np.corrcoef(lost, worth)[0, 1] > 0.993
 
 
-def test_the_worst_attack_of_every_image_and_the_last_of_equal_ones():
-    scores = {"a": {1: 0.5, 2: 0.2, 3: 0.0}, "b": {1: 0.1, 2: 0.3, 3: 0.0}}
-    chosen = worst_attacks(scores)
-    assert chosen == {1: "b", 2: "a", 3: "b"}
+@pytest.mark.parametrize("seed", range(60))
+def test_it_is_never_above_a_single_attack_however_few_images(seed):
+    truth, attacks = many(seed, images=4, classes=2)
+    reached = average_precision(truth, put_together(attacks, worst_case(truth, attacks).chosen))["map"] or 0.0
+    assert all(reached <= (average_precision(truth, results)["map"] or 0.0) + 1e-9 for results in attacks.values())
+
+
+def test_nothing_found_and_nothing_there():
+    found = worst_case(TRUTH, {"clean": [], "pgd": []})
+    assert found.chosen == {1: "clean", 2: "clean", 3: "clean"}, "of equal ones the first"
+    empty = {**TRUTH, "annotations": []}
+    assert worst_case(empty, {"clean": [detection(1)], "pgd": []}).chosen == {1: "clean", 2: "clean", 3: "clean"}
     results = {
         "a": [detection(1, score=0.1), detection(2, score=0.2)],
         "b": [detection(1, score=0.3), detection(2, score=0.4), detection(1, score=0.5)],
     }
+    chosen = {1: "b", 2: "a", 3: "b"}
     assert [result["score"] for result in put_together(results, chosen)] == [0.3, 0.5, 0.2]
 
 

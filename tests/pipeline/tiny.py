@@ -39,4 +39,6 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> dict[str, A
 
 def run(folder: Path, *further: str, name: str = "run") -> Record:
     """A run with its output in `folder / name`."""
-    return train(compose(arguments(folder, *further)), folder / name)
+    record = train(compose(arguments(folder, *further)), folder / name)
+    assert record is not None
+    return record

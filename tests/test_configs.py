@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_det.attacks import ATTACKS
@@ -21,6 +22,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.prune.settings import KINDS
+from hydra_det.reports.paper import CONFIGURATIONS, Cell
 from hydra_det.types import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -261,3 +263,35 @@ def test_command_of_a_first_line() -> None:
     for wrong in ("seed: 1", "# python trainpy", "#python train.py", "# python evaluate.py"):
         with pytest.raises(AssertionError, match="expected `# python train"):
             command_of(wrong)
+
+
+def test_the_grid_of_the_paper() -> None:
+    config = composed("sweep=paper_grid", "experiment=paper", "data.root=x", "model.weights=y", with_hydra=True)
+    values = {key: str(text).split(",") for key, text in config.hydra.sweeper.params.items()}
+    assert list(values) == ["seed", "configuration", "prune.ratio"], "the first one varies slowest"
+    assert [len(found) for found in values.values()] == [10, 5, 9]
+    assert config.hydra.mode == RunMode.MULTIRUN
+    assert set(values["configuration"]) == names("configuration")
+    assert (config.attack.epsilon, config.attack.step_size, config.attack.steps) == (0.05, 0.02, 5)
+    assert (config.data.image_size, config.data.train_images) == (416, 50_000)
+    small = composed("sweep=smoke_grid", "experiment=smoke", with_hydra=True).hydra.sweeper.params
+    assert set(values["configuration"]) == set(small.configuration.split(","))
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "granularity", "greyscale"),
+    [
+        ("deeplift_weight", "deeplift", "weight", False),
+        ("deeplift_kernel", "deeplift", "kernel", False),
+        ("scaled_weight", "scaled", "weight", False),
+        ("scaled_kernel", "scaled", "kernel", False),
+        ("deeplift_weight_greyscale", "deeplift", "weight", True),
+    ],
+)
+def test_configurations_of_the_paper(name: str, init: str, granularity: str, greyscale: bool) -> None:
+    config = config_of(f"configuration={name}", "experiment=smoke")
+    check(config)
+    made = build.instantiate(config["stage"]["init_scores"]["callbacks"])["score_init"].initialiser
+    assert type(made) is INITIALISERS[init]
+    assert (config["prune"]["granularity"], config["data"]["greyscale"]) == (granularity, greyscale)
+    assert Cell(granularity, init, int(greyscale)) in CONFIGURATIONS.values()

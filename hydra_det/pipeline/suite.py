@@ -1,4 +1,4 @@
-"""A network under a suite of attacks: AP under each, under the worst of every image, and the alarms.
+"""A network under a suite of attacks: AP under each, under the worst case, and the alarms.
 
 Each attack is a result in the store like any other, so a suite that was interrupted goes on where it was, and attacks
 that two suites share run once.
@@ -102,7 +102,7 @@ class Suite:
             return diagnose(batch["images"], losses, region=content_region(batch), epsilon=epsilon)
 
     def score(self, folder: Path) -> Robustness:
-        """Run what has not been run, put the worst of every image together, write it into a folder."""
+        """Run what has not been run, search for the worst case, write it into a folder."""
         truth = self.run.data.ground_truth("test")
         metrics: dict[str, Protocols] = {}
         found: dict[str, list[CocoResult]] = {}

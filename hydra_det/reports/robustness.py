@@ -39,17 +39,19 @@ def suite_table(found: Robustness, *, title: str) -> Group:
     table.add_column("", no_wrap=True)
     for heading, _ in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("worst for", justify="right", no_wrap=True)
-    table.add_row("clean", *_precision(found["clean"]), "")
+    counted = found["combined"] is not None
+    if counted:
+        table.add_column("chosen for", justify="right", no_wrap=True)
+    table.add_row("clean", *_precision(found["clean"]))
     for entry in found["attacks"]:
-        table.add_row(entry["name"], *_precision(entry["metrics"]), str(entry["worst_for"]))
+        table.add_row(entry["name"], *_precision(entry["metrics"]), *([str(entry["worst_for"])] if counted else []))
     notes = [Text(_alarm(alarm), style=_style(alarm)) for alarm in found["alarms"]]
     if found["combined"] is not None:
-        table.add_row(Text("worst of every image", style="bold"), *_precision(found["combined"]), "")
+        table.add_row(Text("worst case", style="bold"), *_precision(found["combined"]))
         robust = "not defined" if found["robust_map"] is None else f"{found['robust_map']:.3f}"
         epsilon = f"{found['epsilon']:.4g} ({found['epsilon'] * 255:.4g}/255)"
         notes.insert(
-            0, Text(f"Robust AP in the L-infinity ball of {epsilon}: {robust}, the lowest of all.", style="bold")
+            0, Text(f"Robust AP in the L-infinity ball of {epsilon}: {robust}, that of the worst case.", style="bold")
         )
     return Group(table, *notes)
 
@@ -93,7 +95,7 @@ def _bars(axes: Axes, found: Robustness, clean: float) -> None:
     values = [clean, *(entry["metrics"]["coco"]["map_50"] or 0.0 for entry in found["attacks"])]
     colours = [COLOURS["clean"], *[COLOURS["attacked"]] * len(found["attacks"])]
     if found["combined"] is not None:
-        names, colours = [*names, "worst of every image"], [*colours, COLOURS["combined"]]
+        names, colours = [*names, "worst case"], [*colours, COLOURS["combined"]]
         values = [*values, found["combined"]["coco"]["map_50"] or 0.0]
     axes.bar_label(axes.bar(names, values, color=colours), fmt="%.2f", fontsize=8)
     axes.tick_params(axis="x", rotation=60)

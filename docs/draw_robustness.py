@@ -43,11 +43,9 @@ def main() -> None:
 def draw(axes: Axes, found: Robustness, *, name: str, colour: str) -> None:
     """A line through all strengths; clean dashed."""
     axis = found["suite"]
-    at = [
-        entry["attack"]["epsilon"] * 255 if axis == "epsilon" else entry["attack"]["steps"]
-        for entry in found["attacks"]
-    ]
-    values = [entry["metrics"]["coco"]["map_50"] for entry in found["attacks"]]
+    attacks = [entry["attack"] for entry in found["attacks"]]
+    at = [attack["epsilon"] * 255 if axis == "epsilon" else float(attack["steps"] or 0) for attack in attacks]
+    values = [entry["metrics"]["coco"]["map_50"] or 0.0 for entry in found["attacks"]]
     axes.axhline(found["clean"]["coco"]["map_50"] or 0.0, color=colour, linestyle="--", linewidth=1)
     axes.plot(at, values, "-o", color=colour, markersize=4, label=name)
     axes.set_xscale("symlog", linthresh=1)

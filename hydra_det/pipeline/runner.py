@@ -158,10 +158,12 @@ class Run:
             record = read_record(self.folder / RECORD_NAME)
         except RecordError:
             return None
-        asked = self._resolved() if not but else {**self.config, "choices": self.choices}
-        asked = json.loads(json.dumps(asked))
-        same = all(record.config.get(key) == value for key, value in asked.items() if key not in but)
-        return record if same and set(asked) == set(record.config) else None
+        asked = {**self.config, "choices": self.choices} if "model" in but else self._resolved()
+        pair = (
+            {key: config[key] for key in config if key not in (*but, "dry_run")} for config in (asked, record.config)
+        )
+        mine, earlier = (json.dumps(config, sort_keys=True) for config in pair)
+        return record if mine == earlier else None
 
     def _resolved(self) -> dict[str, Any]:
         return {**self.config, "model": self.model, "choices": self.choices}

@@ -22,7 +22,8 @@ def train(config: Config, folder: Path) -> Record | None:
     """HYDRA for detectors, stage by stage."""
     run = Run(config, folder, choices=choices(), overrides=overrides())
     if config["dry_run"]:
-        return run.show_plan()
+        run.show_plan()
+        return None
     if run.finished:
         return run.finished
 

@@ -49,7 +49,9 @@ def draw(axes: Axes, found: Robustness, *, name: str, colour: str) -> None:
     axes.axhline(found["clean"]["coco"]["map_50"] or 0.0, color=colour, linestyle="--", linewidth=1)
     axes.plot(at, values, "-o", color=colour, markersize=4, label=name)
     axes.set_xscale("symlog", linthresh=1)
-    axes.set_xticks(at, [f"{value:g}" for value in at])
+    axes.set_xticks(
+        at, ["" if abs(value - 12.75) < 0.1 else f"{value:g}" for value in at]
+    )  # its label would touch the next
     axes.minorticks_off()
     axes.set_xlabel(LABELS[axis])
     axes.spines[["top", "right"]].set_visible(False)

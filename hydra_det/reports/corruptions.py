@@ -1,6 +1,7 @@
 """A network under common corruptions: AP by kind and severity, and their means."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -52,8 +53,13 @@ def draw_corruptions(found: Robustness, path: Path) -> None:
     axes = figure.subplots()
     clean = found["clean"]["coco"]["map_50"] or 0.0
     for number, (kind, row) in enumerate(frame.iterrows()):
-        axes.plot([0, *frame.columns], [clean, *row], "-o", markersize=3, color=f"C{number % 10}", label=str(kind),
-                  linestyle="--" if number >= 10 else "-")  # fmt: skip
+        style: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 3,
+            "linestyle": "--" if number >= 10 else "-",
+            "color": f"C{number % 10}",
+        }
+        axes.plot([0, *frame.columns], [clean, *row], label=str(kind), **style)
     axes.plot([0, *frame.columns], [clean, *frame.mean()], color="black", linewidth=3, label="mean")
     axes.set_xlabel("severity")
     axes.set_ylabel("AP50")

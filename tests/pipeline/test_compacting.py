@@ -109,11 +109,12 @@ def test_an_engine_that_answers_something_else_is_refused(finished, monkeypatch)
     assert not list((finished / "run").glob("compact*"))
 
 
-def test_a_new_run_in_the_folder_leaves_no_old_network(finished):
+def test_another_run_in_the_folder_leaves_no_old_network(finished):
     run(finished, "prune=filter_group", "prune.ratio=0.6", name="twice")
     compacted(finished / "twice", "engines=[]", "evaluate=false")
-    assert (finished / "twice" / "compact").is_dir()
     run(finished, "prune=filter_group", "prune.ratio=0.6", name="twice")
+    assert (finished / "twice" / "compact").is_dir(), "the same command finds its result, and what was made of it"
+    run(finished, "prune=filter_group", "prune.ratio=0.5", name="twice")
     assert not (finished / "twice" / "compact").exists()
 
 

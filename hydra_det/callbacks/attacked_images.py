@@ -63,7 +63,7 @@ def attacked_images(
     images, targets, region = batch["images"], batch["targets"], content_region(batch)
     full = images.shape[-1]
     side = max(STRIDE, int(resolution * full / STRIDE + 1e-9) * STRIDE)
-    if side == full:
+    if resolution == 1 or side == full:
         return attack(images, losses_of(net, targets), region=region, generator=generator)
     shrunk = [Target(**{**target, "boxes": target["boxes"] * (side / full)}) for target in targets]
     small = F.adaptive_avg_pool2d(images, side).clamp(0, 1)

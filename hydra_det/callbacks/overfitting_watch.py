@@ -24,14 +24,16 @@ class OverfittingWatch:
     Args:
         fallback: the attack that is compared with, and that is used from then on.
         every: attacked batches from one look to the next; the first one is looked at.
-        least: share of the fallback's rise of the mean loss that the cheap attack must reach.
+        least: share of the fallback's rise of the mean loss that the cheap attack must reach. One step reaches a
+            third to a half on a network that never saw an attack, three quarters on a hardened one, and about 0 or less
+            where the network overfitted to it.
 
     Attributes:
         fell_back_at: the epoch and the global step at which the cheap attack was given up; None: it was not.
         ratios: of every look.
     """
 
-    def __init__(self, fallback: Attack | None, *, every: int = 50, least: float = 0.4) -> None:
+    def __init__(self, fallback: Attack | None, *, every: int = 50, least: float = 0.2) -> None:
         check_count("watch.every", every, group="hardening")
         if not 0 < least < 1:
             raise InputError(f"hardening.watch.least: expected a share in (0, 1), got {least}")

@@ -205,6 +205,17 @@ def test_the_watch_knows_a_cheap_attack_that_stopped_working(height, falls):
     assert again.choose(cheap) is watch.choose(cheap)
 
 
+def test_a_network_that_never_saw_an_attack_is_not_overfitted():
+    """There one step reaches a third of what many do, which is no reason to give it up."""
+    watch = OverfittingWatch(PGD(epsilon=0.1, step_size=0.03, steps=3), every=1)
+    made = Batch(images=torch.full((2, 3, 64, 64), 0.5), targets=batch()["targets"])
+    net = Ridge(lambda images: torch.where(images < 0.599, images, 0.533))
+    moved = attacked_images(net, made, FGSM(epsilon=0.1))
+    watch.look(fake_trainer(strategy=Strategy), net, made, moved)
+    assert watch.ratios == pytest.approx([0.367], abs=0.01)
+    assert watch.fell_back_at is None
+
+
 def test_the_fallback_attacks_from_then_on(module):
     watch = OverfittingWatch(Grey(0.9), every=1, least=0.99)
     callback = AdversarialBatch(Grey(0.1), training=Grey(0.2), share=1, resolution=0.5, watch=watch)

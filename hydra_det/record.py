@@ -6,20 +6,14 @@ against. Nothing here needs more than the standard library, so a report is made 
 
 import dataclasses
 import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, NoReturn, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from hydra_det.atomic import write_atomically
+from hydra_det.schema import RecordError, check_finite, check_keys, refuse
 
-SCHEMA_VERSION = 3
-
-
-class RecordError(ValueError):
-    """A record that cannot be read or written. One line: the file, the key, what was expected, what to do."""
+SCHEMA_VERSION = 4
 
 
 class AveragePrecision(TypedDict):
@@ -41,6 +35,8 @@ class Protocols(TypedDict):
 
     coco: AveragePrecision  # confidence >= 0.001
     paper: AveragePrecision  # confidence >= 0.5
+    # AP by `coco` of resampled test images (bootstrap). The k-th value is of the same choice in all runs on them.
+    bootstrap: NotRequired[list[float]]
 
 
 class NetworkMetrics(TypedDict):
@@ -79,6 +75,7 @@ class Latency(TypedDict):
     device_name: str
     dtype: str
     threads: int  # of the CPU, within one operation
+    load: float | None  # processes that were ready to run, per core, in the minute before; None: not known here
 
 
 class Dataset(TypedDict):
@@ -122,7 +119,8 @@ class Stage(TypedDict):
     seconds: float  # of training; of a reused stage what it cost when it was trained
     reused: bool
     folder: str
-    facts: NotRequired[dict[str, Any]]  # what its callbacks found out, such as the completeness gap of DeepLIFT
+    # What its callbacks found out, such as the completeness gap of DeepLIFT; `history` is a dict an epoch.
+    facts: NotRequired[dict[str, Any]]
 
 
 class NetworkSize(TypedDict):
@@ -196,7 +194,8 @@ class Record:
     sparsity: Sparsity
     stages: list[Stage]
     metrics: Metrics
-    latency: dict[str, Latency]  # by network: dense, pruned; empty when not measured
+    latency: dict[str, Latency]  # by network: dense, pruned (masked), compact; empty when not measured
+    sizes: dict[str, NetworkSize]  # by network, the same ones
     attack: Attack
     compaction: Compaction | None = None  # None: compact.py was not run on it
     schema_version: int = SCHEMA_VERSION
@@ -229,7 +228,7 @@ def read_record(path: str | Path) -> Record:
 def _check_payload(payload: Any, path: str) -> None:
     """Raise a `RecordError` unless the payload is a record of this version."""
     if not isinstance(payload, dict):
-        _refuse(path, "the whole file", "a JSON object", payload)
+        refuse(path, "the whole file", "a JSON object", payload)
     version = payload.get("schema_version")
     if version != SCHEMA_VERSION:
         raise RecordError(
@@ -239,54 +238,8 @@ def _check_payload(payload: Any, path: str) -> None:
     hints = get_type_hints(Record)
     for key in payload.keys() - hints.keys():
         raise RecordError(f"{path}: {key}: not a key of a record; expected {', '.join(sorted(hints))}")
-    _check_keys(payload, hints, frozenset(hints), path, "")
-    for where in _non_finite(payload, ""):
-        raise RecordError(f"{path}: {where}: expected a finite number; write None for a value that does not exist")
+    check_keys(payload, hints, frozenset(hints), path, "")
+    check_finite(payload, path)
     sparsity = payload["sparsity"]
     if (weights := sparsity["kept"] + sparsity["pruned"]) != sparsity["total"]:
-        _refuse(path, "sparsity.total", f"kept + pruned = {weights}", sparsity["total"])
-
-
-def _check(value: Any, expected: Any, path: str, where: str) -> None:
-    """Raise a `RecordError` unless the value has the type: a typed dictionary, list, dict, optional or plain type."""
-    kind, arguments = get_origin(expected), get_args(expected)
-    if expected is Any or (value is None and NoneType in arguments):
-        return
-    if NoneType in arguments:
-        return _check(value, arguments[0], path, where)
-    plain = dict if is_typeddict(expected) else kind or expected
-    accepted: Any = (int, float) if plain is float else plain
-    # bool is an int to Python, but `true` is not a count.
-    if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
-        _refuse(path, where, plain.__name__, value)
-    if is_typeddict(expected):
-        _check_keys(value, get_type_hints(expected), expected.__required_keys__, path, f"{where}.")
-    elif plain in (list, dict):
-        for key, item in _items(value):
-            _check(item, arguments[-1], path, f"{where}.{key}")
-
-
-def _check_keys(value: dict[str, Any], hints: dict[str, Any], required: frozenset[str], path: str, prefix: str) -> None:
-    """Check the known keys of an object; others are left alone."""
-    for key, hint in hints.items():
-        if key in value:
-            _check(value[key], hint, path, prefix + key)
-        elif key in required:
-            raise RecordError(f"{path}: {prefix}{key}: missing; run the job again to write it anew")
-
-
-def _refuse(path: str, where: str, expected: str, value: Any) -> NoReturn:
-    raise RecordError(f"{path}: {where}: expected {expected}, got {value!r:.60}; run the job again to write it anew")
-
-
-def _non_finite(value: Any, where: str) -> Iterator[str]:
-    """Where a value holds NaN or infinity, which JSON does not know."""
-    if isinstance(value, dict | list | tuple):
-        for key, item in _items(value):
-            yield from _non_finite(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield where
-
-
-def _items(value: dict[str, Any] | Sequence[Any]) -> Iterable[tuple[Any, Any]]:
-    return value.items() if isinstance(value, dict) else enumerate(value)
+        refuse(path, "sparsity.total", f"kept + pruned = {weights}", sparsity["total"])

@@ -17,6 +17,7 @@ LAYERS = {
     "boxes": 0,
     "atomic": 0,
     "record": 0,
+    "schema": 0,
     "robustness": 0,
     "provenance": 0,
     "drawing": 0,
@@ -37,7 +38,8 @@ ONLY = {
     "boxes": set(),
     "drawing": set(),
     "atomic": set(),
-    "record": {"atomic"},
+    "record": {"atomic", "schema"},
+    "schema": set(),
     "robustness": {"record"},
     "provenance": set(),
     "types": {"boxes"},
@@ -62,7 +64,7 @@ HOMES = {
 
 # What pulls in torch. A report has to be made where no torch is installed.
 TORCH = {"torch", "torchvision", "torchmetrics", "captum", "pytorch_lightning", "lightning"}
-TORCH_FREE = ("hydra_det/record.py", "hydra_det/robustness.py", "hydra_det/reports/")
+TORCH_FREE = ("hydra_det/record.py", "hydra_det/schema.py", "hydra_det/robustness.py", "hydra_det/reports/")
 
 MAX_LINES_PACKAGE = 300
 MAX_LINES_SCRIPT = 60

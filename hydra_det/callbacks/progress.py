@@ -1,6 +1,7 @@
 """How far a stage is, and how good at its end: a bar on a terminal, one line per epoch in the log."""
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -40,10 +41,15 @@ class EpochLine(pl.Callback):
 
     Args:
         name: of the stage.
+
+    Attributes:
+        facts: `history`, a dict an epoch: its number `epoch`, its `seconds`, the last training losses and, of an epoch
+            with a validation, AP, by the names of the logger without their first part (`loss_box`, `map_attacked`).
     """
 
     def __init__(self, *, name: str) -> None:
         self.name = name
+        self.facts: dict[str, Any] = {}
         self._start = 0.0
         self._validated = False
         self._waited = 0.0  # seconds, before this epoch
@@ -74,7 +80,23 @@ class EpochLine(pl.Callback):
         ]
         measured += [f"waiting for data {waiting:.0%}"] if waiting > WORTH_SAYING else []
         left = seconds * (epochs - done)
+        self.facts.setdefault("history", []).append(
+            {"epoch": done, "seconds": round(seconds, 2), **self._measured(trainer)}
+        )
         log.info("%s %d/%d  %s  %.0f s, %.0f s left", self.name, done, epochs, "  ".join(measured), seconds, left)
+
+    def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
+        wanted = ("train/loss", "val/") if self._validated else ("train/loss",)
+        found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(wanted)}
+        return {name.partition("/")[2]: round(value, 5) for name, value in found.items() if math.isfinite(value)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs that are done."""
+        return self.facts
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.facts = state_dict
 
 
 def _waited(trainer: pl.Trainer) -> float:

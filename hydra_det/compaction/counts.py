@@ -12,6 +12,12 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for name, p in network.named_parameters() if not name.endswith(".scores"))
 
 
+def weight_bytes(network: nn.Module) -> int:
+    """Bytes that its parameters and BatchNorm statistics take in float32, zeros included, without scores and masks."""
+    own = (t for name, t in network.state_dict().items() if not name.endswith((".scores", ".mask")))
+    return sum(4 * tensor.numel() for tensor in own)
+
+
 def count_flops(network: nn.Module, image_size: int) -> int:
     """Floating-point operations of the convolutions for one square image, two per multiplication.
 

@@ -4,6 +4,7 @@ Apart, because masks do not make the convolutions faster while fewer boxes make 
 cannot tell the two. Networks that are to be compared take turns, so that whatever else the machine does falls on all.
 """
 
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +107,7 @@ def _summary(seconds: np.ndarray, batch: Tensor, *, candidates: float | None) ->
         device_name=device_name(batch.device),
         dtype=str(batch.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
+        load=_load(),
     )
 
 
@@ -133,6 +135,11 @@ def _now(clock: Callable[[], float], device: torch.device) -> float:
 def _spread(seconds: np.ndarray) -> Spread:
     low, median, high = np.percentile(seconds * 1000, [25, 50, 75])
     return Spread(median_ms=float(median), iqr_ms=float(high - low))
+
+
+def _load() -> float | None:
+    """Processes that were ready to run, per core, in the last minute; None where the system does not tell."""
+    return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else None
 
 
 def device_name(device: torch.device) -> str:

@@ -25,8 +25,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,
     **{f"stage.{name}": (*STAGE_KEYS, *(("ema",) if name in AVERAGED else ())) for name in STAGES},
-    "evaluation": ("attack", "attack_seed", "latency"),
-    "evaluation.latency": ("images", "warmup", "repeats"),
+    "evaluation": ("attack", "attack_seed", "bootstrap", "samples", "latency"),
+    "evaluation.latency": ("device", "images", "warmup", "repeats"),
 }  # fmt: skip
 LENGTHS = ("epochs", "clean_epochs", "ramp_epochs", "warmup_steps")
 # Whole numbers and the least they may be.
@@ -34,6 +34,8 @@ COUNTS = {
     "seed": 0,
     **{f"stage.{name}.{key}": 0 for name in STAGES for key in LENGTHS},
     "evaluation.attack_seed": 0,
+    "evaluation.bootstrap": 0,
+    "evaluation.samples": 0,
     "evaluation.latency.images": 1,
     "evaluation.latency.warmup": 0,
     "evaluation.latency.repeats": 1,
@@ -86,6 +88,8 @@ def _check_values(config: Config) -> None:
                 f"stage.{name}.ramp_epochs: expected fewer than the {stage['epochs'] - clean} epochs under attack, got "
                 f"{ramp}; epsilon would never reach its value"
             )
+    if (device := config["evaluation"]["latency"]["device"]) not in ("auto", "cpu"):
+        raise InputError(f"evaluation.latency.device: expected auto or cpu, got {device}")
     build.instantiate(config["prune"])
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
         raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")

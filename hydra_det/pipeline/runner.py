@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 from hydra_det.atomic import write_atomically
 from hydra_det.attacks import ATTACKS
 from hydra_det.compaction.channels import layout
+from hydra_det.compaction.compact import compact
 from hydra_det.compaction.files import COMPACT
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
@@ -22,7 +24,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
-from hydra_det.pipeline.scoring import latency, score
+from hydra_det.pipeline.scoring import latency, score, sizes
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.provenance import collect_versions, current_commit
@@ -31,6 +33,7 @@ from hydra_det.prune.sparsity import count_sparsity
 from hydra_det.record import Attack, NetworkMetrics, Record, RecordError, read_record, write_record
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.reports.tables import run_table, show
+from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +112,11 @@ class Run:
         return Scored(stage, metrics)
 
     def finish(self, *, dense: Scored, pruned: Scored) -> Record:
-        """Count what the saved mask keeps, time both networks in turn, write the record, show the table."""
+        """Count what the saved mask keeps, time the networks in turn, write the record, show the table."""
         config = self.config
         networks = {"dense": self.runner.network(dense.stage), "pruned": self.runner.network(pruned.stage)}
+        if small := compacted(networks["pruned"]):
+            networks[COMPACT] = small
         record = Record(
             name=self._name(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -130,6 +135,7 @@ class Run:
             stages=[stage.summary() for stage in self.stages],  # type: ignore[misc]
             metrics={"dense": dense.metrics, "pruned": pruned.metrics},
             latency=latency(networks, config, self.data),
+            sizes=sizes(networks, self.data.image_size),
             attack=threat_model(config["evaluation"]["attack"]),
         )
         self._report(record)
@@ -194,6 +200,15 @@ class Run:
         link.unlink(missing_ok=True)
         # Relative, so that a whole checkout can be moved.
         link.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()), target_is_directory=True)
+
+
+def compacted(pruned: nn.Module) -> nn.Module | None:
+    """What is left of a masked network when all that adds nothing is removed; None, with a warning, if refused."""
+    try:
+        return compact(pruned).network
+    except InputError as error:
+        log.warning("the pruned network is not timed as a smaller one: %s", error)
+        return None
 
 
 def threat_model(attack: Config) -> Attack:

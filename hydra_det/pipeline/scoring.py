@@ -11,27 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
+from hydra_det.callbacks.pictures import SamplePictures
 from hydra_det.callbacks.progress import StageBar
+from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.evaluation.bootstrap import resampled_precision
 from hydra_det.evaluation.coco_map import evaluate_protocols
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
 from hydra_det.evaluation.latency import Parts, measure_latency
+from hydra_det.evaluation.matches import find_matches
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
 from hydra_det.pipeline.store import Store, fingerprint
-from hydra_det.record import Latency, NetworkMetrics
+from hydra_det.record import Latency, NetworkMetrics, NetworkSize
 
 log = logging.getLogger(__name__)
 
-NAME, SCORES = "evaluate", "scores.json"
+NAME, SCORES, SAMPLES = "evaluate", "scores.json", "samples"
 
 
 def score(
@@ -63,6 +68,8 @@ def score(
         "evaluate": {"stage": stage.name, "key": stage.key, **(variant or {})},
         "attack": settings["attack"],
         "attack_seed": settings["attack_seed"],
+        "bootstrap": settings["bootstrap"],
+        "samples": settings["samples"],
         "images": data.fingerprints["test"],
         "nms": config["model"]["nms"],
         "input": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
@@ -88,19 +95,23 @@ def _evaluate(
     data.evaluation_passes = 1 if attack is None else 2
     metrics = DetectionMetrics()
     adversarial = AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"], source=attacked)
-    callbacks: list[pl.Callback] = [adversarial, metrics]
+    folder = store.partial(NAME, key)
+    samples = SamplePictures(folder / SAMPLES, count=config["evaluation"]["samples"])
+    callbacks: list[pl.Callback] = [adversarial, metrics, samples]
     if build.wants_bar(config):
         callbacks.append(StageBar())
     trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
     detector = Detector(to_dense(net))
     trainer.test(detector, datamodule=data, verbose=False)
     if trainer.is_global_zero:
-        folder = store.partial(NAME, key)
         ground_truth = data.ground_truth("test")
         names = {category["id"]: category["name"] for category in ground_truth["categories"]}
         scores = {}
         for name, results in metrics.results.items():
             scores[name] = evaluate_protocols(ground_truth, results)
+            if count := config["evaluation"]["bootstrap"]:
+                matches, images = find_matches(ground_truth, results), len(ground_truth["images"])
+                scores[name]["bootstrap"] = resampled_precision(matches, images=images, count=count)
             write_detections_csv(folder / f"detections_{name}.csv", results, category_names=names)
             write_results_json(folder / f"detections_{name}.json", results)
         both = NetworkMetrics(clean=scores[CLEAN], attacked=scores.get(ATTACKED))
@@ -114,7 +125,9 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
     if getattr(rank_zero_only, "rank", 0):
         return {}  # the first rank measures, undisturbed by the others
     settings = config["evaluation"]["latency"]
-    device = build.trainer(config, logger=False, enable_checkpointing=False).strategy.root_device
+    device = torch.device("cpu")
+    if settings["device"] == "auto":
+        device = build.trainer(config, logger=False, enable_checkpointing=False).strategy.root_device
     samples = data.dataset("test")
     images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
     size = (data.image_size, data.image_size)
@@ -124,6 +137,19 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
         warmup=settings["warmup"],
         repeats=settings["repeats"],
     )
+
+
+def sizes(networks: Mapping[str, nn.Module], image_size: int) -> dict[str, NetworkSize]:
+    """What networks take; the zeros of a mask count until they are removed."""
+    return {
+        name: NetworkSize(
+            parameters=count_parameters(net),
+            flops=count_flops(net, image_size),
+            file_bytes=weight_bytes(net),
+            peak_bytes=None,
+        )
+        for name, net in networks.items()
+    }
 
 
 def _parts(net: Any, size: tuple[int, int]) -> Parts:

@@ -10,6 +10,7 @@ from hydra_det.record import Protocols, Record, RecordError, read_record
 
 RECORD_NAME = "record.json"
 NETWORKS = ("dense", "pruned")
+TIMED = (*NETWORKS, "compact")
 PARTS = ("forward", "decode", "nms", "total")
 
 _TEXT = ("name", "granularity", "init")
@@ -20,7 +21,7 @@ _PRECISION = tuple(
     for condition in ("clean", "attacked")
     for network in NETWORKS
 )
-_LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in NETWORKS)
+_LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in TIMED)
 COLUMNS = (*_TEXT, "varied", "ratio", "seed", "sparsity", *_PRECISION, *_LATENCY, "seconds", "folder")
 
 

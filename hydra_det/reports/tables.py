@@ -161,7 +161,21 @@ def _networks(record: Record) -> Table:
     counts = [latency["candidates"] if latency else None for latency in (before, after)]
     if any(count is not None for count in counts):
         table.add_row("(box, class) pairs in NMS", *(_number(count, "{:,.1f}") for count in counts), _share(*counts))
+    if "compact" in record.sizes:
+        table.add_section()
+        for name, large, small, form in _compact_rows(record):
+            table.add_row(f"{name}, compact", _number(large, form), _number(small, form), _share(large, small))
     return table
+
+
+def _compact_rows(record: Record) -> Iterator[tuple[str, float, float, str]]:
+    """Rows for the network from which all that the masks leave without use is removed: name, dense, compact, form."""
+    dense, compact = record.sizes["dense"], record.sizes["compact"]
+    yield "parameters", dense["parameters"], compact["parameters"], "{:,}"
+    yield "operations, 10⁶", dense["flops"] / 1e6, compact["flops"] / 1e6, "{:,.0f}"
+    if "compact" in record.latency:
+        before, after = (record.latency[name]["total"]["median_ms"] for name in ("dense", "compact"))
+        yield "total ms", before, after, "{:.2f}"
 
 
 def _precisions(record: Record) -> Iterator[tuple[str, float | None, float | None]]:
@@ -191,7 +205,10 @@ def _notes(record: Record) -> Iterator[str]:
         single = sum(shape[-2:] == [1, 1] for shape in shapes)
         yield f"In {single} of {len(shapes)} masked layers the kernels are 1 x 1: there a kernel is one weight."
     if record.sparsity["ratio_asked"] > 0:
-        yield "Masks alone give no speed: a masked network costs as much as the dense one until it is compacted."
+        yield (
+            "Masks alone give no speed: a masked network costs as much as the dense one. The compact one is what is "
+            "left when all is removed that the masks leave without use."
+        )
 
 
 def _threat(attack: Attack) -> str:

@@ -111,7 +111,11 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
     again = read_record(finished / "deeplift" / "record.json")
     first, second, *_ = again.stages
     assert first["reused"]
-    assert first["facts"] == {}
+    assert set(first["facts"]) == {"history"}
+    history = first["facts"]["history"]
+    assert [line["epoch"] for line in history] == [1, 2, 3]
+    assert all(line["loss"] > 0 and line["seconds"] > 0 for line in history)
+    assert [("map" in line, "map_attacked" in line) for line in history] == [(False, False)] * 2 + [(True, True)]
     facts = dict(second["facts"])
     assert facts.pop("completeness_gap") < 1e-3
     assert facts.pop("dtype") in ("float32", "float64")  # the latter where training this short leaves no answer

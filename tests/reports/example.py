@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hydra_det.record import AveragePrecision, Latency, NetworkMetrics, Protocols, Record, Spread
+from hydra_det.record import AveragePrecision, Latency, NetworkMetrics, NetworkSize, Protocols, Record, Spread
 
 
 def precision(value: float) -> AveragePrecision:
@@ -40,7 +40,12 @@ def latency(forward: float) -> Latency:
         device_name="Example CPU 3000",
         dtype="float32",
         threads=2,
+        load=0.5,
     )
+
+
+def size(parameters: int) -> NetworkSize:
+    return NetworkSize(parameters=parameters, flops=900 * parameters, file_bytes=4 * parameters, peak_bytes=None)
 
 
 def example_record(**changes: Any) -> Record:
@@ -88,7 +93,8 @@ def example_record(**changes: Any) -> Record:
             {"name": "finetune", "fingerprint": "e5", "seconds": 600.0, "reused": False, "folder": "stages/e5"},
         ],
         "metrics": {"dense": network(0.412, 0.313), "pruned": network(0.304, 0.245)},
-        "latency": {"dense": latency(426.0), "pruned": latency(417.0)},
+        "latency": {"dense": latency(426.0), "pruned": latency(417.0), "compact": latency(301.0)},
+        "sizes": {"dense": size(11_000), "pruned": size(11_000), "compact": size(7_000)},
         "attack": {"name": "pgd", "epsilon": 0.05, "step_size": 0.02, "steps": 5},
     }
     return Record(**(fields | changes))

@@ -66,6 +66,10 @@ def test_row_holds_every_number(sweep):
         "nms_ms_pruned": 2.5,
         "total_ms_dense": 431.75,
         "total_ms_pruned": 422.75,
+        "forward_ms_compact": 301.0,
+        "decode_ms_compact": 3.25,
+        "nms_ms_compact": 2.5,
+        "total_ms_compact": 306.75,
         "seconds": 125.0 + 0.25 + 600.0,  # reused stages cost this run nothing
         "folder": "a/deep",
     }

@@ -1,5 +1,6 @@
 """From the records below a folder to one tidy table, a row per run."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ NETWORKS = ("dense", "pruned")
 TIMED = (*NETWORKS, "compact")
 PARTS = ("forward", "decode", "nms", "total")
 
-_TEXT = ("name", "granularity", "init")
-_WORDS = (*_TEXT, "varied", "seed", "folder")
+_TEXT = ("name", "configuration", "granularity", "init")
+_WORDS = (*_TEXT, "greyscale", "varied", "seed", "folder")
 _PRECISION = tuple(
     f"{metric}_{condition}_{network}"
     for metric in ("map", "map_50", "map_50_paper")
@@ -22,7 +23,12 @@ _PRECISION = tuple(
     for network in NETWORKS
 )
 _LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in TIMED)
-COLUMNS = (*_TEXT, "varied", "ratio", "seed", "sparsity", *_PRECISION, *_LATENCY, "seconds", "folder")
+_SIZE = tuple(f"{size}_{network}" for size in ("parameters", "flops", "megabytes") for network in ("dense", "compact"))
+_MEASURED = (*_PRECISION, *_LATENCY, *_SIZE)
+COLUMNS = (*_TEXT, "greyscale", "varied", "ratio", "seed", "sparsity", *_MEASURED, "seconds", "folder")
+
+# What may differ between the runs of one configuration: what a sweep repeats or varies, and where things lie.
+_FREE = ("seed", "ratio", "store", "dry_run", "root", "workers", "experiment", "sweep", "configuration")
 
 
 def load_records(folder: str | Path) -> tuple[dict[str, Record], dict[str, str]]:
@@ -44,18 +50,49 @@ def load_records(folder: str | Path) -> tuple[dict[str, Record], dict[str, str]]
 
 
 def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
-    """One row a record, with `COLUMNS`; what a run did not measure is NaN. AP in [0, 1], latency in ms, time in s.
+    """One row a record, with `COLUMNS`; what a run did not measure is NaN.
 
-    `varied` holds the overrides of a run that not all runs have.
+    AP in [0, 1], latency in ms, time in s, a megabyte is 10^6 bytes. `configuration` names what runs have in common
+    that differ by seed and ratio only; `varied` holds the overrides of a run that not all runs have.
     """
     common = set.intersection(*(set(record.overrides) for record in records.values())) if records else set()
+    names = configurations(records)
     rows = [
-        _row(record) | {"folder": folder, "varied": " ".join(o for o in record.overrides if o not in common) or None}
+        _row(record)
+        | {
+            "folder": folder,
+            "configuration": names[folder],
+            "varied": " ".join(o for o in record.overrides if o not in common) or None,
+        }
         for folder, record in records.items()
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = [column for column in COLUMNS if column not in _WORDS]
     return frame.astype(dict.fromkeys(numbers, float) | {"seed": "int64"})
+
+
+def configurations(records: Mapping[str, Record]) -> dict[str, str]:
+    """The name of every run's configuration, such as `deeplift, kernel, greyscale`.
+
+    Runs of one name differ by seed and ratio only: where the name alone would not tell, what was typed follows it.
+    """
+    names = {folder: _name(record) for folder, record in records.items()}
+    configs = {folder: json.dumps(_bound(record.config), sort_keys=True) for folder, record in records.items()}
+    kinds: dict[str, set[str]] = {}
+    for folder, name in names.items():
+        kinds.setdefault(name, set()).add(configs[folder])
+    letters = {name: {config: chr(ord("A") + k) for k, config in enumerate(sorted(kinds[name]))} for name in kinds}
+    return {
+        folder: name
+        if len(kinds[name]) == 1
+        else f"{name}, {_typed(records[folder]) or letters[name][configs[folder]]}"
+        for folder, name in names.items()
+    }
+
+
+def is_greyscale(record: Record) -> bool:
+    """Whether the networks saw images without colour."""
+    return bool(record.config.get("data", {}).get("greyscale"))
 
 
 def achieved_sparsity(record: Record) -> float:
@@ -67,6 +104,7 @@ def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": record.name,
         "granularity": record.sparsity["granularity"],
+        "greyscale": is_greyscale(record),
         "init": record.config.get("choices", {}).get("init"),
         "ratio": record.sparsity["ratio_asked"],
         "seed": record.seed,
@@ -79,7 +117,31 @@ def _row(record: Record) -> dict[str, Any]:
     for network, latency in record.latency.items():
         parts = (latency["forward"], latency["decode"], latency["nms"], latency["total"])
         row |= {f"{part}_ms_{network}": spread["median_ms"] for part, spread in zip(PARTS, parts, strict=True)}
+    for network, size in record.sizes.items():
+        row |= {f"{key}_{network}": size[key] for key in ("parameters", "flops")}
+        row[f"megabytes_{network}"] = size["file_bytes"] / 1e6
     return row
+
+
+def _name(record: Record) -> str:
+    """Scores, units, and what is not the default."""
+    sparsity = record.sparsity
+    words = [str(record.config.get("choices", {}).get("init")), sparsity["granularity"]]
+    words += [sparsity["allocation"]] if sparsity["allocation"] != "uniform" else []
+    words += ["greyscale"] if is_greyscale(record) else []
+    return ", ".join(words)
+
+
+def _typed(record: Record) -> str:
+    """The overrides of a run, without those that runs of one configuration may differ in."""
+    return " ".join(o for o in record.overrides if o.partition("=")[0].lstrip("+").rpartition(".")[2] not in _FREE)
+
+
+def _bound(value: Any) -> Any:
+    """A config without what may differ between the runs of one configuration."""
+    if isinstance(value, Mapping):
+        return {key: _bound(part) for key, part in value.items() if key not in _FREE}
+    return [_bound(part) for part in value] if isinstance(value, list) else value
 
 
 def _precision(protocols: Protocols | None, suffix: str) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from hydra_det.record import write_record
-from hydra_det.reports.records import COLUMNS, load_records, records_frame
+from hydra_det.reports.records import COLUMNS, configurations, load_records, records_frame
 from tests.reports.example import example_record, network
 
 
@@ -40,8 +40,10 @@ def test_row_holds_every_number(sweep):
     assert tuple(frame.columns) == COLUMNS
     assert frame.loc[0].to_dict() == {
         "name": "first",
+        "configuration": "deeplift, kernel",
         "granularity": "kernel",
         "init": "deeplift",
+        "greyscale": False,
         "varied": "init=deeplift",
         "ratio": 0.9,
         "seed": 7,
@@ -70,9 +72,27 @@ def test_row_holds_every_number(sweep):
         "decode_ms_compact": 3.25,
         "nms_ms_compact": 2.5,
         "total_ms_compact": 306.75,
+        "parameters_dense": 11_000,
+        "parameters_compact": 7_000,
+        "flops_dense": 9_900_000,
+        "flops_compact": 6_300_000,
+        "megabytes_dense": 0.044,
+        "megabytes_compact": 0.028,
         "seconds": 125.0 + 0.25 + 600.0,  # reused stages cost this run nothing
         "folder": "a/deep",
     }
+
+
+def test_runs_of_one_configuration_differ_by_seed_and_ratio():
+    config = {"choices": {"init": "scaled"}, "data": {"seed": 1, "greyscale": True}, "prune": {"ratio": 0.5}, "lr": 0.1}
+    other = {**config, "data": {"seed": 2, "greyscale": True}, "prune": {"ratio": 0.9}}
+    longer = {**config, "lr": 0.2}
+    words = ["prune.ratio=0.5", "seed=1", "stage.lr=0.2"]
+    alike = {"a": example_record(config=config), "b": example_record(config=other, seed=2)}
+    assert configurations(alike) == dict.fromkeys("ab", "scaled, kernel, greyscale")
+    found = configurations(alike | {"c": example_record(config=longer, overrides=words)})
+    assert found["c"] == "scaled, kernel, greyscale, stage.lr=0.2"
+    assert found["a"] == found["b"] != found["c"]
 
 
 def test_what_was_not_measured_is_nan():

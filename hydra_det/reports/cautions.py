@@ -83,8 +83,9 @@ def _runs(frame: pd.DataFrame) -> Iterator[str]:
     if frame.empty:
         yield "there is no run to report; give the folder of a finished run or sweep"
         return
-    cells_of = [_cell(*cell) for cell in zip(frame["configuration"], frame["ratio"], strict=True)]
-    seeds = {str(cell): set(runs["seed"]) for cell, runs in frame.groupby(cells_of, sort=False)}
+    named = [_cell(*cell) for cell in zip(frame["configuration"], frame["ratio"], strict=True)]
+    frame = frame.assign(cell=named)
+    seeds = {str(cell): set(runs["seed"]) for cell, runs in frame.groupby("cell", sort=False)}
     sizes = _group(seeds, lambda cell: len(seeds[cell]))
     if cells := sizes.get(1):
         yield f"one run only in {_names(cells)}: no spread and no test; run more seeds"
@@ -103,7 +104,7 @@ def _runs(frame: pd.DataFrame) -> Iterator[str]:
     for missing, names in _group(ratios, lambda name: tuple(sorted(every - ratios[name]))).items():
         if missing:
             yield f"no run at ratio {_names(missing)} in {_names(names)}, but in others; run it"
-    for key, runs in frame.groupby([cells_of, "seed"], sort=False):
+    for key, runs in frame.groupby(["cell", "seed"], sort=False):
         if len(runs) > 1:
             yield (
                 f"seed {key[1]} of {key[0]} was run {len(runs)} times ({_names(runs['folder'])}) and counts once, by "

@@ -91,17 +91,17 @@ def p_value_tables(comparisons: pd.DataFrame) -> Iterator[Table]:
     """
     printed = paper_p_values()[["table", "metric", "comparison"]].drop_duplicates()
     places = {(row["metric"], row["comparison"]): str(row["table"]) for row in printed.to_dict("records")}
-    firsts = dict(printed.groupby("metric")["table"].min())
+    firsts = {metric: str(number) for metric, number in printed.groupby("metric")["table"].min().items()}
     for paper_metric, names in TABULATED.items():
         for name in names:
             metric, own = METRICS[name], comparisons[comparisons["metric"] == name]
             numbers = [places.get((paper_metric, pair), firsts[paper_metric]) for pair in own["comparison"]]
-            for number, rows in own.groupby(numbers):
+            for number, rows in own.assign(number=numbers).groupby("number"):
                 table = rows[list(_P_HEADS)].rename(columns=_P_HEADS)
                 yield Table(
                     f"p_{number}_{name}",
-                    f"p-values of {_title(metric)}, as table {number} of the paper. ANOVA: one-way, its test. Adjusted: "
-                    "a paired or Welch test, after Holm. Difference: the second mean less the first.",
+                    f"p-values of {_title(metric)}, as table {number} of the paper. ANOVA: its test, one-way. "
+                    "Adjusted: a paired or Welch test, after Holm. Difference: the second mean less the first.",
                     table,
                     ("{}", "{:g}", "{:+" + metric.form[2:], "{:.2e}", "{:.2e}"),
                 )

@@ -7,8 +7,9 @@ an effect, and how large one must be to be found with so few runs.
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,12 +37,12 @@ def welch(first: ArrayLike, second: ArrayLike) -> float:
     one, two = _values(first), _values(second)
     if _constant(one) and _constant(two):
         return float("nan")
-    return float(stats.ttest_ind(one, two, equal_var=False).pvalue)
+    return float(_welch(one, two).pvalue)
 
 
 def welch_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
     """Of the difference of the means, `second - first`, after Welch."""
-    found = stats.ttest_ind(_values(second), _values(first), equal_var=False).confidence_interval(level)
+    found = _welch(_values(second), _values(first)).confidence_interval(level)
     return Interval(float(found.low), float(found.high))
 
 
@@ -113,6 +114,13 @@ def detectable_effect(runs: int, *, level: float = LEVEL, power: float = POWER) 
         return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)) - power
 
     return _solve(missing, 1.0)
+
+
+def _welch(one: NDArray[np.float64], two: NDArray[np.float64]) -> Any:
+    with warnings.catch_warnings():
+        # Of a cell in which nothing varies, which is fine as long as the other one does.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        return stats.ttest_ind(one, two, equal_var=False)
 
 
 def _cohens_d(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:

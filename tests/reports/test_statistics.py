@@ -137,6 +137,14 @@ def test_where_nothing_varies_there_is_no_test():
     assert all(math.isnan(end) for end in statistics.hedges_interval(same, same))
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_cell_may_be_constant():
+    constant, other = [0.2, 0.2, 0.2, 0.2], [0.30, 0.32, 0.31]
+    once = stats.ttest_1samp(other, 0.2)  # only the other one adds to the error
+    assert statistics.welch(constant, other) == pytest.approx(once.pvalue)
+    assert statistics.welch_interval(constant, other) == pytest.approx(np.subtract(once.confidence_interval(0.95), 0.2))
+
+
 def test_equal_differences_are_equal_also_where_they_are_rounded():
     one = np.array([0.1, 0.2, 0.7])
     two = one + 0.05

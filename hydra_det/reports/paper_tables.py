@@ -87,7 +87,7 @@ def p_value_tables(comparisons: pd.DataFrame) -> Iterator[Table]:
     """As tables I to IV: of a metric, a row a comparison and ratio; what the paper does not compare goes with I and II.
 
     Beside the p-value of the paper's test, one-way ANOVA, the one that counts: paired by seed or of Welch, adjusted
-    after Holm for all comparisons and ratios of the metric.
+    after Holm within the families of `compare`.
     """
     printed = paper_p_values()[["table", "metric", "comparison"]].drop_duplicates()
     places = {(row["metric"], row["comparison"]): str(row["table"]) for row in printed.to_dict("records")}

@@ -94,7 +94,7 @@ def test_what_was_not_measured_stays_there_empty():
 
 
 def test_nothing_keeps_no_share_of_nothing():
-    dead = {"dense": network(0.0, 0.0), "pruned": network(0.0, 0.0)}
+    dead = {"dense": network(0.0, 0.0), "pruned": network(0.1, 0.0)}
     frame = records_frame({".": example_record(metrics=dead)})
     assert metric_values(frame, "retention_clean").isna().all()
 

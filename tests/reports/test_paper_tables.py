@@ -154,10 +154,21 @@ def test_what_was_not_measured_is_a_dash():
     ]
 
 
+def test_a_ratio_without_values_keeps_its_row():
+    bare = {"dense": network(0.4, None), "pruned": network(0.3, None)}
+    records = grid(["scaled, weight"], ratios=[0.5], seeds=[0])
+    records["bare"] = grid_record("scaled, weight", 0.9, 0, metrics=bare)
+    frame = records_frame(records)
+    (table, *_) = result_tables(frame, cell_table(frame))
+    lines = to_markdown(table).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["0.5", "0.9"]
+    assert lines[-1].count(" - ") == 3, "of the seed, the mean and the sd"
+
+
 def test_names_of_files_are_short_and_different():
     records = grid(["scaled, weight"], ratios=[0.5], seeds=[0, 1])
     frame = records_frame(records)
-    names = ["a, b", "A b", "x" * 300, "x" * 299 + "y", "///"]
+    names = ["a, b", "A b", "c d", "c, D", "x" * 300, "x" * 299 + "y", "///"]
     frame = pd.concat([frame.assign(configuration=name) for name in names])
     tables = list(result_tables(frame, cell_table(frame)))
     files = {table.name.lower() for table in tables}

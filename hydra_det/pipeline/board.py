@@ -1,9 +1,9 @@
 """What TensorBoard finds in the folder of a run: the logs of its stages in their order, and what came out.
 
-    tensorboard/1_pretrain  ...  tensorboard/5_finetune    links to the logs in the store
-    tensorboard/result                                     a row of the table of hyperparameters
+    logs/1_pretrain  ...  logs/5_finetune    links to the logs in the store
+    logs/result                              a row of the table of hyperparameters
 
-TensorBoard names what it shows by these paths, below the folder that it is pointed at.
+TensorBoard names what it shows by these paths, below the folder that it is pointed at, and has little room for them.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from hydra_det.pipeline.links import link
 from hydra_det.record import NetworkMetrics, Record
 from hydra_det.reports.records import achieved_sparsity, is_greyscale
 
-FOLDER, RESULT = "tensorboard", "result"
+FOLDER, RESULT = "logs", "result"
 LEARNING = ("pretrain", "train_scores", "finetune")
 # The pruned network is as slow and as large as the dense one until what its masks remove is gone.
 SHOWN_AS = {"dense": "dense", "pruned": "masked", "compact": "compact"}
@@ -65,19 +65,22 @@ def hyperparameters(record: Record) -> dict[str, str | float]:
 
 
 def results(record: Record) -> dict[str, float]:
-    """What came out, by the names of `test/`; without a last word it is of the pruned network."""
+    """What came out: of the pruned network in `test/`, of the dense one in `test_dense/`, and what they cost.
+
+    TensorBoard sorts by name and opens its table with the first five: they are AP and sparsity of the pruned network.
+    """
     found = {"test/sparsity": achieved_sparsity(record)}
-    found |= _precision(record.metrics["pruned"], "") | _precision(record.metrics["dense"], "_dense")
+    found |= _precision(record.metrics["pruned"], "test") | _precision(record.metrics["dense"], "test_dense")
     for network, latency in record.latency.items():
-        found[f"test/latency_ms_{SHOWN_AS[network]}"] = latency["total"]["median_ms"]
+        found[f"test_cost/latency_ms_{SHOWN_AS[network]}"] = latency["total"]["median_ms"]
     for network, size in record.sizes.items():
-        found[f"test/megabytes_{SHOWN_AS[network]}"] = size["file_bytes"] / 1e6
+        found[f"test_cost/megabytes_{SHOWN_AS[network]}"] = size["file_bytes"] / 1e6
     return found
 
 
-def _precision(metrics: NetworkMetrics, suffix: str) -> dict[str, float]:
+def _precision(metrics: NetworkMetrics, group: str) -> dict[str, float]:
     passes: Mapping[str, float | None] = {
-        f"test/{key}{condition}{suffix}": protocols["coco"][key]
+        f"{group}/{key}{condition}": protocols["coco"][key]
         for condition, protocols in (("", metrics["clean"]), ("_attacked", metrics["attacked"]))
         for key in ("map", "map_50")
         if protocols is not None

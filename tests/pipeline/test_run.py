@@ -94,7 +94,7 @@ def test_the_csv_holds_the_detections_of_the_json(finished):
 
 
 def test_tensorboard_shows_losses_ap_sparsity_and_pictures(finished):
-    logs = finished / "run" / "tensorboard"
+    logs = finished / "run" / "logs"
     pretrain = EventAccumulator(str(logs / "1_pretrain")).Reload()
     assert {"train/loss_box", "train/loss_objectness", "train/loss_classification"} <= set(pretrain.Tags()["scalars"])
     assert {"val/map", "val/map_attacked"} <= set(pretrain.Tags()["scalars"])
@@ -125,7 +125,7 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
         "sizes": "contributions", "images": 8, "micro_batch": 4, "attacked": True,
     }  # fmt: skip
     assert record.stages == again.stages
-    log = EventAccumulator(str(finished / "deeplift" / "tensorboard" / "2_init_scores")).Reload()
+    log = EventAccumulator(str(finished / "deeplift" / "logs" / "2_init_scores")).Reload()
     assert "scores/backbone.stem.conv" in log.Tags()["histograms"]
 
 

@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 
 from hydra_det.callbacks.progress import EpochLine
+from hydra_det.pipeline.board import write_result
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.record import read_record
 from tests.pipeline.tiny import run
@@ -83,6 +84,8 @@ def test_a_run_has_one_row_and_keeps_it_until_it_is_done_anew(finished):
     run(finished, "prune.ratio=0.75", *words, name="row")
     assert files(folder) == [first], "the same command adds nothing"
     assert first.read_bytes() == written
+    write_result(folder, read_record(folder / "record.json"))
+    assert len(files(folder)) == 1, "what is written again is written in its place"
     told, found = result_of(folder)
     assert (told["ratio"], told["attack"], told["epsilon"]) == (0.75, "none", 0)
     assert not [name for name in found if "attacked" in name], "nothing was attacked"

@@ -11,6 +11,7 @@ from hydra_det.record import Record
 from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, Cell
 from hydra_det.reports.records import bound_config
 
+SCORE_STAGES = ("init_scores", "train_scores", "prune")  # they choose what goes, and where nothing goes they are idle
 MAX_PAIRS = 15  # all of six configurations; more than a reader, or a correction for many tests, can take
 
 
@@ -69,6 +70,6 @@ def _beside_pruning(record: Record) -> str:
     config: Mapping[str, Any] = bound_config(record.config)
     rest = {key: value for key, value in config.items() if key not in ("init", "prune", "choices")}
     stages = rest.get("stage")
-    if isinstance(stages, Mapping):  # while scores are made, the weights are frozen
-        rest["stage"] = {key: value for key, value in stages.items() if key not in ("init_scores", "train_scores")}
+    if isinstance(stages, Mapping):
+        rest["stage"] = {key: value for key, value in stages.items() if key not in SCORE_STAGES}
     return json.dumps([rest, record.dataset["fingerprint"]], sort_keys=True)

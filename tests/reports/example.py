@@ -151,7 +151,8 @@ def grid_record(name: str, ratio: float, seed: int, *, resamples: int = 0, **cha
     fields: dict[str, Any] = {
         "name": f"{name} {ratio} {seed}",
         "config": {"seed": seed, "choices": {"init": init, "prune": granularity}, "data": {"greyscale": greyscale}}
-        | {"prune": {"granularity": granularity, "ratio": ratio}},
+        | {"prune": {"granularity": granularity, "ratio": ratio}}
+        | {"stage": {"finetune": {"epochs": 3}, "prune": {"callbacks": {"topk_mask": {"granularity": granularity}}}}},
         "seed": seed,
         "overrides": [f"init={init}", f"prune={granularity}", f"prune.ratio={ratio}", f"seed={seed}"],
         "commit": "0123456789abcdef0123456789abcdef01234567",

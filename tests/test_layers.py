@@ -52,7 +52,7 @@ ONLY = {
 }
 
 # Packages that only these files and folders may import.
-HYDRA_FILES = ("build.py", "command_line.py", "script.py")
+HYDRA_FILES = ("build.py", "command_line.py", "script.py", "sweep.py")
 HOMES = {
     "hydra": ("scripts", *(f"hydra_det/pipeline/{file}" for file in HYDRA_FILES)),
     "omegaconf": ("scripts", *(f"hydra_det/pipeline/{file}" for file in HYDRA_FILES)),

@@ -21,7 +21,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.darknet_weights import load_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.modules.weights import load_pretrained
-from hydra_det.pipeline.script import CONFIG_DIR, SCRIPTS, Config, plain  # noqa: F401 - scripts find them here
+from hydra_det.pipeline.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
 from hydra_det.types import InputError
 
 # Keys of a model config that speak to this file, not to the network.
@@ -130,5 +130,5 @@ def trainer(config: Config, **arguments: Any) -> pl.Trainer:
 
 
 def wants_bar(config: Config) -> bool:
-    """A bar is for a terminal; a file gets the lines of the log."""
-    return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty()
+    """A bar is for a terminal that one job alone writes to; else there are the lines of the log."""
+    return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty() and not in_parallel()

@@ -2,49 +2,16 @@
 
 import logging
 import runpy
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 from rich import progress
 from rich.console import Console
 
-from hydra_det.pipeline.plan import PLANNED, outlook
-from hydra_det.pipeline.script import EXPECTED_WARNINGS, FAILED, SCRIPTS, is_helper, job  # noqa: F401 - for scripts
-from hydra_det.reports.records import load_records, records_frame
-from hydra_det.reports.tables import show, sweep_table, write_summary_csv
+from hydra_det.pipeline.script import EXPECTED_WARNINGS, SCRIPTS, job  # noqa: F401 - for scripts
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
-
-SUMMARY = "summary.csv"
-
-
-class SweepSummary(Callback):
-    """One table and one CSV at the end of a sweep; exit code 1 if a job failed."""
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Read what the jobs left in their folders, whichever launcher ran them."""
-        if is_helper():
-            return
-        if config.get("dry_run"):
-            log.info("%d jobs: %s", len(PLANNED), outlook(PLANNED))
-            return
-        folder = Path(config.hydra.sweep.dir)
-        records, failures = load_records(folder)
-        failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
-        frame = records_frame(records)
-        write_summary_csv(folder / SUMMARY, frame)
-        show(sweep_table(frame, failures))
-        log.info("summary: %s", folder / SUMMARY)
-        if failures:
-            log.error(
-                "error: %d of %d jobs failed: %s", len(failures), len(failures) + len(records), "; ".join(failures)
-            )
-            sys.exit(1)
 
 
 def track(items: Iterable[Item], *, total: int, text: str) -> Iterator[Item]:

@@ -77,6 +77,8 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
         if is_helper():
             logging.getLogger().setLevel(logging.CRITICAL)
         folder = Path(HydraConfig.get().runtime.output_dir)
+        if in_parallel():
+            _name_lines(job_name())
         if not is_helper():
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         try:
@@ -86,10 +88,10 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
             sys.exit(INTERRUPTED)
         except InputError as error:
-            reason = _one_line(error)
-            log.error("error: %s", reason)
+            reason = one_line(error)
+            log.error("error: %s%s", _of_which(), reason)
         except Exception as error:
-            log.exception("this is a bug of the program, not of your input")
+            log.exception("%sthis is a bug of the program, not of your input", _of_which())
             reason = f"{type(error).__name__}: {error}"
         else:
             return
@@ -101,9 +103,47 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
     return wrapped
 
 
-def _one_line(error: InputError) -> str:
+def one_line(error: InputError) -> str:
     """The message; an error of a process that loads images comes wrapped in that process's traceback."""
     return str(error).strip().rpartition(f"{InputError.__name__}: ")[2]
+
+
+def in_sweep() -> bool:
+    """Whether this is a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def in_parallel() -> bool:
+    """Whether this is a job of a sweep of which several run at once, each in a process of its own."""
+    return in_sweep() and not str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
+
+
+def job_name() -> str:
+    """Of a job of a sweep: its folder there, as the summary names it."""
+    return str(HydraConfig.get().sweep.subdir)
+
+
+class NamedLines(logging.Formatter):
+    """Another formatter's text with a name before every line of it, also before those of a traceback."""
+
+    def __init__(self, name: str, inner: logging.Formatter) -> None:
+        super().__init__()
+        self.name, self.inner = name, inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return "\n".join(f"{self.name} | {line}" for line in self.inner.format(record).splitlines())
+
+
+def _name_lines(name: str) -> None:
+    """Say on the terminal, which several jobs write to, whose a line is; the file in the job's folder needs none."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setFormatter(NamedLines(name, handler.formatter or logging.Formatter()))
+
+
+def _of_which() -> str:
+    return f"{job_name()}: " if in_sweep() and not in_parallel() else ""
 
 
 def is_helper() -> bool:

@@ -7,6 +7,7 @@ import functools
 import logging
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ CONFIG_DIR = str(SCRIPTS / "conf")
 Config = Mapping[str, Any]
 
 FAILED = "failed.txt"
+ALONE = 3  # seconds in which the first process ends the others if it failed as they did
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 # What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches,
@@ -74,8 +76,7 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
     def wrapped(config: DictConfig) -> None:
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
-        if is_helper():
-            logging.getLogger().setLevel(logging.CRITICAL)
+        _quieten()
         folder = Path(HydraConfig.get().runtime.output_dir)
         if in_parallel():
             _name_lines(job_name())
@@ -95,7 +96,11 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             reason = f"{type(error).__name__}: {error}"
         else:
             return
-        if not is_helper():
+        finally:
+            _end_helpers()
+        if is_helper():
+            _speak_alone(reason)
+        else:
             write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             sys.exit(1)
@@ -106,6 +111,36 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
 def one_line(error: InputError) -> str:
     """The message; an error of a process that loads images comes wrapped in that process's traceback."""
     return str(error).strip().rpartition(f"{InputError.__name__}: ")[2]
+
+
+def same_job(rank: int) -> tuple[list[str], str]:
+    """The command that runs this very job as one more process of it, and the folder to run it in."""
+    hydra = HydraConfig.get()
+    given = [text for text in hydra.overrides.hydra if not text.startswith("hydra.mode=")]
+    further = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    folder = hydra.runtime.output_dir.replace("\\", "\\\\").replace("'", "\\'")
+    words = [
+        *(f"--config-dir={path}" for path in further),
+        f"--config-name={hydra.job.config_name}",
+        *given,
+        *hydra.overrides.task,
+        "hydra.mode=RUN",
+        f"hydra.run.dir='{folder}'",
+        "hydra.output_subdir=null",
+        f"hydra.job.name={hydra.job.name}_process_{rank}",
+    ]
+    return [sys.executable, str(SCRIPTS / f"{hydra.job.name}.py"), *words], str(hydra.runtime.cwd)
+
+
+def _end_helpers() -> None:
+    if processes := sys.modules.get("hydra_det.pipeline.processes"):  # where it is not loaded, it started none
+        processes.leave()
+
+
+def _speak_alone(reason: str) -> None:
+    """Say an error of this process; if all of them met it, the first one says it and ends this one in the meantime."""
+    time.sleep(ALONE)
+    log.critical("error: %s", reason)
 
 
 def in_sweep() -> bool:
@@ -123,6 +158,20 @@ def job_name() -> str:
     return str(HydraConfig.get().sweep.subdir)
 
 
+class Once(logging.Filter):
+    """Lets a warning through once: a job makes many parts from the same config, and each of them would repeat it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to say it."""
+        new = record.levelno != logging.WARNING or record.getMessage() not in self.said
+        self.said.add(record.getMessage() if record.levelno == logging.WARNING else "")
+        return new
+
+
 class NamedLines(logging.Formatter):
     """Another formatter's text with a name before every line of it, also before those of a traceback."""
 
@@ -133,6 +182,14 @@ class NamedLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The text of a record."""
         return "\n".join(f"{self.name} | {line}" for line in self.inner.format(record).splitlines())
+
+
+def _quieten() -> None:
+    """A warning is said once, and a further process is silent."""
+    if is_helper():
+        logging.getLogger().setLevel(logging.CRITICAL)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Once())
 
 
 def _name_lines(name: str) -> None:

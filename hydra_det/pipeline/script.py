@@ -84,10 +84,11 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         try:
             task(config)
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
             resumes = HydraConfig.get().job.name == "train"
             log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
-            sys.exit(INTERRUPTED)
+            own = getattr(stop, "code", None)  # by another code a scheduler says that it queues the job again
+            sys.exit(INTERRUPTED if own in (None, 1) else own)
         except InputError as error:
             reason = one_line(error)
             log.error("error: %s%s", _of_which(), reason)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_det.errors import InputError
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.plan import PLANNED, outlook
-from hydra_det.pipeline.script import FAILED, Config, is_helper, one_line, plain
+from hydra_det.pipeline.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
 from hydra_det.reports.records import load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 
@@ -38,6 +39,8 @@ class SweepCheck(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Exit code 1 and one line where a job is wrong. An exception of a callback would be a warning only."""
         grid = _names(config.hydra.sweeper, BasicSweeper)
+        # For processes that a launcher starts in another way than this one was started.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         logging.disable(logging.WARNING)  # every job says what it has to say when it runs
         try:
             if config.get("dry_run"):

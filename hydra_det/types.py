@@ -22,6 +22,10 @@ class InputError(ValueError):
     """
 
 
+class RatioError(InputError):
+    """A pruning ratio that leaves no network; a smaller one may."""
+
+
 class Target(TypedDict):
     """The ground truth of one image."""
 

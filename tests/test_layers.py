@@ -18,6 +18,7 @@ LAYERS = {
     "atomic": 0,
     "record": 0,
     "schema": 0,
+    "objectives": 0,
     "robustness": 0,
     "provenance": 0,
     "drawing": 0,
@@ -40,13 +41,14 @@ ONLY = {
     "atomic": set(),
     "record": {"atomic", "schema"},
     "schema": set(),
+    "objectives": {"atomic", "record", "schema"},
     "robustness": {"record"},
     "provenance": set(),
     "types": {"boxes"},
     "data": {"types", "boxes", "drawing"},
     "attacks": {"types", "boxes", "record", "prune"},
     "evaluation": {"types", "boxes", "atomic", "record", "robustness", "prune"},
-    "reports": {"record", "robustness", "atomic"},
+    "reports": {"record", "objectives", "robustness", "atomic"},
 }
 
 # Packages that only these files and folders may import.
@@ -64,7 +66,13 @@ HOMES = {
 
 # What pulls in torch. A report has to be made where no torch is installed.
 TORCH = {"torch", "torchvision", "torchmetrics", "captum", "pytorch_lightning", "lightning"}
-TORCH_FREE = ("hydra_det/record.py", "hydra_det/schema.py", "hydra_det/robustness.py", "hydra_det/reports/")
+TORCH_FREE = (
+    "hydra_det/record.py",
+    "hydra_det/schema.py",
+    "hydra_det/objectives.py",
+    "hydra_det/robustness.py",
+    "hydra_det/reports/",
+)
 
 MAX_LINES_PACKAGE = 300
 MAX_LINES_SCRIPT = 60

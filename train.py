@@ -44,7 +44,7 @@ def train(config: Config, folder: Path, typed: list[str] | None = None) -> Recor
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
 @job
-def main(config: DictConfig) -> list[float] | None:
+def main(config: DictConfig) -> list[float] | float | None:
     """The command line of `train`: one run, or with a target one for every ratio that is tried."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     record = search(train, config, folder) if has_target(config) else train(plain(config), folder)

@@ -69,7 +69,21 @@ def check(config: Config) -> None:
             build.instantiate(stage["optimizer"])
     build.trainer(config, logger=False)
     check_target(config)
-    _check_objectives(config)
+    check_objectives(config)
+
+
+def check_objectives(config: Config) -> None:
+    """Refuse what a sweeper cannot search for; a whole sweep is refused by it before its first run."""
+    names = list(config.get("objectives") or [])
+    if len(set(names)) != len(names) or not set(names) <= set(OBJECTIVES):
+        raise InputError(
+            f"objectives: expected a list of some of {', '.join(OBJECTIVES)}, as in objectives=[map_attacked,megabytes]"
+            f", got {config['objectives']}"
+        )
+    if names and config["dry_run"]:
+        raise InputError("dry_run: expected false beside objectives, got true; each run is chosen from earlier ones")
+    if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
+        raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
 
 
 def _check_keys(config: Config) -> None:
@@ -121,17 +135,6 @@ def _check_trainer(settings: Config) -> None:
                 f"trainer.limit_{split}_batches: expected {whole[-1]}, got {limit}; AP counts all images of a split, "
                 f"so take fewer by data.{split}_images"
             )
-
-
-def _check_objectives(config: Config) -> None:
-    names = config.get("objectives") or []
-    if not isinstance(names, list) or len(set(names)) != len(names) or not set(names) <= set(OBJECTIVES):
-        raise InputError(
-            f"objectives: expected a list of some of {', '.join(OBJECTIVES)}, as in objectives=[map_attacked,megabytes]"
-            f", got {names}"
-        )
-    if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
-        raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
 
 
 def _at(config: Config, path: str) -> Mapping[str, Any]:

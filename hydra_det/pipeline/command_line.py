@@ -19,7 +19,9 @@ from rich.console import Console
 
 from hydra_det.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.pipeline.check import check_objectives
 from hydra_det.pipeline.plan import PLANNED, outlook
+from hydra_det.reports.front import FRONT, draw_front
 from hydra_det.reports.records import load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 from hydra_det.types import InputError
@@ -84,6 +86,14 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 class SweepSummary(Callback):
     """One table and one CSV at the end of a sweep; exit code 1 if a job failed."""
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse objectives that no job could return."""
+        try:
+            check_objectives(config)  # only what no job changes is read
+        except InputError as error:
+            log.error("error: %s", error)
+            sys.exit(1)
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Read what the jobs left in their folders, whichever launcher ran them."""
         if _is_helper():
@@ -96,6 +106,8 @@ class SweepSummary(Callback):
         failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
         frame = records_frame(records)
         write_summary_csv(folder / SUMMARY, frame)
+        if config.get("objectives"):
+            draw_front(frame, folder / FRONT)
         show(sweep_table(frame, failures))
         log.info("summary: %s", folder / SUMMARY)
         if failures:

@@ -55,14 +55,15 @@ def search(train: Train, config: Any, folder: Path) -> Record | None:
     return trials.finish(found)
 
 
-def objective_values(record: Record | None, names: Sequence[str] | None) -> list[float] | None:
+def objective_values(record: Record | None, names: Sequence[str] | None) -> list[float] | float | None:
     """What a sweeper asks of a run, in the order of its names; None: nothing is asked, or nothing was run."""
     if record is None or not names:
         return None
     found = {name: measure(record, name) for name in names}
     if missing := [name for name, value in found.items() if value is None]:
         raise InputError(f"objectives: expected {', '.join(names)}, {', '.join(missing)} was not measured in this run")
-    return [value for value in found.values() if value is not None]
+    numbers = [value for value in found.values() if value is not None]
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 class _Trials:

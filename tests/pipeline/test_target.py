@@ -242,6 +242,7 @@ def test_too_few_runs_are_said(tmp_path):
         (["objectives=[map]"], "objectives: expected a list of some of map_clean, map_attacked, latency_ms, megabytes"),
         (["objectives=megabytes"], "as in objectives=[map_attacked,megabytes], got megabytes"),
         (["objectives=[megabytes,megabytes]"], "objectives: expected a list of some of"),
+        (["objectives=[megabytes]", "dry_run=true"], "dry_run: expected false beside objectives, got true"),
     ],
     ids=str,
 )  # fmt: skip
@@ -290,6 +291,7 @@ def test_objectives_of_a_run_in_their_order():
     record = example_record()
     assert objective_values(record, ["megabytes", "map_attacked"]) == [0.028, 0.245]
     assert objective_values(record, ["latency_ms", "map_clean"]) == [306.75, 0.304]
+    assert objective_values(record, ["map_clean"]) == 0.304, "a study of one objective takes a number"
     assert objective_values(record, None) is objective_values(None, ["megabytes"]) is None
     with pytest.raises(InputError, match="latency_ms was not measured"):
         objective_values(example_record(latency={}), ["latency_ms"])

@@ -99,7 +99,8 @@ def changed(config: Any, key: str, value: Any) -> Any:
 
 def asked_ratio(ratio: Any, target: Any) -> str:
     """For the name of a folder: the ratio, or the target that leads to one."""
-    goals = [f"{name}_{value}" for name in OBJECTIVES if (value := (target or {}).get(name)) is not None]
+    asked = target if isinstance(target, Mapping) else {}
+    goals = [f"{name}_{value}" for name in OBJECTIVES if (value := asked.get(name)) is not None]
     return "_".join(goals) or str(ratio)
 
 

@@ -89,7 +89,10 @@ class Target:
 
 def has_target(config: Any) -> bool:
     """Whether a config, resolved or not, asks for more than one run."""
-    return any((config.get("target") or {}).get(name) is not None for name in OBJECTIVES)
+    target = config.get("target") or {}
+    if not isinstance(target, Mapping):
+        raise InputError(f"target: expected a bound, as in target.map_attacked=0.25, got {target}")
+    return any(target.get(name) is not None for name in OBJECTIVES)
 
 
 def check_target(config: Config) -> Target:

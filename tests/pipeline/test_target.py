@@ -132,6 +132,7 @@ def test_the_largest_ratio_that_keeps_ap_is_written_shown_and_linked(tmp_path, c
     assert (tmp_path / "search" / "front.png").stat().st_size > 1000
     shown = capsys.readouterr().out
     assert "ratio 0.495 (ratio_0.495)" in shown
+    assert "AP of the test images chose the ratio" in shown
     assert f"ratio 0.495 gives AP attacked of at least 0.2; go on with python compact.py run={tmp_path}" in caplog.text
 
 
@@ -278,10 +279,15 @@ def test_without_a_bound_there_is_no_search(typed):
     check(compose(typed))
 
 
+def test_a_target_that_is_a_number_is_refused():
+    with pytest.raises(InputError, match=r"target: expected a bound, as in target\.map_attacked=0\.25, got 0\.3"):
+        has_target(unresolved(["target=0.3"]))
+
+
 def test_the_folder_is_named_after_the_target():
     from hydra_det.pipeline.build import asked_ratio
 
-    assert asked_ratio(0.75, compose([])["target"]) == asked_ratio(0.75, None) == "0.75"
+    assert asked_ratio(0.75, compose([])["target"]) == asked_ratio(0.75, 0.3) == "0.75"
     assert asked_ratio(0.75, compose(["target.map_clean=0.2", "target.megabytes=3"])["target"]) == (
         "map_clean_0.2_megabytes_3"
     )

@@ -21,7 +21,7 @@ from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import board, build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.check import check
+from hydra_det.pipeline.check import SEARCHED, check
 from hydra_det.pipeline.links import link, link_content
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.scoring import latency, score, sizes
@@ -59,7 +59,7 @@ class Run:
     """
 
     def __init__(self, config: Config, folder: Path, *, choices: dict[str, str], overrides: list[str]) -> None:
-        self.config = config
+        self.config = {key: part for key, part in config.items() if key not in SEARCHED}
         self.folder = folder
         self.choices = choices
         self.overrides = overrides

@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ CONFIG_DIR = str(SCRIPTS / "conf")
 # A resolved config. Only the scripts, this file and `build` know that it was made by Hydra.
 Config = Mapping[str, Any]
 
-FAILED = "failed.txt"
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 # What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches,

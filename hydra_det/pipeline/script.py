@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ CONFIG_DIR = str(SCRIPTS / "conf")
 # A resolved config. Only the scripts, this file and `build` know that it was made by Hydra.
 Config = Mapping[str, Any]
 
-FAILED = "failed.txt"
 ALONE = 3  # seconds in which the first process ends the others if it failed as they did
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 

@@ -17,6 +17,7 @@ from hydra_det.robustness import Robustness
 FEW = 5  # runs a cell, below which only differences of more than two standard deviations are found
 BUSY = 1.0  # processes ready to run, per core: above, a timing waited for others
 OFF = 0.02  # between the sparsity asked for and the one reached
+FAILURES = 20  # names of runs that failed in one text
 SHOWN = 4  # names in one text; the rest is counted
 
 Key = TypeVar("Key")
@@ -70,12 +71,14 @@ def _unreadable(problems: Mapping[str, str]) -> Iterator[str]:
 
 
 def _failed(failures: Mapping[str, str], records: Mapping[str, Record]) -> Iterator[str]:
-    for folder, reason in failures.items():
-        text = " ".join(reason.split()) or "no reason was written"
-        if folder in records:
-            yield f"{folder}: the last command in it failed ({text}), its numbers are of an earlier one; run it again"
-        else:
-            yield f"{folder} failed and is not in the numbers: {text}; repair that and run it again"
+    reasons = {folder: " ".join(reason.split()) or "no reason was written" for folder, reason in failures.items()}
+    for text, folders in _group((f for f in reasons if f not in records), reasons.__getitem__).items():
+        yield f"failed and not in the numbers: {_names(folders, FAILURES)}; {text}; repair that and run again"
+    for folder in (f for f in reasons if f in records):
+        yield (
+            f"{folder}: the last command in it failed ({reasons[folder]}), its numbers are of an earlier one; run it "
+            "again"
+        )
 
 
 def _runs(frame: pd.DataFrame) -> Iterator[str]:
@@ -242,8 +245,8 @@ def _listed(groups: Mapping[str, list[str]]) -> str:
     return "; ".join(f"{key} in {_names(names)}" for key, names in groups.items())
 
 
-def _names(names: Iterable[object]) -> str:
+def _names(names: Iterable[object], shown: int = SHOWN) -> str:
     """The first ones, and how many there are besides."""
     every = [f"{name:g}" if isinstance(name, float) else str(name) for name in names]
-    rest = len(every) - SHOWN
-    return " · ".join(every[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(every) - shown
+    return " · ".join(every[:shown]) + (f" and {rest} more" if rest > 0 else "")

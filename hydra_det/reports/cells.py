@@ -46,6 +46,9 @@ METRICS = {
     "forward_ms_compact": Metric("forward time, compact network", "ms", _column("forward_ms_compact"), "{:.2f}"),
     # The one time that compares between runs: both networks were timed in turn, in the same minutes.
     "speed_up": Metric("speed-up of the compact network", "", _ratio("total_ms_dense", "total_ms_compact"), "{:.2f}"),
+    "forward_speed_up": Metric(
+        "speed-up of the forward pass, compact network", "", _ratio("forward_ms_dense", "forward_ms_compact"), "{:.2f}"
+    ),
     "megabytes_compact": Metric("size of the compact network", "MB", _column("megabytes_compact"), "{:.2f}"),
     "parameters_share": Metric(
         "parameters, compact / dense", "", _ratio("parameters_compact", "parameters_dense"), "{:.3f}"

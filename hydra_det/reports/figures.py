@@ -23,6 +23,7 @@ DODGE = 0.006  # of the axis, between the points of two configurations, so that 
 CURVES = {
     "ap_clean": "map_clean",
     "ap_attacked": "map_attacked",
+    "speed_up_forward": "forward_speed_up",
     "speed_up": "speed_up",
     "time_compact": "total_ms_compact",
     "time_masked": "total_ms_masked",
@@ -52,7 +53,7 @@ def curve_figures(frame: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, Fi
             if metric == "map_attacked" and values.loc[values["ratio"] >= HIGH, "ratio"].nunique() > 1:
                 high = cells[(cells["metric"] == metric) & (cells["ratio"] >= HIGH)]
                 figures["ap_attacked_high"] = _curves(values[values["ratio"] >= HIGH], high, look, label)
-    for name, baseline in (("speed_up", 1.0), ("size", frame["megabytes_dense"].mean())):
+    for name, baseline in (("speed_up_forward", 1.0), ("speed_up", 1.0), ("size", frame["megabytes_dense"].mean())):
         if name in figures and not np.isnan(baseline):
             axes = figures[name].axes[0]
             axes.axhline(baseline, color=GREY, lw=1, ls=":", zorder=0)

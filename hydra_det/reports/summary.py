@@ -116,11 +116,12 @@ def _speed(frame: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str]:
             f"Masks alone: the masked networks {verdict} than the dense ones, {middle:.2f} times as fast "
             f"(median of {gains.count()} runs)."
         )
-    for ratio, found in _highest(cells, "speed_up"):
-        words = [f"{name} {value:.2f}" for name, value in found.items()]
-        best = max(found.values())
-        verdict = f"up to {best:.2f} times as fast as" if best >= NOTHING else "not faster than"
-        yield f"Compact networks at {_percent(ratio)} are {verdict} the dense ones ({'; '.join(words)})."
+    for metric, what in (("forward_speed_up", "in the forward pass"), ("speed_up", "with decoding and NMS")):
+        for ratio, found in _highest(cells, metric):
+            words = [f"{name} {value:.2f}" for name, value in found.items()]
+            best = max(found.values())
+            verdict = f"up to {best:.2f} times as fast as" if best >= NOTHING else "not faster than"
+            yield f"Compact networks at {_percent(ratio)} are, {what}, {verdict} the dense ones ({'; '.join(words)})."
 
 
 def _size(cells: pd.DataFrame) -> Iterator[str]:

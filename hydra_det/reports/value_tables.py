@@ -13,7 +13,7 @@ from hydra_det.reports.style import Look
 from hydra_det.reports.summary import leaders
 
 ABSENT = "-"
-HEADLINE = ("map_attacked", "map_clean", "speed_up", "megabytes_compact")
+HEADLINE = ("map_attacked", "map_clean", "forward_speed_up", "speed_up", "megabytes_compact")
 BEST_OF = ("map_attacked", "map_clean")  # of these the best is marked
 TESTED = ("map_attacked", "map_clean", "speed_up")
 MINUS = "\N{MINUS SIGN}"

@@ -48,13 +48,16 @@ def test_a_sound_report_has_none(sound, tested):
 def test_what_could_not_be_read_or_failed(sound, tested):
     known = next(iter(sound))
     found = texts(
-        sound, tested, {"a/b": "a/b/record.json: not JSON"}, failures={"c": "disk\nfull", known: "", "d": "x"}
+        sound,
+        tested,
+        {"a/b": "a/b/record.json: not JSON"},
+        failures={"c": "disk\nfull", known: "", "d": "x", "e": "disk full"},
     )
     assert found.pop("unreadable") == ["a/b is left out: a/b/record.json: not JSON"]
     failed = found.pop("failed")
-    assert failed[0] == "c failed and is not in the numbers: disk full; repair that and run it again"
-    assert known in failed[1]
-    assert "its numbers are of an earlier one" in failed[1]
+    assert failed[0] == "failed and not in the numbers: c · e; disk full; repair that and run again"
+    assert known in failed[2]
+    assert "its numbers are of an earlier one" in failed[2]
     assert len(failed) == 3
     assert found == {}
 

@@ -36,6 +36,7 @@ def test_every_metric_of_a_run_by_hand():
         "total_ms_compact": 306.75,
         "forward_ms_compact": 301.0,
         "speed_up": 431.75 / 306.75,
+        "forward_speed_up": 426 / 301,
         "megabytes_compact": 0.028,
         "parameters_share": 7 / 11,
         "weights_kept": 0.1,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.atomic import write_atomically
+from hydra_det.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -119,4 +120,6 @@ def _locked(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise InputError(f"store: expected a drive that locks files, got {error.strerror}; give another one") from error
     return True

@@ -1,5 +1,6 @@
 """Who may run a stage: one at a time, and nobody once it is there."""
 
+import errno
 import logging
 import os
 import threading
@@ -7,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from hydra_det.errors import InputError
 from hydra_det.pipeline import store as module
 from hydra_det.pipeline.store import Store
 
@@ -51,3 +53,12 @@ def test_a_claim_ends_with_its_block_and_the_folder_is_looked_at_anew(store):
     os.utime(store.root, (0, 0))  # a network drive shows a folder as it was until it is seen to have changed
     with store.claim("prune", "k"):
         assert store.root.stat().st_mtime > 0
+
+
+def test_a_drive_that_does_not_lock_is_refused(store, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(module.fcntl, "flock", unsupported)
+    with pytest.raises(InputError, match="store: expected a drive that locks files, got Function not implemented"):
+        store.claim("prune", "k").__enter__()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -42,6 +43,7 @@ class SweepCheck(Callback):
         grid = _names(config.hydra.sweeper, BasicSweeper)
         # For processes that a launcher starts in another way than this one was started.
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        sys.excepthook = _say_interrupted
         logging.disable(logging.WARNING)  # every job says what it has to say when it runs
         try:
             check_objectives(config)  # only what no job changes is read
@@ -127,6 +129,14 @@ def pairs_covered(jobs: Sequence[Job], varying: set[str]) -> Iterator[Job]:
         if not pairs <= seen:
             seen |= pairs
             yield job
+
+
+def _say_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while the jobs run in other processes, which say it themselves; a traceback of the launcher is no use."""
+    if issubclass(kind, KeyboardInterrupt):
+        log.error("interrupted; the same command goes on")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _plan_here(config: DictConfig, *, grid: bool) -> None:

@@ -2,20 +2,26 @@
 
 import itertools
 import logging
+import os
+import sys
 
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline.build import CONFIG_DIR
-from hydra_det.pipeline.script import NamedLines
+from hydra_det.pipeline.script import NamedLines, Once, job
 from hydra_det.pipeline.sweep import SweepCheck, check_jobs, grid_of, pairs_covered
 
 
 @pytest.fixture
-def loader():
+def loader(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
@@ -108,3 +114,31 @@ def test_every_line_names_its_job():
     record = logging.LogRecord("a", logging.INFO, "", 0, "two\nlines", None, None)
     inner = logging.Formatter("12:00:00 %(message)s")
     assert NamedLines("job_3", inner).format(record) == "job_3 | 12:00:00 two\njob_3 | lines"
+
+
+def test_an_interruption_of_the_launcher_is_one_line_and_an_error_keeps_its_traceback(loader, caplog, capsys):
+    SweepCheck().on_multirun_start(sweep_of(loader, "prune.ratio=0.25,0.5"))
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert [record.message for record in caplog.records] == ["interrupted; the same command goes on"]
+    sys.excepthook(ValueError, ValueError("told in full"), None)
+    assert "ValueError: told in full" in capsys.readouterr().err
+
+
+def test_a_warning_is_said_once():
+    once = Once()
+    levels = (logging.WARNING, logging.WARNING, logging.INFO, logging.INFO)
+    said = [once.filter(logging.LogRecord("a", level, "", 0, "the same", None, None)) for level in levels]
+    assert said == [True, False, True, True]
+    assert once.filter(logging.LogRecord("a", logging.WARNING, "", 0, "another", None, None))
+
+
+def test_a_code_by_which_a_scheduler_queues_a_job_again_is_kept(monkeypatch):
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({
+        "runtime": {"output_dir": "nowhere"}, "job": {"name": "train"}, "mode": "MULTIRUN", "sweep": {"subdir": "a"},
+        "launcher": {"_target_": "its.BasicLauncher"},
+    }))  # fmt: skip
+    given: int | None
+    for given, ends in ((144, 144), (-1, -1), (1, 130), (None, 130)):
+        with pytest.raises(SystemExit) as ended:
+            job(lambda _: sys.exit(given))(OmegaConf.create({}))  # noqa: B023 - called at once
+        assert ended.value.code == ends

@@ -34,13 +34,14 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """What a sweep has found."""
     settings = plain(config)
-    given = settings["runs"]
     try:
-        runs = read_runs(given if isinstance(given, list) else [str(given)])
+        runs = read_runs(settings["runs"], suites=settings["suites"])
     except RecordError as error:
         raise InputError(str(error)) from error
     cells, comparisons = cell_table(runs.frame), compare(runs.records, runs.frame)
-    cautions = cautions_of(runs.records, runs.problems, runs.frame, comparisons, failures=runs.failures)
+    cautions = cautions_of(
+        runs.records, runs.problems, runs.frame, comparisons, failures=runs.failures, suites=runs.suites
+    )
     pictures, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
     report = Report(
         runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=pictures, samples=samples

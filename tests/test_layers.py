@@ -44,7 +44,7 @@ ONLY = {
     "record": {"atomic", "schema"},
     "schema": set(),
     "objectives": {"atomic", "record", "schema"},
-    "robustness": {"record"},
+    "robustness": {"record", "schema"},
     "provenance": set(),
     "types": {"boxes", "errors"},
     "data": {"types", "boxes", "drawing"},

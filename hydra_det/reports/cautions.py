@@ -37,7 +37,7 @@ def cautions_of(
     comparisons: pd.DataFrame,
     *,
     failures: Mapping[str, str] | None = None,
-    robustness: Mapping[str, Robustness] | None = None,
+    suites: Iterable[tuple[str, Robustness]] = (),
 ) -> list[Caution]:
     """All of them, what is missing first.
 
@@ -47,7 +47,7 @@ def cautions_of(
         frame: `records_frame` of the records.
         comparisons: `compare` of both.
         failures: the text of `failed.txt`, by folder.
-        robustness: what a suite of attacks found, by folder of the run.
+        suites: the folder of a run and what a suite of attacks found on it.
     """
     found = [
         ("unreadable", _unreadable(problems)),
@@ -60,7 +60,7 @@ def cautions_of(
         ("pairs", _pairs(frame)),
         ("time", _time(records)),
         ("sparsity", _sparsity(records)),
-        ("robustness", _robustness(robustness or {}, records)),
+        ("robustness", _robustness(suites, records)),
     ]
     return [Caution(kind, text) for kind, texts in found for text in texts]
 
@@ -203,8 +203,8 @@ def _sparsity(records: Mapping[str, Record]) -> Iterator[str]:
             yield f"{folder}: sparsity {asked:g} was asked for and {reached:.3f} reached; tables name it by the first"
 
 
-def _robustness(robustness: Mapping[str, Robustness], records: Mapping[str, Record]) -> Iterator[str]:
-    for folder, found in robustness.items():
+def _robustness(suites: Iterable[tuple[str, Robustness]], records: Mapping[str, Record]) -> Iterator[str]:
+    for folder, found in suites:
         for alarm in found["alarms"]:
             if alarm["raised"]:
                 figure = "none" if alarm["figure"] is None else f"{alarm['figure']:+.3g}"

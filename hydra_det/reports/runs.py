@@ -1,15 +1,19 @@
 """The runs that a report is about, from one folder or several."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from hydra_det.record import Record, RecordError
 from hydra_det.reports.records import load_records, records_frame
+from hydra_det.robustness import ROBUSTNESS, Robustness, read_robustness
 
 FAILED_NAME = "failed.txt"  # why a run came to nothing, in its folder
+
+
+Folders = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -22,17 +26,23 @@ class Runs:
     problems: dict[str, str]  # why a record could not be read, one line each
     failures: dict[str, str]  # what `failed.txt` says of a run that came to nothing
     frame: pd.DataFrame  # `records_frame`
+    # What suites of attacks found: the run, or its folder if it is none of these.
+    suites: list[tuple[str, Robustness]] = field(default_factory=list)
 
 
-def read_runs(folders: Sequence[str | Path]) -> Runs:
+def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
     """All runs at or below the folders; one that is found twice counts once.
 
     Of several folders the name of each stands before those of its runs.
 
+    Args:
+        folders: one or several, with runs.
+        suites: further folders, at or below which results of suites of attacks lie, as `evaluate.py` leaves them.
+
     Raises:
         RecordError: A folder does not exist, or there is nothing to report.
     """
-    given = [Path(folder) for folder in folders]
+    given = _paths(folders)
     records: dict[str, Record] = {}
     paths: dict[str, Path] = {}
     problems: dict[str, str] = {}
@@ -59,7 +69,29 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
         reason = f"; {len(reasons)} unusable, the first: {reasons[0]}" if reasons else ""
         shown = ", ".join(map(str, given)) or "no folder"
         raise RecordError(f"runs: expected a folder with record.json of finished runs, got none in {shown}{reason}")
-    return Runs(given, records, paths, problems, failures, records_frame(records))
+    found_suites = _suites([*given, *_paths(suites)], {path.resolve(): name for name, path in paths.items()}, problems)
+    return Runs(given, records, paths, problems, failures, records_frame(records), found_suites)
+
+
+def _paths(folders: Folders) -> list[Path]:
+    return [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
+
+
+def _suites(roots: Sequence[Path], names: Mapping[Path, str], problems: dict[str, str]) -> list[tuple[str, Robustness]]:
+    """The results of suites, each with the name of its run; what cannot be read is added to the problems."""
+    suites = []
+    for root in roots:
+        if not root.is_dir():
+            raise RecordError(f"suites: expected a folder with results of suites, got {root}, which is not there")
+        for path in sorted(root.rglob(ROBUSTNESS)):
+            try:
+                found = read_robustness(path)
+            except RecordError as error:
+                problems[path.parent.as_posix()] = str(error)
+                continue
+            folder = Path(found["origin"]["run"])
+            suites.append((names.get(folder.resolve(), str(folder)), found))
+    return suites
 
 
 def _failures(root: Path) -> dict[str, str]:

@@ -195,7 +195,7 @@ def test_alarms_of_a_suite(sound, tested):
     ]
     known = next(iter(sound))
     suite: Any = {"alarms": alarms, "network": "pruned", "suite": "standard"}
-    found = texts(sound, tested, robustness={known: suite, "elsewhere": suite | {"alarms": []}})["robustness"]
+    found = texts(sound, tested, suites=[(known, suite), ("elsewhere", suite | {"alarms": []})])["robustness"]
     assert found[0].startswith(f"{known}, pruned network, suite standard: masked gradients is +0.2 of AP, limit 0.05;")
     assert found[1:] == ["elsewhere: a suite of attacks on a run that has no readable record"]
 

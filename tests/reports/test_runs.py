@@ -1,5 +1,7 @@
 """Folders of runs: what is found, what is named, what is refused."""
 
+import json
+
 import pytest
 
 from hydra_det.record import RecordError, write_record
@@ -62,3 +64,33 @@ def test_where_runs_differ_every_variant_is_said(folders):
     ]
     # Every stage of the example once, though four runs name it: 7384 + 3.5 + 125 + 0.25 + 600 seconds.
     assert found["Runs"][0].endswith("2.3 hours of training")
+
+
+def suite(run, *, network="pruned", figure=0.2):
+    """As much of the result of a suite as is checked when it is read."""
+    alarm = {"name": "masked gradients", "figure": figure, "limit": 0.05, "raised": figure > 0.05, "meaning": "of AP"}
+    protocols = example_record().metrics["pruned"]["clean"]
+    origin = {
+        "run": str(run.resolve()), "created": "2030-01-02T03:04:05+00:00", "commit": None, "versions": {},
+        "attack_seed": 0, "dataset": "feed", "transfer": None,
+    }  # fmt: skip
+    return {
+        "origin": origin, "suite": "standard", "epsilon": 0.05, "network": network, "images": 9, "clean": protocols,
+        "attacks": [], "combined": None, "robust_map": None, "curve": [0.0, 1.0], "alarms": [alarm],
+    }  # fmt: skip
+
+
+def test_suites_of_attacks_are_found_with_the_runs_and_elsewhere(folders):
+    kept = {"one/a/suite": suite(folders / "one" / "a"), "evaluations/x": suite(folders / "one" / "b", network="dense")}
+    for place, found in (kept | {"evaluations/y": suite(folders / "gone"), "evaluations/z": {}}).items():
+        (folders / place).mkdir(parents=True)
+        (folders / place / "robustness.json").write_text(json.dumps(found))
+    runs = read_runs(folders / "one", suites=[folders / "evaluations"])
+    assert [(name, found["network"]) for name, found in runs.suites] == [
+        ("a", "pruned"), ("b", "dense"), (str(folders / "gone"), "pruned"),
+    ]  # fmt: skip
+    (problem,) = (text for place, text in runs.problems.items() if place.endswith("evaluations/z"))
+    assert "origin: missing" in problem
+    assert [name for name, _ in read_runs(folders / "one").suites] == ["a"]
+    with pytest.raises(RecordError, match="suites: expected a folder with results of suites"):
+        read_runs(folders / "one", suites=str(folders / "nowhere"))

@@ -25,11 +25,9 @@ def pareto(frame: pd.DataFrame, *, maximise: Sequence[str] = (), minimise: Seque
         minimise: columns where less is better.
     """
     costs = np.concatenate([-frame[[*maximise]].to_numpy(float), frame[[*minimise]].to_numpy(float)], axis=1)  # [N, C]
-    known = ~np.isnan(costs).any(axis=1)
-    front = known.copy()
-    for row in np.flatnonzero(known):
-        others = costs[known]
-        front[row] = not ((others <= costs[row]).all(axis=1) & (others < costs[row]).any(axis=1)).any()
+    front = ~np.isnan(costs).any(axis=1)
+    for row in np.flatnonzero(front):  # NaN is neither smaller nor equal, so a row with one beats none
+        front[row] = not ((costs <= costs[row]).all(axis=1) & (costs < costs[row]).any(axis=1)).any()
     return pd.Series(front, index=frame.index)
 
 

@@ -70,7 +70,7 @@ def suite(run, *, network="pruned", figure=0.2):
     """As much of the result of a suite as is checked when it is read."""
     alarm = {"name": "masked gradients", "figure": figure, "limit": 0.05, "raised": figure > 0.05, "meaning": "of AP"}
     protocols = example_record().metrics["pruned"]["clean"]
-    origin = {
+    origin: dict[str, object] = {
         "run": str(run.resolve()), "created": "2030-01-02T03:04:05+00:00", "commit": None, "versions": {},
         "attack_seed": 0, "dataset": "feed", "transfer": None,
     }  # fmt: skip

@@ -1,11 +1,10 @@
 """The result of a suite of attacks, `robustness.json`: documentation and static types at once, as in `record.py`."""
 
-import json
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, TypedDict
 
 from hydra_det.record import Attack, Protocols
-from hydra_det.schema import RecordError, check_keys, refuse
+from hydra_det.schema import read_checked
 
 ROBUSTNESS = "robustness.json"
 
@@ -67,11 +66,4 @@ def read_robustness(path: str | Path) -> Robustness:
     Raises:
         RecordError: The file is none; the message names the file and the key.
     """
-    try:
-        payload: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: expected what a suite of attacks wrote, could not read it ({error})") from error
-    if not isinstance(payload, dict):
-        refuse(str(path), "the whole file", "a JSON object", payload)
-    check_keys(payload, get_type_hints(Robustness), Robustness.__required_keys__, str(path), "")
-    return Robustness(**payload)  # type: ignore[typeddict-item]
+    return Robustness(**read_checked(path, Robustness, what="what a suite of attacks wrote"))  # type: ignore[typeddict-item]

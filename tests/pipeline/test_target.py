@@ -67,6 +67,7 @@ def test_on_any_curve_the_found_ratio_was_tried_and_none_behind_it_serves(served
 
 def test_runs_end_with_their_number_and_the_far_end_is_tried_only_where_all_others_serve():
     assert walk(lambda _: True, tolerance=0.3)[1] == [0.0, 0.495, 0.742, 0.99]
+    assert walk(lambda ratio: ratio < 0.99, tolerance=0.3) == ((0.742, 0.99), [0.0, 0.495, 0.742, 0.99])
     assert walk(lambda ratio: ratio < 0.6, tolerance=0.3)[1] == [0.0, 0.495, 0.742]
     assert walk(lambda ratio: ratio < 0.6, tolerance=0.01, trials=3) == ((0.495, 0.742), [0.0, 0.495, 0.742])
 

@@ -3,6 +3,7 @@
 python train.py                                               all five stages on the built-in shapes
 python train.py data=coco data.root=... model=yolov3          on your own images
 python train.py -m prune.ratio=0.25,0.5,0.75 init=deeplift    a sweep; jobs share the stages they have in common
+python train.py target.map_attacked=0.25                      the largest ratio whose network keeps this AP under attack
 python train.py sweep=smoke_grid experiment=smoke dry_run=true    what would run, what is there, how long it takes
 """
 
@@ -15,12 +16,14 @@ from omegaconf import DictConfig
 from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides, plain
 from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.runner import Run
+from hydra_det.pipeline.search import objective_values, search
+from hydra_det.pipeline.target import has_target
 from hydra_det.record import Record
 
 
-def train(config: Config, folder: Path) -> Record | None:
+def train(config: Config, folder: Path, typed: list[str] | None = None) -> Record | None:
     """HYDRA for detectors, stage by stage."""
-    run = Run(config, folder, choices=choices(), overrides=overrides())
+    run = Run(config, folder, choices=choices(), overrides=typed or overrides())
     if config["dry_run"]:
         run.show_plan()
         return None
@@ -41,9 +44,11 @@ def train(config: Config, folder: Path) -> Record | None:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
 @job
-def main(config: DictConfig) -> None:
-    """The command line of `train`."""
-    train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+def main(config: DictConfig) -> list[float] | float | None:
+    """The command line of `train`: one run, or with a target one for every ratio that is tried."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    record = search(train, config, folder) if has_target(config) else train(plain(config), folder)
+    return objective_values(record, config.objectives)
 
 
 if __name__ == "__main__":

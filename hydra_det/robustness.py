@@ -1,8 +1,13 @@
 """The result of a suite of attacks, `robustness.json`: documentation and static types at once, as in `record.py`."""
 
-from typing import Any, TypedDict
+import json
+from pathlib import Path
+from typing import Any, TypedDict, get_type_hints
 
 from hydra_det.record import Attack, Protocols
+from hydra_det.schema import RecordError, check_keys, refuse
+
+ROBUSTNESS = "robustness.json"
 
 
 class Alarm(TypedDict):
@@ -54,3 +59,19 @@ class Robustness(TypedDict):
     robust_map: float | None  # AP of the worst case, the number to quote; None: no such number
     curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
     alarms: list[Alarm]
+
+
+def read_robustness(path: str | Path) -> Robustness:
+    """Read the result of a suite back.
+
+    Raises:
+        RecordError: The file is none; the message names the file and the key.
+    """
+    try:
+        payload: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: expected what a suite of attacks wrote, could not read it ({error})") from error
+    if not isinstance(payload, dict):
+        refuse(str(path), "the whole file", "a JSON object", payload)
+    check_keys(payload, get_type_hints(Robustness), Robustness.__required_keys__, str(path), "")
+    return Robustness(**payload)  # type: ignore[typeddict-item]

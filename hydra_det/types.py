@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_det.boxes import Letterbox
-from hydra_det.errors import InputError  # noqa: F401 - part of the vocabulary, in a file that needs no torch
+from hydra_det.errors import InputError
 
 Pixels = NDArray[np.uint8]  # [H, W, 3] RGB, a decoded picture
+
+
+class RatioError(InputError):
+    """A pruning ratio that leaves no network; a smaller one may."""
 
 
 class Target(TypedDict):

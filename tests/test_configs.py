@@ -278,6 +278,16 @@ def test_the_grid_of_the_paper() -> None:
     assert set(values["configuration"]) == set(small.configuration.split(","))
 
 
+def test_a_study_has_a_direction_for_every_objective() -> None:
+    config = composed("sweep=optuna_front", "experiment=smoke", with_hydra=True)
+    assert config.hydra.mode == RunMode.MULTIRUN
+    assert list(config.objectives) == ["map_attacked", "megabytes"]
+    assert list(config.hydra.sweeper.direction) == ["maximize", "minimize"]
+    other = composed("sweep=optuna_front", "objectives=[latency_ms,map_clean,megabytes]", with_hydra=True)
+    assert list(other.hydra.sweeper.direction) == ["minimize", "maximize", "minimize"]
+    check(build.plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
+
+
 @pytest.mark.parametrize(
     ("name", "init", "granularity", "greyscale"),
     [

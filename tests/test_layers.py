@@ -19,6 +19,7 @@ LAYERS = {
     "atomic": 0,
     "record": 0,
     "schema": 0,
+    "objectives": 0,
     "robustness": 0,
     "provenance": 0,
     "drawing": 0,
@@ -42,13 +43,14 @@ ONLY = {
     "atomic": set(),
     "record": {"atomic", "schema"},
     "schema": set(),
-    "robustness": {"record"},
+    "objectives": {"atomic", "record", "schema"},
+    "robustness": {"record", "schema"},
     "provenance": set(),
     "types": {"boxes", "errors"},
     "data": {"types", "boxes", "drawing"},
     "attacks": {"types", "boxes", "record", "prune"},
     "evaluation": {"types", "boxes", "atomic", "record", "robustness", "prune"},
-    "reports": {"record", "robustness", "atomic"},
+    "reports": {"record", "objectives", "robustness", "atomic"},
 }
 
 # Packages that only these files and folders may import.
@@ -72,6 +74,7 @@ TORCH_FREE = (
     "hydra_det/errors.py",
     "hydra_det/record.py",
     "hydra_det/schema.py",
+    "hydra_det/objectives.py",
     "hydra_det/robustness.py",
     "hydra_det/pipeline/script.py",
     "hydra_det/reports/",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.compaction.channels import cut_off, silence
-from hydra_det.types import InputError
+from hydra_det.types import RatioError
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class DeadChannels(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
         if cut := cut_off(net):
-            raise InputError(
+            raise RatioError(
                 "prune: expected masks that leave every raw map a way from the image, got nothing for "
                 f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"
             )

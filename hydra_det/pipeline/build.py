@@ -1,5 +1,6 @@
 """From configs to objects: the only `instantiate` of the program."""
 
+import copy
 import difflib
 import inspect
 import re
@@ -21,6 +22,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.darknet_weights import load_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.modules.weights import load_pretrained
+from hydra_det.objectives import OBJECTIVES
 from hydra_det.pipeline.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
 from hydra_det.types import InputError
 
@@ -61,6 +63,30 @@ def _explain(config: Any, error: BaseException) -> str:
 def target(config: Config) -> Any:
     """The class or function that a config names."""
     return hydra.utils.get_object(config["_target_"])
+
+
+def changed(config: Any, key: str, value: Any) -> Any:
+    """A config, not resolved, with another value at a dotted key; what refers to it follows."""
+    other = copy.deepcopy(config)
+    OmegaConf.update(other, key, value)
+    return other
+
+
+def asked_ratio(ratio: Any, target: Any) -> str:
+    """For the name of a folder: the ratio, or the target that leads to one."""
+    asked = target if isinstance(target, Mapping) else {}
+    goals = [f"{name}_{value}" for name in OBJECTIVES if (value := asked.get(name)) is not None]
+    return "_".join(goals) or str(ratio)
+
+
+def directions(names: Any) -> list[str]:
+    """Of objectives, for Optuna; a name that does not exist is refused by the first run."""
+    return [OBJECTIVES[name].direction if name in OBJECTIVES else "minimize" for name in names or ()]
+
+
+# What config files may call: ${asked_ratio:${prune.ratio},${target}}
+for _function in (asked_ratio, directions):
+    OmegaConf.register_new_resolver(_function.__name__, _function, replace=True)
 
 
 def to_yaml(config: Config) -> str:

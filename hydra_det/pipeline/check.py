@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra_det.objectives import OBJECTIVES
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.target import check_target
 from hydra_det.prune.settings import PruneSettings
 from hydra_det.types import InputError
 
+SEARCHED = ("target", "objectives")  # how runs are looked for; no run depends on it
 STAGE_KEYS = (
     "masked", "epochs", "clean_epochs", "ramp_epochs", "exclude", "attacked_share", "warmup_steps", "optimizer",
     "callbacks",
@@ -20,7 +23,7 @@ AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "seed", "dry_run", "store", "model", "data", "attack", "hardening", "init", "prune", "stage", "evaluation",
-        "trainer", "callbacks",
+        "trainer", "callbacks", *SEARCHED,
     ),
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,
@@ -65,6 +68,22 @@ def check(config: Config) -> None:
         if stage["optimizer"]:
             build.instantiate(stage["optimizer"])
     build.trainer(config, logger=False)
+    check_target(config)
+    check_objectives(config)
+
+
+def check_objectives(config: Config) -> None:
+    """Refuse what a sweeper cannot search for; a whole sweep is refused by it before its first run."""
+    names = list(config.get("objectives") or [])
+    if len(set(names)) != len(names) or not set(names) <= set(OBJECTIVES):
+        raise InputError(
+            f"objectives: expected a list of some of {', '.join(OBJECTIVES)}, as in objectives=[map_attacked,megabytes]"
+            f", got {config['objectives']}"
+        )
+    if names and config["dry_run"]:
+        raise InputError("dry_run: expected false beside objectives, got true; each run is chosen from earlier ones")
+    if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
+        raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
 
 
 def _check_keys(config: Config) -> None:

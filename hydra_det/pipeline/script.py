@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ CONFIG_DIR = str(SCRIPTS / "conf")
 # A resolved config. Only the scripts, this file and `build` know that it was made by Hydra.
 Config = Mapping[str, Any]
 
-FAILED = "failed.txt"
 ALONE = 3  # seconds in which the first process ends the others if it failed as they did
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
@@ -65,15 +65,16 @@ def plain(config: Any) -> Config:
     return {str(key): value for key, value in resolved.items()}
 
 
-def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
+def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make a task end in one clear line and exit code 1 when what it was given is wrong.
 
     A failing job leaves its reason in its folder. In a sweep the others go on, and `SweepSummary` names it at the end.
-    An error that is not the user's keeps its traceback. Of several processes only the first one speaks.
+    What the task returns is for the sweeper, which is given the reason where a job failed. An error that is not the
+    user's keeps its traceback. Of several processes only the first one speaks.
     """
 
     @functools.wraps(task)
-    def wrapped(config: DictConfig) -> None:
+    def wrapped(config: DictConfig) -> Any:
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         _quieten()
@@ -83,7 +84,7 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
         if not is_helper():
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         try:
-            task(config)
+            return task(config)
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
             resumes = HydraConfig.get().job.name == "train"
             log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
@@ -95,8 +96,6 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
         except Exception as error:
             log.exception("%sthis is a bug of the program, not of your input", _of_which())
             reason = f"{type(error).__name__}: {error}"
-        else:
-            return
         finally:
             _end_helpers()
         if is_helper():
@@ -105,6 +104,7 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
             write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             sys.exit(1)
+        return reason
 
     return wrapped
 

@@ -27,7 +27,7 @@ from hydra_det.pipeline.store import Store, fingerprint
 log = logging.getLogger(__name__)
 
 STAGES = ("pretrain", "init_scores", "train_scores", "prune", "finetune")
-WEIGHTS, CHECKPOINT = "weights.safetensors", "last.ckpt"
+WEIGHTS, CHECKPOINT, LOGS = "weights.safetensors", "last.ckpt", "tensorboard"
 EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "every_n_epochs": 1, "save_on_train_epoch_end": True}
 # What a stage does not depend on; all else of these groups is in its fingerprint, also what a user adds. Of the data
 # everything that chooses images is here, as the images themselves are in the fingerprint.
@@ -161,7 +161,7 @@ class StageRunner:
         optimizer = build.instantiate(spec["optimizer"]) if spec["optimizer"] else None
         detector = Detector(net, optimizer=optimizer, warmup_steps=spec["warmup_steps"])
         callbacks, timer = self._callbacks(name, partial), Timer()
-        logger = TensorBoardLogger(partial, name="", version="tensorboard")
+        logger = TensorBoardLogger(partial, name="", version=LOGS)
         trainer = build.trainer(
             config,
             max_epochs=spec["epochs"],

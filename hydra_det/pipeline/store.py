@@ -61,10 +61,14 @@ class Store:
             if about.parent.suffix != ".partial":
                 yield json.loads(about.read_text())
 
+    def under_way(self, name: str, key: str) -> Path:
+        """Where a stage lies until it is finished."""
+        folder = self.folder(name, key)
+        return folder.with_name(folder.name + ".partial")
+
     def partial(self, name: str, key: str) -> Path:
         """The folder to work in; what an interrupted run left there is there again."""
-        folder = self.folder(name, key)
-        partial = folder.with_name(folder.name + ".partial")
+        partial = self.under_way(name, key)
         partial.mkdir(parents=True, exist_ok=True)
         return partial
 

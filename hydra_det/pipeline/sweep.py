@@ -20,9 +20,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_det.errors import InputError
-from hydra_det.pipeline.check import check
+from hydra_det.pipeline.check import check, check_objectives
 from hydra_det.pipeline.plan import PLANNED, outlook
 from hydra_det.pipeline.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
+from hydra_det.reports.front import FRONT, draw_front
 from hydra_det.reports.records import load_records, records_frame
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 
@@ -45,6 +46,7 @@ class SweepCheck(Callback):
         sys.excepthook = _say_interrupted
         logging.disable(logging.WARNING)  # every job says what it has to say when it runs
         try:
+            check_objectives(config)  # only what no job changes is read
             if config.get("dry_run"):
                 _plan_here(config, grid=grid)
             if grid:
@@ -73,6 +75,8 @@ class SweepSummary(Callback):
         failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
         frame = records_frame(records)
         write_summary_csv(folder / SUMMARY, frame)
+        if config.get("objectives"):
+            draw_front(frame, folder / FRONT)
         show(sweep_table(frame, failures))
         log.info("summary: %s", folder / SUMMARY)
         if failures:

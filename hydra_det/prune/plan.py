@@ -17,7 +17,7 @@ from hydra_det.prune.layout import Layout
 from hydra_det.prune.masks import kept_units, top_k
 from hydra_det.prune.settings import GROUPED, PruneSettings
 from hydra_det.prune.units import Counts, FilterGroups, LayerUnits, Price, Units
-from hydra_det.types import InputError
+from hydra_det.types import InputError, RatioError
 
 Scores = Mapping[str, Tensor]  # layer -> [O, I, kH, kW]
 Masks = dict[str, Tensor]  # layer -> [O, I, kH, kW] bool, True where a weight stays
@@ -168,7 +168,7 @@ class MaskPlan:
         if settings.allocation == "uniform" and self.units.each_layer:
             self._check_minimum(self.units.sizes)
         elif settings.ratio > (most := 1 - self.cost(self.least) / self.whole):
-            raise InputError(self._impossible(most))
+            raise RatioError(self._impossible(most))
 
     def _impossible(self, most: float) -> str:
         settings = self.settings
@@ -186,7 +186,7 @@ class MaskPlan:
         kept = {pool: kept_units(size, settings.ratio) for pool, size in sizes.items()}
         extra = sum(max(0, min(settings.min_keep, size) - kept[pool]) for pool, size in sizes.items())
         if extra > (0 if settings.granularity == "nm" else MORE_THAN_ASKED) * sum(kept.values()):
-            raise InputError(
+            raise RatioError(
                 f"prune.min_keep: expected a number that leaves prune.ratio={settings.ratio} possible, got "
                 f"{settings.min_keep}, which keeps {extra:,} units more than the {sum(kept.values()):,} of that ratio"
             )

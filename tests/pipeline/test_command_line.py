@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.pipeline.build import SCRIPTS, read_yaml
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, run
 
@@ -48,6 +48,56 @@ def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
     evaluation = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
     assert (evaluation["network"], evaluation["attack"]["name"]) == ("pruned", "noise")
     assert evaluation["metrics"]["attacked"]["coco"]["map"] is not None
+
+
+def study(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    typed = [
+        "sweep=optuna_front",
+        *arguments(folder),
+        *outputs(folder),
+        "hydra.sweeper.n_trials=3",
+        "init=scaled",
+        *words,
+    ]
+    return subprocess.run(script(*typed), capture_output=True, text=True, check=False, cwd=folder)
+
+
+@pytest.mark.slow
+def test_a_study_goes_past_a_failing_run_names_it_and_goes_on_when_typed_again(tmp_path):
+    words = ["prune.allocation=uniform", "prune.ratio=choice(0.5,0.75,1.5)", "hydra.sweeper.sampler.seed=3"]
+    done = study(tmp_path, *words)
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1
+    assert "Traceback" not in shown
+    assert "Got 'prune.ratio: expected a fraction removed in [0, 1), got 1.5'" in shown
+    assert "of 3 jobs failed: " in shown
+    records = {path: path.read_text() for path in (tmp_path / "sweep").glob("*/record.json")}
+    assert 1 <= len(records) <= 2
+    solutions = read_yaml(tmp_path / "sweep" / "optimization_results.yaml")["solutions"]
+    found = {
+        (record["metrics"]["pruned"]["attacked"]["coco"]["map"], record["sizes"]["compact"]["file_bytes"] / 1e6)
+        for record in map(json.loads, records.values())
+    }
+    assert {tuple(solution["values"]) for solution in solutions} <= found
+    assert (tmp_path / "sweep" / "front.png").is_file()
+    study(tmp_path, *words)
+    assert {path: path.read_text() for path in (tmp_path / "sweep").glob("*/record.json")} == records
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["objectives=[map,megabytes]"], "error: objectives: expected a list of some of map_clean, map_attacked"),
+        (["dry_run=true"], "error: dry_run: expected false beside objectives, got true"),
+    ],
+    ids=str,
+)
+def test_a_study_that_cannot_be_is_refused_before_its_first_run(tmp_path, words, said):
+    done = study(tmp_path, *words)
+    assert done.returncode == 1
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "sweep" / "optimization_results.yaml").exists()
 
 
 @pytest.mark.slow

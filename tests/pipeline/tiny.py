@@ -7,7 +7,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 
 from hydra_det.pipeline.build import CONFIG_DIR, plain
 from hydra_det.record import Record
@@ -29,12 +29,17 @@ def arguments(folder: Path, *further: str) -> list[str]:
 
 def compose(overrides: Sequence[str], config_name: str = "train") -> dict[str, Any]:
     """The resolved config that a command line would give."""
+    return dict(plain(unresolved(overrides, config_name)))
+
+
+def unresolved(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
+    """The config as Hydra hands it to a script."""
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         config = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(copy.deepcopy(config))
     with open_dict(config):
         del config.hydra
-    return dict(plain(config))
+    return config
 
 
 def run(folder: Path, *further: str, name: str = "run") -> Record:

@@ -52,7 +52,7 @@ def hyperparameters(record: Record) -> dict[str, str | float]:
     """What a run was told, as far as runs are compared by it."""
     choices, sparsity, stages = record.config["choices"], record.sparsity, record.config["stage"]
     return {
-        **{group: choices[group] for group in ("data", "model", "init", "hardening")},
+        **{group: choices.get(group, "none") for group in ("data", "model", "init", "hardening")},
         "granularity": sparsity["granularity"],
         "allocation": sparsity["allocation"],
         "ratio": sparsity["ratio_asked"],

@@ -1,6 +1,5 @@
 """What stands between a script and its terminal: errors as one line, exit codes, and the summary of a sweep."""
 
-import logging
 import runpy
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -10,7 +9,6 @@ from rich.console import Console
 
 from hydra_det.pipeline.script import EXPECTED_WARNINGS, SCRIPTS, job  # noqa: F401 - for scripts
 
-log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 

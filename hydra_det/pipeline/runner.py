@@ -15,7 +15,7 @@ from torch import nn
 from hydra_det.atomic import write_atomically
 from hydra_det.attacks import ATTACKS
 from hydra_det.compaction.channels import layout
-from hydra_det.compaction.compact import compact
+from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import COMPACT
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
@@ -115,9 +115,7 @@ class Run:
     def finish(self, *, dense: Scored, pruned: Scored) -> Record:
         """Count what the saved mask keeps, time the networks in turn, write the record, show the table."""
         config = self.config
-        networks = {"dense": self.runner.network(dense.stage), "pruned": self.runner.network(pruned.stage)}
-        if small := compacted(networks["pruned"]):
-            networks[COMPACT] = small
+        networks = comparable(self.runner.network(dense.stage), self.runner.network(pruned.stage))
         record = Record(
             name=self._name(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,13 +208,16 @@ class Run:
         board.show_stage(self.folder, len(self.stages), stage.name, stage.folder / LOGS)
 
 
-def compacted(pruned: nn.Module) -> nn.Module | None:
-    """What is left of a masked network when all that adds nothing is removed; None, with a warning, if refused."""
+def comparable(dense: nn.Module, pruned: nn.Module) -> dict[str, nn.Module]:
+    """The dense, the masked and the compact network in one form, so that their times differ by what they compute only.
+
+    Where compaction is refused the first two are left, with a warning.
+    """
     try:
-        return compact(pruned).network
+        return {"dense": as_graph(dense), "pruned": as_graph(pruned), COMPACT: compact(pruned).network}
     except InputError as error:
         log.warning("the pruned network is not timed as a smaller one: %s", error)
-        return None
+        return {"dense": dense, "pruned": pruned}
 
 
 def threat_model(attack: Config) -> Attack:

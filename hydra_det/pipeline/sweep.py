@@ -30,6 +30,7 @@ from hydra_det.reports.tables import show, sweep_table, write_summary_csv
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.csv"
+HERE = {"accelerator": "cpu", "devices": 1, "strategy": "auto"}
 
 # What is typed for one job: the value of every key.
 Job = tuple[str, ...]
@@ -106,7 +107,10 @@ def check_jobs(config: DictConfig, loader: ConfigLoader) -> None:
         if groups not in composed:
             composed[groups] = loader.load_sweep_config(config, list(groups))
         try:
-            check(_with_values(composed[groups], [text for text in job if text not in groups], loader))
+            asked = _with_values(composed[groups], [text for text in job if text not in groups], loader)
+            if "submitit" in config.hydra.launcher["_target_"]:  # here need not be what the machines of the jobs have
+                asked = {**asked, "trainer": {**asked["trainer"], **HERE}}
+            check(asked)
         except InputError as error:
             named = " ".join(text for text in job if text in varying)
             raise InputError(f"{named or 'all jobs'}: {one_line(error)}") from error

@@ -101,7 +101,10 @@ def _runs(frame: pd.DataFrame) -> Iterator[str]:
     every = set().union(*seeds.values())
     for missing, cells in _group(seeds, lambda cell: tuple(sorted(every - seeds[cell]))).items():
         if missing:
-            yield f"seed {_names(missing)} is not in {_names(cells)}, but in others: means are over unlike runs; run it"
+            yield (
+                f"seed {_names(missing)} is not in {_names(cells)}, but in others: means are over unlike runs, and "
+                "if a run failed over those that did not; run it"
+            )
     ratios = {str(name): set(runs["ratio"]) for name, runs in frame.groupby("configuration")}
     every = set().union(*ratios.values())
     for missing, names in _group(ratios, lambda name: tuple(sorted(every - ratios[name]))).items():

@@ -129,9 +129,13 @@ def _test(one: pd.Series, two: pd.Series) -> dict[str, Any]:
         else:
             row["paired_low"], row["paired_high"] = statistics.paired_interval(*pairs)
     row["test"] = "paired" if len(shared) == fewer else "welch"
+    if row["test"] == "paired" and len(shared) < max(len(one), len(two)):  # what is tested is what is shown
+        means = one[shared].mean(), two[shared].mean()
+        row |= {"mean_first": means[0], "mean_second": means[1], "difference": means[1] - means[0]}
     row["p"] = row[f"p_{row['test']}"]
     if len(shared) < max(len(one), len(two)):
-        notes.append(f"unequal seeds: {len(one)} and {len(two)}, {len(shared)} in both")
+        shown = ", which the means are of" if row["test"] == "paired" else ""
+        notes.append(f"unequal seeds: {len(one)} and {len(two)}, {len(shared)} in both{shown}")
     return row | {"note": "; ".join(notes)}
 
 

@@ -74,18 +74,17 @@ def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
 def configurations(records: Mapping[str, Record]) -> dict[str, str]:
     """The name of every run's configuration, such as `deeplift, kernel, greyscale`.
 
-    Runs of one name differ by seed and ratio only: where the name alone would not tell, what was typed follows it.
+    Runs of one name differ by seed and ratio only: where the name alone would not tell, what was typed follows it, and
+    where that does not either, a letter.
     """
     names = {folder: _name(record) for folder, record in records.items()}
     configs = {folder: json.dumps(bound_config(record.config), sort_keys=True) for folder, record in records.items()}
-    kinds: dict[str, set[str]] = {}
-    for folder, name in names.items():
-        kinds.setdefault(name, set()).add(configs[folder])
-    letters = {name: {config: chr(ord("A") + k) for k, config in enumerate(sorted(kinds[name]))} for name in kinds}
+    several = _kinds(names, configs)
+    typed = {folder: _typed(records[folder]) if len(several[name]) > 1 else "" for folder, name in names.items()}
+    names = {folder: ", ".join(filter(None, (name, typed[folder]))) for folder, name in names.items()}
+    several = _kinds(names, configs)
     return {
-        folder: name
-        if len(kinds[name]) == 1
-        else f"{name}, {_typed(records[folder]) or letters[name][configs[folder]]}"
+        folder: name if len(several[name]) == 1 else f"{name}, {chr(ord('A') + several[name].index(configs[folder]))}"
         for folder, name in names.items()
     }
 
@@ -130,6 +129,11 @@ def _name(record: Record) -> str:
     words += [sparsity["allocation"]] if sparsity["allocation"] != "uniform" else []
     words += ["greyscale"] if is_greyscale(record) else []
     return ", ".join(words)
+
+
+def _kinds(names: Mapping[str, str], configs: Mapping[str, str]) -> dict[str, list[str]]:
+    """The different configs of every name, sorted."""
+    return {name: sorted({configs[folder] for folder in names if names[folder] == name}) for name in names.values()}
 
 
 def _typed(record: Record) -> str:

@@ -58,6 +58,7 @@ def test_a_wrong_value_in_a_grid_is_refused_with_its_job(loader, typed, said):
         ["prune.ratio=0.25,0.5", "init=scaled,deeplift", "prune=weight,kernel"],
         ["prune.exclude=[],[heads]", "+stage.pretrain.ema=0.9,0.99"],
         ["data=coco", "data.root=a,b"],
+        ["seed=0,1", "trainer.accelerator=gpu", "hydra/launcher=slurm", "hydra.launcher.partition=gpu"],  # others' GPUs
         [],
     ],
     ids=" ".join,

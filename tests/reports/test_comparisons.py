@@ -187,8 +187,9 @@ def test_unequal_seeds(pair):
     one, two = attacked(fewer, WEIGHT), attacked(fewer, KERNEL)
     assert row["test"] == "paired", "all seeds of the smaller cell are in the other one"
     assert row["p"] == pytest.approx(stats.ttest_1samp([two[seed] - one[seed] for seed in range(3)], 0).pvalue)
-    assert row["difference"] == pytest.approx(np.mean(list(two.values())) - np.mean(list(one.values())))
-    assert "unequal seeds: 4 and 3, 3 in both" in row["note"]
+    assert row["difference"] == pytest.approx(np.mean([two[seed] - one[seed] for seed in range(3)]))
+    assert row["mean_first"] == pytest.approx(np.mean([one[seed] for seed in range(3)]))
+    assert "unequal seeds: 4 and 3, 3 in both, which the means are of" in row["note"]
     others = grid([WEIGHT], ratios=[0.5], seeds=[0, 1, 2]) | grid([KERNEL], ratios=[0.5], seeds=[2, 3, 4])
     row = row_of(compared(others))
     assert (row["test"], row["n_pairs"]) == ("welch", 1)

@@ -93,6 +93,10 @@ def test_runs_of_one_configuration_differ_by_seed_and_ratio():
     found = configurations(alike | {"c": example_record(config=longer, overrides=words)})
     assert found["c"] == "scaled, kernel, greyscale, stage.lr=0.2"
     assert found["a"] == found["b"] != found["c"]
+    untold = {
+        name: example_record(config=given, overrides=["init=scaled"]) for name, given in (("a", config), ("b", longer))
+    }
+    assert sorted(configurations(untold).values()) == [f"scaled, kernel, greyscale, init=scaled, {k}" for k in "AB"]
 
 
 def test_what_was_not_measured_is_nan():

@@ -1,5 +1,6 @@
 """Sweeps on launchers other than the plain one, each with its real processes; of SLURM the commands are played."""
 
+import dataclasses
 import os
 import signal
 import stat
@@ -9,11 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
 
+from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS
+from hydra_det.pipeline.sweep import grid_of
 from tests.pipeline.test_command_line import outputs, script
 from tests.pipeline.tiny import arguments
 
 submitit = pytest.importorskip("submitit")
+BaseQueueConf = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.config").BaseQueueConf
 
 # SLURM on this machine: `sbatch` runs an array one job after the other, `srun` its tasks side by side.
 PLAYED = {
@@ -58,6 +67,32 @@ def processes_with(*words: str) -> list[int]:
         if all(word in command for word in words):
             answer.append(int(file.parent.name))
     return answer
+
+
+def test_the_page_on_sweeps_shows_what_slurm_is_asked_for(tmp_path, monkeypatch):
+    typed = ["sweep=paper_grid", "experiment=paper", "data.root=x", "model.weights=y"]
+    typed += ["hydra/launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.array_parallelism=16"]
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("train", typed, run_mode=RunMode.MULTIRUN)
+        jobs = len(grid_of(config, loader))
+    config.hydra.job.name = "train"
+    HydraConfig.instance().set_config(config)
+    launcher = instantiate(config.hydra.launcher)
+    # As the launcher does: what every executor knows is given by its name, the rest is SLURM's.
+    general = {field.name for field in dataclasses.fields(BaseQueueConf)}
+    given = {
+        name: value for name, value in launcher.params.items() if name not in ("submitit_folder", "max_num_timeout")
+    }
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 2))  # there is no srun here
+    executor = submitit.AutoExecutor(folder=tmp_path, cluster="slurm")
+    executor.update_parameters(**{name if name in general else f"slurm_{name}": given[name] for name in given})
+    text = submitit.slurm.slurm._make_sbatch_string("python", "logs", map_count=jobs, **executor._executor.parameters)
+    lines = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    left_out = ("--output", "--error", "--wckey")  # where logs go
+    shown = [line for line in lines if not line.split()[1].startswith(left_out)]
+    assert "".join(f"    {line}\n" for line in shown) in (SCRIPTS / "docs" / "sweeps.md").read_text()
+    assert launcher.params["max_num_timeout"] > 100, "a job whose time is over is queued again"
 
 
 @pytest.mark.slow

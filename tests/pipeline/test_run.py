@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hydra_det.callbacks.progress import EpochLine
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.yolov3 import YOLOv3
 from hydra_det.pipeline import build
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.runner import comparable
 from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
 from hydra_det.pipeline.store import Store
 from hydra_det.record import read_record
@@ -235,3 +240,20 @@ def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_p
 def test_anchors_that_are_a_word_are_refused(finished, tmp_path):
     with pytest.raises(InputError, match=r"model\.anchors: expected auto or \[\[width,height\],\.\.\.\] .* got own"):
         run(tmp_path, "model.anchors=own")
+
+
+def test_networks_are_timed_in_one_form(finished):
+    run = FinishedRun(finished / "run")
+    dense, pruned = (run.network(name) for name in ("dense", "pruned"))
+    made = comparable(dense, pruned)
+    assert list(made) == ["dense", "pruned", "compact"]
+    assert {type(network) for network in made.values()} == {GraphDetector}
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        answers = {name: network.eval()(images) for name, network in made.items()}
+        wanted = pruned.eval()(images)
+    for level, raw in enumerate(wanted):
+        assert torch.allclose(answers["pruned"][level], raw, atol=1e-4)
+        assert torch.allclose(answers["compact"][level], raw, atol=1e-4)
+    assert not all(torch.allclose(raw, wanted[level], atol=1e-2) for level, raw in enumerate(answers["dense"]))
+    assert isinstance(dense, YOLOv3), "as it was"

@@ -34,9 +34,10 @@ demo: $(SYNCED) ## Run all five stages on the built-in data and make the network
 	$(PYTHON) train.py prune=filter_group hydra.run.dir=outputs/demo
 	$(PYTHON) compact.py run=outputs/demo
 
-# The runtimes bring threads and signal handlers of their own: they share no process with tests that start others.
+# A process a core, each with one thread, is faster than one process with all cores. The runtimes bring threads and signal
+# handlers of their own: they share no process with tests that start others.
 test: $(SYNCED) ## Run the tests that need seconds each
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto --dist loadfile
 	$(PYTHON) -m pytest -m engine
 
 test-slow: $(SYNCED) ## Run the tests that need minutes each

@@ -6,11 +6,11 @@ As in `record.py` the typed dictionaries are documentation, static types and sch
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, get_type_hints
+from typing import NamedTuple, TypedDict
 
 from hydra_det.atomic import write_atomically
 from hydra_det.record import Record
-from hydra_det.schema import RecordError, check_finite, check_keys, refuse
+from hydra_det.schema import check_finite, read_checked
 
 TARGET = "target.json"
 
@@ -120,14 +120,7 @@ def read_search(path: str | Path) -> Search:
     Raises:
         RecordError: The file is none; the message names the file and the key.
     """
-    try:
-        payload: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: expected what a search with a target wrote, could not read it ({error})") from error
-    if not isinstance(payload, dict):
-        refuse(str(path), "the whole file", "a JSON object", payload)
-    check_keys(payload, get_type_hints(Search), Search.__required_keys__, str(path), "")
-    return Search(**payload)  # type: ignore[typeddict-item]
+    return Search(**read_checked(path, Search, what="what a search with a target wrote"))  # type: ignore[typeddict-item]
 
 
 def _reaches(name: str, value: float, bound: float) -> bool:

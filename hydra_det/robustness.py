@@ -1,8 +1,12 @@
 """The result of a suite of attacks, `robustness.json`: documentation and static types at once, as in `record.py`."""
 
+from pathlib import Path
 from typing import Any, TypedDict
 
 from hydra_det.record import Attack, Protocols
+from hydra_det.schema import read_checked
+
+ROBUSTNESS = "robustness.json"
 
 
 class Alarm(TypedDict):
@@ -54,3 +58,12 @@ class Robustness(TypedDict):
     robust_map: float | None  # AP of the worst case, the number to quote; None: no such number
     curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
     alarms: list[Alarm]
+
+
+def read_robustness(path: str | Path) -> Robustness:
+    """Read the result of a suite back.
+
+    Raises:
+        RecordError: The file is none; the message names the file and the key.
+    """
+    return Robustness(**read_checked(path, Robustness, what="what a suite of attacks wrote"))  # type: ignore[typeddict-item]

@@ -1,7 +1,9 @@
 """A value out of JSON against typed dictionaries: what is wrong is said by its key."""
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -28,6 +30,27 @@ def check_keys(value: dict[str, Any], hints: dict[str, Any], required: frozenset
             _check(value[key], hint, path, prefix + key)
         elif key in required:
             raise RecordError(f"{path}: {prefix}{key}: missing; run the job again to write it anew")
+
+
+def read_checked(path: str | Path, expected: Any, *, what: str) -> dict[str, Any]:
+    """Read a JSON object that has the keys of a typed dictionary.
+
+    Args:
+        path: of the file.
+        expected: the typed dictionary.
+        what: the file is, for the message.
+
+    Raises:
+        RecordError: The file is none; the message names the file and the key.
+    """
+    try:
+        payload = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: expected {what}, could not read it ({error})") from error
+    if not isinstance(payload, dict):
+        refuse(str(path), "the whole file", "a JSON object", payload)
+    check_keys(payload, get_type_hints(expected), expected.__required_keys__, str(path), "")
+    return payload
 
 
 def check_finite(value: Any, path: str) -> None:

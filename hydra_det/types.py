@@ -10,16 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_det.boxes import Letterbox
+from hydra_det.errors import InputError
 
 Pixels = NDArray[np.uint8]  # [H, W, 3] RGB, a decoded picture
-
-
-class InputError(ValueError):
-    """Something the user gave is wrong: a file, a value, a combination.
-
-    The message is one line that says what was expected, what came, which item, and what to do. The scripts print that
-    line and exit with 1; every other exception is a bug of ours and keeps its traceback.
-    """
 
 
 class RatioError(InputError):

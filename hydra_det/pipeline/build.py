@@ -15,7 +15,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 from torch import nn
 
 from hydra_det.data.anchors import kmeans_anchors
@@ -24,15 +23,8 @@ from hydra_det.modules.darknet_weights import load_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.modules.weights import load_pretrained
 from hydra_det.objectives import OBJECTIVES
+from hydra_det.pipeline.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
 from hydra_det.types import InputError
-
-PACKAGE = Path(__file__).resolve().parents[1]
-# The scripts and their configs lie at the top of a checkout; an installed wheel carries them inside the package.
-SCRIPTS = PACKAGE / "verbs" if (PACKAGE / "verbs" / "conf").is_dir() else PACKAGE.parent
-CONFIG_DIR = str(SCRIPTS / "conf")
-
-# A resolved config. Only the scripts and this file know that it was made by Hydra.
-Config = Mapping[str, Any]
 
 # Keys of a model config that speak to this file, not to the network.
 MODEL_OPTIONS = ("weights", "channels_last", "compile")
@@ -71,23 +63,6 @@ def _explain(config: Any, error: BaseException) -> str:
 def target(config: Config) -> Any:
     """The class or function that a config names."""
     return hydra.utils.get_object(config["_target_"])
-
-
-def plain(config: Any) -> Config:
-    """A config with everything resolved, as dicts and lists."""
-    try:
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = error.full_key or "a value"
-        raise InputError(f"{key}: expected a value, got none; give one, e.g. {key}=...") from error
-    except InterpolationKeyError as error:
-        wanted = re.findall(r"'([^']*)'", str(error))[0]
-        raise InputError(
-            f"{error.full_key}: expected the value of {wanted}, which this choice of {wanted.split('.')[0]}= does not "
-            "have; choose another one, or give the value itself"
-        ) from error
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
 def changed(config: Any, key: str, value: Any) -> Any:
@@ -181,5 +156,5 @@ def trainer(config: Config, **arguments: Any) -> pl.Trainer:
 
 
 def wants_bar(config: Config) -> bool:
-    """A bar is for a terminal; a file gets the lines of the log."""
-    return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty()
+    """A bar is for a terminal that one job alone writes to; else there are the lines of the log."""
+    return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty() and not in_parallel()

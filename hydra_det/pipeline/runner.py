@@ -3,7 +3,6 @@
 import functools
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,12 +19,13 @@ from hydra_det.compaction.compact import compact
 from hydra_det.compaction.files import COMPACT
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
-from hydra_det.pipeline import build
+from hydra_det.pipeline import board, build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import SEARCHED, check
+from hydra_det.pipeline.links import link, link_content
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.scoring import latency, score, sizes
-from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.stages import LOGS, Stage, StageRunner
 from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.prune.plan import mask_plan
@@ -98,9 +98,10 @@ class Run:
 
     def stage(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found in the store, resumed, or run now."""
+        self._follow(name, parent)
         stage = self.runner.run(name, parent)
         self.stages.append(stage)
-        self._link(stage.folder, Path("stages", name))
+        self._show(stage)
         return stage
 
     def evaluate(self, stage: Stage, *, name: str) -> Scored:
@@ -108,7 +109,7 @@ class Run:
         log.info("evaluate: %s network", name)
         net = self.runner.network(stage)
         metrics, folder = score(net, self.config, data=self.data, store=self.store, stage=stage)
-        self._link(folder, Path(name))
+        rank_zero_only(link)(folder, self.folder / name)
         return Scored(stage, metrics)
 
     def finish(self, *, dense: Scored, pruned: Scored) -> Record:
@@ -185,21 +186,28 @@ class Run:
         """A folder whose run fails must not hold the record of an earlier run, nor what compact.py made of it."""
         (self.folder / RECORD_NAME).unlink(missing_ok=True)
         shutil.rmtree(self.folder / COMPACT, ignore_errors=True)
+        shutil.rmtree(self.folder / board.FOLDER, ignore_errors=True)
 
     @rank_zero_only
     def _report(self, record: Record) -> None:
+        board.write_result(self.folder, record)
         write_record(self.folder / RECORD_NAME, record)
         show(run_table(record))
         log.info("record: %s", self.folder / RECORD_NAME)
 
     @rank_zero_only
-    def _link(self, folder: Path, name: Path) -> None:
-        """Show a folder of the store in the folder of the run; the same result is on disk once."""
-        link = self.folder / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        # Relative, so that a whole checkout can be moved.
-        link.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()), target_is_directory=True)
+    def _follow(self, name: str, parent: Stage | None) -> None:
+        """Let TensorBoard show a stage while it is trained."""
+        key = self.runner.key(name, parent)
+        if self.store.find(name, key) is None:
+            logs = self.store.under_way(name, key) / LOGS
+            board.show_stage(self.folder, len(self.stages) + 1, name, logs)
+
+    @rank_zero_only
+    def _show(self, stage: Stage) -> None:
+        """Show what the last stage left. TensorBoard would find its logs twice, were they here as well."""
+        link_content(stage.folder, self.folder / "stages" / stage.name, but=LOGS)
+        board.show_stage(self.folder, len(self.stages), stage.name, stage.folder / LOGS)
 
 
 def compacted(pruned: nn.Module) -> nn.Module | None:

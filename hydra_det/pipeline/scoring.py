@@ -4,6 +4,7 @@ AP is kept in the store like a stage and not computed twice. Time is measured an
 times from different minutes or machines do not compare.
 """
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.matches import find_matches
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
-from hydra_det.pipeline import build
+from hydra_det.pipeline import build, processes
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
 from hydra_det.pipeline.store import Store, fingerprint
@@ -76,15 +77,12 @@ def score(
         "precision": config["trainer"]["precision"],
     })  # fmt: skip
     folder = store.folder(NAME, key)
-    if getattr(rank_zero_only, "rank", 0):
-        if store.find(NAME, key) is None:
+    processes.join(config)
+    with contextlib.ExitStack() as claimed:
+        if processes.agreed(lambda: store.claim_missing(NAME, key, claimed, meanwhile=processes.still_waiting)):
             _evaluate(net, config, data, store, key, attacked)
-    else:
-        with store.claim(NAME, key):
-            if store.find(NAME, key) is None:
-                _evaluate(net, config, data, store, key, attacked)
-            else:
-                log.info("%s: found finished (%s)", NAME, folder)
+        else:
+            log.info("%s: found finished (%s)", NAME, folder)
     return json.loads((folder / SCORES).read_text()), folder
 
 
@@ -102,7 +100,8 @@ def _evaluate(
         callbacks.append(StageBar())
     trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
     detector = Detector(to_dense(net))
-    trainer.test(detector, datamodule=data, verbose=False)
+    with processes.together():
+        trainer.test(detector, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         ground_truth = data.ground_truth("test")
         names = {category["id"]: category["name"] for category in ground_truth["categories"]}

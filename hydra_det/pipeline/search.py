@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from hydra_det.objectives import TARGET, Search, Trial, measure, measure_all, meets, say, say_goals, write_search
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.target import Target, between, bisect, check_target, contradictions
+from hydra_det.pipeline.target import SHRINKING, Target, between, bisect, check_target, contradictions
 from hydra_det.record import Record
 from hydra_det.reports.front import FRONT, draw_front
 from hydra_det.reports.records import records_frame
@@ -41,6 +41,9 @@ def search(train: Train, config: Any, folder: Path) -> Record | None:
             f"prune.ratio: expected none beside target.{next(iter(target.goals))}, which finds it; leave one out, or "
             "give bounds by target.lowest and target.highest"
         )
+    small = next((name for name in ("latency_ms", "megabytes") if name in target.goals), None)
+    if small and (granularity := asked["prune"]["granularity"]) not in SHRINKING:
+        log.warning("target.%s: masks of %s leave few channels to remove; prune=filter_group does", small, granularity)
     words = [word for word in typed if not word.lstrip("+").startswith("target.")]
     trials = _Trials(train, config, folder, target=target, words=words)
     start, end = target.ends

@@ -1,5 +1,6 @@
 """What a stage is, what its result depends on, and how one is trained."""
 
+import contextlib
 import functools
 import logging
 import time
@@ -12,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
@@ -20,14 +20,14 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
-from hydra_det.pipeline import build
+from hydra_det.pipeline import build, processes
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
 
 STAGES = ("pretrain", "init_scores", "train_scores", "prune", "finetune")
-WEIGHTS, CHECKPOINT = "weights.safetensors", "last.ckpt"
+WEIGHTS, CHECKPOINT, LOGS = "weights.safetensors", "last.ckpt", "tensorboard"
 EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "every_n_epochs": 1, "save_on_train_epoch_end": True}
 # What a stage does not depend on; all else of these groups is in its fingerprint, also what a user adds. Of the data
 # everything that chooses images is here, as the images themselves are in the fingerprint.
@@ -126,22 +126,20 @@ class StageRunner:
 
     def run(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found, resumed or run."""
+        processes.join(self.config)
         key = self.key(name, parent)
-        reused = True
-        if self.store.find(name, key) is None:
-            if getattr(rank_zero_only, "rank", 0):  # the first rank holds the lock for all
+        with contextlib.ExitStack() as claimed:
+            missing = processes.agreed(
+                lambda: self.store.claim_missing(name, key, claimed, meanwhile=processes.still_waiting)
+            )
+            if missing:
                 self._fit(name, key, parent)
-            else:
-                with self.store.claim(name, key):
-                    if self.store.find(name, key) is None:
-                        self._fit(name, key, parent)
-                        reused = False
         about = self.store.find(name, key)
         assert about is not None, f"stage {name} was not published"
         folder = self.store.folder(name, key)
-        if reused:
+        if not missing:
             log.info("%s: found finished (%s)", name, folder)
-        return Stage(name, key, folder, about["seconds"], about.get("facts", {}), reused)
+        return Stage(name, key, folder, about["seconds"], about.get("facts", {}), not missing)
 
     def network(self, stage: Stage) -> nn.Module:
         """The network after a stage, masked where the stage is."""
@@ -163,7 +161,7 @@ class StageRunner:
         optimizer = build.instantiate(spec["optimizer"]) if spec["optimizer"] else None
         detector = Detector(net, optimizer=optimizer, warmup_steps=spec["warmup_steps"])
         callbacks, timer = self._callbacks(name, partial), Timer()
-        logger = TensorBoardLogger(partial, name="", version="tensorboard")
+        logger = TensorBoardLogger(partial, name="", version=LOGS)
         trainer = build.trainer(
             config,
             max_epochs=spec["epochs"],
@@ -175,7 +173,8 @@ class StageRunner:
         resumed = checkpoint if checkpoint.is_file() else None
         log.info("%s: %s", name, f"goes on from {resumed}" if resumed else "starts")
         start = time.perf_counter()
-        trainer.fit(detector, datamodule=self.data, ckpt_path=resumed, weights_only=True)
+        with processes.together():
+            trainer.fit(detector, datamodule=self.data, ckpt_path=resumed, weights_only=True)
         # The timer's state is in the checkpoint: it counts the time before an interruption too.
         seconds = round(max(timer.time_elapsed("train"), time.perf_counter() - start), 2)
         if trainer.is_global_zero:

@@ -13,18 +13,21 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra_det.atomic import write_atomically
+from hydra_det.errors import InputError
 
 log = logging.getLogger(__name__)
 
 # Raise it when the code computes something else from the same config: old results are then made anew.
 FORMAT = 3
 ABOUT = "stage.json"
+POLL = 1.0  # seconds between two looks at whether another process is done
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -58,10 +61,14 @@ class Store:
             if about.parent.suffix != ".partial":
                 yield json.loads(about.read_text())
 
+    def under_way(self, name: str, key: str) -> Path:
+        """Where a stage lies until it is finished."""
+        folder = self.folder(name, key)
+        return folder.with_name(folder.name + ".partial")
+
     def partial(self, name: str, key: str) -> Path:
         """The folder to work in; what an interrupted run left there is there again."""
-        folder = self.folder(name, key)
-        partial = folder.with_name(folder.name + ".partial")
+        partial = self.under_way(name, key)
         partial.mkdir(parents=True, exist_ok=True)
         return partial
 
@@ -71,18 +78,48 @@ class Store:
         write_atomically(partial / ABOUT, json.dumps(about, indent=2, sort_keys=True, allow_nan=False) + "\n")
         partial.rename(self.folder(name, key))
 
+    def claim_missing(
+        self, name: str, key: str, claimed: ExitStack, *, meanwhile: Callable[[], None] | None = None
+    ) -> bool:
+        """Whether a stage is to be run here; the exclusive right to do so is then held until `claimed` is closed.
+
+        Args:
+            name: of the stage.
+            key: of the stage.
+            claimed: takes the right.
+            meanwhile: is called every few seconds while another process has it.
+        """
+        if self.find(name, key) is not None:
+            return False
+        claimed.enter_context(self.claim(name, key, meanwhile=meanwhile))
+        return self.find(name, key) is None
+
     @contextmanager
-    def claim(self, name: str, key: str) -> Iterator[None]:
+    def claim(self, name: str, key: str, *, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the exclusive right to run a stage; waits while another process has it."""
         locks = self.root / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         handle = os.open(locks / f"{name}-{key}", os.O_CREAT | os.O_RDWR)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(handle):
                 log.info("%s is being run by another process; waiting for its result", name)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                while not _locked(handle):
+                    if meanwhile:
+                        meanwhile()
+                    time.sleep(POLL)
+            # On a network drive this machine may remember that the result was missing; what it wrote itself to the
+            # folder makes it look again.
+            os.utime(self.root)
             yield
         finally:
             os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(f"store: expected a drive that locks files, got {error.strerror}; give another one") from error
+    return True

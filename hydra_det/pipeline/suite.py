@@ -38,7 +38,7 @@ from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.store import fingerprint
 from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.record import Protocols
-from hydra_det.robustness import Alarm, Origin, Robustness, SuiteAttack
+from hydra_det.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ SEVERITY = "severity"  # an axis of corruptions: no ball, no alarms
 TRANSFER = "transfer"  # the attack of this name is made on another network
 DIAGNOSED = 8  # images
 AXES = (None, "epsilon", "steps", SEVERITY)
-FILE, IMAGES = "robustness.json", "images.csv"
+FILE, IMAGES = ROBUSTNESS, "images.csv"
 
 
 class Suite:

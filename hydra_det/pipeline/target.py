@@ -11,7 +11,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.types import InputError
 
-# Units whose masks make layers smaller.
+# Units whose masks make layers smaller; other masks empty a channel now and then.
 SHRINKING = ("filter", "filter_group", "hybrid")
 
 
@@ -101,16 +101,10 @@ def check_target(config: Config) -> Target:
     granularity, goals = config["prune"]["granularity"], target.goals
     if not goals:
         return target
-    small = next((name for name in ("latency_ms", "megabytes") if name in goals), None)
     if granularity == "nm":
         raise InputError(
             "target: expected prune=weight, kernel, filter, filter_group or hybrid, got nm, which knows a few ratios "
             "only; run those, as in -m prune=nm prune.ratio=0,0.25,0.5,0.75"
-        )
-    if small and granularity not in SHRINKING:
-        raise InputError(
-            f"target.{small}: expected units whose masks make the network smaller, got prune.granularity={granularity}"
-            "; add prune=filter_group"
         )
     if "map_attacked" in goals and build.instantiate(config["evaluation"]["attack"]) is None:
         raise InputError("target.map_attacked: expected an attack, got none; choose attack=pgd, or target.map_clean")

@@ -77,7 +77,7 @@ def configurations(records: Mapping[str, Record]) -> dict[str, str]:
     Runs of one name differ by seed and ratio only: where the name alone would not tell, what was typed follows it.
     """
     names = {folder: _name(record) for folder, record in records.items()}
-    configs = {folder: json.dumps(_bound(record.config), sort_keys=True) for folder, record in records.items()}
+    configs = {folder: json.dumps(bound_config(record.config), sort_keys=True) for folder, record in records.items()}
     kinds: dict[str, set[str]] = {}
     for folder, name in names.items():
         kinds.setdefault(name, set()).add(configs[folder])
@@ -137,11 +137,11 @@ def _typed(record: Record) -> str:
     return " ".join(o for o in record.overrides if o.partition("=")[0].lstrip("+").rpartition(".")[2] not in _FREE)
 
 
-def _bound(value: Any) -> Any:
+def bound_config(value: Any) -> Any:
     """A config without what may differ between the runs of one configuration."""
     if isinstance(value, Mapping):
-        return {key: _bound(part) for key, part in value.items() if key not in _FREE}
-    return [_bound(part) for part in value] if isinstance(value, list) else value
+        return {key: bound_config(part) for key, part in value.items() if key not in _FREE}
+    return [bound_config(part) for part in value] if isinstance(value, list) else value
 
 
 def _precision(protocols: Protocols | None, suffix: str) -> dict[str, float | None]:

@@ -5,9 +5,11 @@ the rest is what its tables leave out: unequal variances, pairs of runs with one
 an effect, and how large one must be to be found with so few runs.
 """
 
+import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,19 +37,19 @@ def welch(first: ArrayLike, second: ArrayLike) -> float:
     one, two = _values(first), _values(second)
     if _constant(one) and _constant(two):
         return float("nan")
-    return float(stats.ttest_ind(one, two, equal_var=False).pvalue)
+    return float(_welch(one, two).pvalue)
 
 
 def welch_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
     """Of the difference of the means, `second - first`, after Welch."""
-    found = stats.ttest_ind(_values(second), _values(first), equal_var=False).confidence_interval(level)
+    found = _welch(_values(second), _values(first)).confidence_interval(level)
     return Interval(float(found.low), float(found.high))
 
 
 def paired(first: ArrayLike, second: ArrayLike) -> float:
     """The p-value of the t test of pairs: value k of both comes from the same seed. NaN where differences are equal."""
     one, two = _pairs(first, second)
-    return float("nan") if _constant(two - one) else float(stats.ttest_rel(one, two).pvalue)
+    return float("nan") if _constant(two - one, one, two) else float(stats.ttest_rel(one, two).pvalue)
 
 
 def paired_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
@@ -90,14 +92,12 @@ def hedges_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - L
     if math.isnan(d):
         return Interval(float("nan"), float("nan"))
     scale = math.sqrt(1 / len(one) + 1 / len(two))  # of d to t
-    t = d / scale
-    tail = (1 - level) / 2
-    low = _solve(lambda shift: float(stats.nct.sf(t, freedom, shift)) - tail, t)
-    high = _solve(lambda shift: tail - float(stats.nct.cdf(t, freedom, shift)), t)
-    correction = _correction(freedom)
-    return Interval(correction * scale * low, correction * scale * high)
+    shifts = _shifts(abs(d / scale), freedom, (1 - level) / 2)
+    low, high = (_correction(freedom) * scale * shift for shift in shifts)
+    return Interval(low, high) if d > 0 else Interval(-high, -low)
 
 
+@functools.cache
 def detectable_effect(runs: int, *, level: float = LEVEL, power: float = POWER) -> float:
     """The least difference of two means, in standard deviations, that a two-sided t test of so many runs a cell finds.
 
@@ -116,10 +116,19 @@ def detectable_effect(runs: int, *, level: float = LEVEL, power: float = POWER) 
     return _solve(missing, 1.0)
 
 
+def _welch(one: NDArray[np.float64], two: NDArray[np.float64]) -> Any:
+    with warnings.catch_warnings():
+        # Of a cell in which nothing varies, which is fine as long as the other one does.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        return stats.ttest_ind(one, two, equal_var=False)
+
+
 def _cohens_d(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
     freedom = len(one) + len(two) - 2
+    if _constant(one) and _constant(two):
+        return float("nan")
     pooled = math.sqrt(((len(one) - 1) * one.var(ddof=1) + (len(two) - 1) * two.var(ddof=1)) / freedom)
-    return float(two.mean() - one.mean()) / pooled if pooled > 0 else float("nan")
+    return float(two.mean() - one.mean()) / pooled
 
 
 def _correction(freedom: int) -> float:
@@ -127,9 +136,30 @@ def _correction(freedom: int) -> float:
     return math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)) / math.sqrt(freedom / 2)
 
 
+def _shifts(t: float, freedom: int, tail: float) -> tuple[float, float]:
+    """The shifts under which a noncentral t is above, or below, a t of 0 or more with the chance `tail`.
+
+    T = (Z + shift) / S is below t where shift is below tS - Z, with Z normal and S a scaled chi: the shifts are
+    quantiles of that difference, whose distribution also far from 0 is easy, other than that of T.
+    """
+    if t < 10:  # here the corner of the distribution of S at 0 is near
+        low = _solve(lambda shift: float(stats.nct.sf(t, freedom, shift)) - tail, t)
+        return low, _solve(lambda shift: tail - float(stats.nct.cdf(t, freedom, shift)), t)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(101)
+    weights = weights / weights.sum()
+
+    def below(shift: float) -> float:
+        squares = freedom * np.maximum(0, (shift + nodes) / t) ** 2
+        return float(weights @ stats.chi2.cdf(squares, freedom))
+
+    ends = t * np.sqrt(stats.chi2.ppf([tail / 2, 1 - tail / 2], freedom) / freedom) + [-9, 9]
+    low, high = (optimize.brentq(lambda shift, p=p: below(shift) - p, *ends) for p in (tail, 1 - tail))
+    return float(low), float(high)
+
+
 def _solve(rising: Callable[[float], float], near: float) -> float:
     """The root of a rising function."""
-    low, high = near, near  # by small steps: far from its centre the noncentral t is not a number
+    low, high = near, near
     while rising(low) > 0:
         low -= 0.5
     while rising(high) < 0:
@@ -151,5 +181,7 @@ def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], ND
     return one, two
 
 
-def _constant(values: NDArray[np.float64]) -> bool:
-    return bool((values == values[0]).all())
+def _constant(values: NDArray[np.float64], *origins: NDArray[np.float64]) -> bool:
+    """Whether values are equal but for rounding: of themselves, or of what they are differences of."""
+    scale = max(float(np.abs(origin).max()) for origin in (values, *origins))
+    return float(np.ptp(values)) <= 1e-12 * scale

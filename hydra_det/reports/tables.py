@@ -57,7 +57,7 @@ def attack_table(metrics: NetworkMetrics, attack: Attack, *, title: str) -> Grou
         )
         row = (_number(value, "{:.3f}") for value in (clean, attacked))
         table.add_row(" ".join(name.format("").split()).replace(" ,", ","), *row, _share(clean, attacked))
-    return Group(table, Text(_threat(attack), style="dim"))
+    return Group(table, Text(threat_in_words(attack), style="dim"))
 
 
 def sweep_table(frame: pd.DataFrame, failures: Mapping[str, str]) -> Group:
@@ -193,7 +193,7 @@ def _notes(record: Record) -> Iterator[str]:
     """What a reader must know before comparing the numbers above with others."""
     attack = record.attack
     if any(network["attacked"] for network in (record.metrics["dense"], record.metrics["pruned"])):
-        yield _threat(attack)
+        yield threat_in_words(attack)
     for latency in list(record.latency.values())[:1]:
         height, width = latency["image_size"]
         yield (
@@ -211,7 +211,7 @@ def _notes(record: Record) -> Iterator[str]:
         )
 
 
-def _threat(attack: Attack) -> str:
+def threat_in_words(attack: Attack) -> str:
     """The threat model in words."""
     if attack.get("kind"):
         return f"Corrupted, not attacked: {attack['kind']}, severity {attack['severity']} of 5."

@@ -24,19 +24,21 @@ def outputs(folder: Path) -> list[str]:
 
 
 def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
-    words = ["-m", *arguments(tmp_path), *outputs(tmp_path), "prune.ratio=0.25,1.5,0.5", "init=scaled"]
+    # A layer that is not there is seen when the network is made, not before the sweep as a wrong value is.
+    words = ["-m", *arguments(tmp_path), *outputs(tmp_path), "prune.ratio=0.25,0.5", "prune.exclude=[],[nowhere]"]
     folder = "{}_shapes_yolov3_nano_scaled_weight_{}_seed0"
     done = subprocess.run(script(*words), capture_output=True, text=True, check=False, cwd=tmp_path)
     shown = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in shown
-    assert f"1 of 3 jobs failed: {folder.format(1, 1.5)}" in " ".join(shown.split())
+    assert f"2 of 4 jobs failed: {folder.format(1, 0.25)}; {folder.format(3, 0.5)}" in " ".join(shown.split())
+    assert f" error: {folder.format(1, 0.25)}: prune.exclude: expected the start of a layer's name" in done.stderr
     summary = pd.read_csv(tmp_path / "sweep" / "summary.csv")
     assert sorted(summary["ratio"]) == [0.25, 0.5]
     stages = [path.name.split("-")[0] for path in (tmp_path / "store").iterdir()]
     assert stages.count("pretrain") == stages.count("init_scores") == 1
     assert stages.count("finetune") == 2
-    assert not (tmp_path / "sweep" / folder.format(1, 1.5) / "record.json").exists()
+    assert not (tmp_path / "sweep" / folder.format(1, 0.25) / "record.json").exists()
 
     finished = f"run={tmp_path / 'sweep' / folder.format(0, 0.25)}"
     words = [finished, "network=pruned", "attack=noise", f"hydra.run.dir={tmp_path / 'evaluation'}"]

@@ -138,7 +138,8 @@ def test_two_at_once_are_refused(finished):
 
 def test_a_stage_that_was_deleted_is_named(finished):
     run(finished, "seed=3", "stage.finetune.epochs=1", name="deleted")
-    stage = (finished / "deleted" / "stages" / "finetune").resolve()
+    stage = (finished / "deleted" / "stages" / "finetune" / "stage.json").resolve().parent
+    assert stage.parent == (finished / "store").resolve()
     shutil.rmtree(stage)
     with pytest.raises(InputError, match=r"run: expected the stage finetune of .*deleted, found none; it was deleted"):
         FinishedRun(finished / "deleted").network("pruned")

@@ -94,14 +94,14 @@ def test_the_csv_holds_the_detections_of_the_json(finished):
 
 
 def test_tensorboard_shows_losses_ap_sparsity_and_pictures(finished):
-    stages = finished / "run" / "stages"
-    pretrain = EventAccumulator(str(stages / "pretrain" / "tensorboard")).Reload()
+    logs = finished / "run" / "logs"
+    pretrain = EventAccumulator(str(logs / "1_pretrain")).Reload()
     assert {"train/loss_box", "train/loss_objectness", "train/loss_classification"} <= set(pretrain.Tags()["scalars"])
     assert {"val/map", "val/map_attacked"} <= set(pretrain.Tags()["scalars"])
-    assert {"val/clean", "val/attacked"} <= set(pretrain.Tags()["images"])
-    finetune = EventAccumulator(str(stages / "finetune" / "tensorboard")).Reload()
+    assert pretrain.Tags()["images"] == ["val/clean_vs_attacked"]
+    finetune = EventAccumulator(str(logs / "5_finetune")).Reload()
     assert [event.step for event in finetune.Scalars("val/map_attacked")] == [7], "the last epoch is always validated"
-    scored = EventAccumulator(str(stages / "train_scores" / "tensorboard")).Reload()
+    scored = EventAccumulator(str(logs / "3_train_scores")).Reload()
     assert scored.Scalars("sparsity/total")[-1].value == pytest.approx(0.75, abs=1e-3)
 
 
@@ -125,7 +125,7 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
         "sizes": "contributions", "images": 8, "micro_batch": 4, "attacked": True,
     }  # fmt: skip
     assert record.stages == again.stages
-    log = EventAccumulator(str(finished / "deeplift" / "stages" / "init_scores" / "tensorboard")).Reload()
+    log = EventAccumulator(str(finished / "deeplift" / "logs" / "2_init_scores")).Reload()
     assert "scores/backbone.stem.conv" in log.Tags()["histograms"]
 
 

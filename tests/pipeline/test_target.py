@@ -188,6 +188,14 @@ def test_what_cannot_be_met_is_one_line_and_leaves_no_best(tmp_path, typed, said
     assert not (tmp_path / "search" / "best").is_symlink()
 
 
+def test_masks_that_seldom_empty_a_channel_are_warned_of(tmp_path, caplog):
+    made(tmp_path, "target.megabytes=20", "target.tolerance=0.4")
+    assert "target.megabytes: masks of weight leave few channels to remove; prune=filter_group does" in caplog.text
+    caplog.clear()
+    made(tmp_path, "target.megabytes=20", "target.tolerance=0.4", "prune=filter_group")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_ratio_that_leaves_no_network_does_not_serve(tmp_path):
     _, tried = made(tmp_path, "target.map_attacked=0.01", "target.tolerance=0.1", refused=0.7)
     assert tried == [0, 0.495, 0.742, 0.619, 0.68]
@@ -239,7 +247,6 @@ def test_too_few_runs_are_said(tmp_path):
         (["target.lowest=0.9", "target.highest=0.5"], "target.lowest: expected a ratio below target.highest=0.5"),
         (["+target.ms=3"], "Target: expected its own settings, got ms=3"),
         (["target.map_clean=0.1", "prune=nm"], "target: expected prune=weight, kernel, "),
-        (["target.megabytes=1"], "make the network smaller, got prune.granularity=weight; add prune=filter_group"),
         (["target.latency_ms=1", "prune=filter", "trainer.devices=2", "trainer.accelerator=cpu"], "one process, as"),
         (["objectives=[map]"], "objectives: expected a list of some of map_clean, map_attacked, latency_ms, megabytes"),
         (["objectives=megabytes"], "as in objectives=[map_attacked,megabytes], got megabytes"),

@@ -1,6 +1,9 @@
 """A complete record with a different number in every place, so that a mix-up shows."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from hydra_det.record import AveragePrecision, Latency, NetworkMetrics, NetworkSize, Protocols, Record, Spread
 
@@ -98,3 +101,69 @@ def example_record(**changes: Any) -> Record:
         "attack": {"name": "pgd", "epsilon": 0.05, "step_size": 0.02, "steps": 5},
     }
     return Record(**(fields | changes))
+
+
+# configuration: init, granularity, greyscale, and by how much its AP is above that of the first one
+GRID = {
+    "deeplift, weight": ("deeplift", "weight", False, 0.0),
+    "deeplift, kernel": ("deeplift", "kernel", False, -0.04),
+    "scaled, weight": ("scaled", "weight", False, -0.02),
+    "scaled, kernel": ("scaled", "kernel", False, -0.05),
+    "deeplift, weight, greyscale": ("deeplift", "weight", True, -0.08),
+}
+
+
+def grid(
+    names: Iterable[str] = tuple(GRID),
+    *,
+    ratios: Iterable[float] = (0.0, 0.5, 0.9),
+    seeds: Iterable[int] = range(5),
+    resamples: int = 0,
+) -> dict[str, Record]:
+    """Records of some of `GRID` by folder, with noise; where nothing is pruned only colour makes a difference.
+
+    AP falls with the ratio, the compact network gets smaller and faster with it.
+    """
+    return {
+        f"{name.replace(', ', '_')}_{ratio}_seed{seed}": grid_record(name, ratio, seed, resamples=resamples)
+        for name in names
+        for ratio in ratios
+        for seed in seeds
+    }
+
+
+def grid_record(name: str, ratio: float, seed: int, *, resamples: int = 0, **changes: Any) -> Record:
+    """One run of `GRID`; `changes` replace whole fields."""
+    init, granularity, greyscale, above = GRID[name]
+    generator = np.random.default_rng([seed, round(100 * ratio), list(GRID).index(name)])
+    level = np.random.default_rng(seed).normal(0.3, 0.01)  # a seed is one pretrained network
+    noise = generator.normal(0, 0.005, size=4)
+    effect = (above if ratio else min(0.0, above * greyscale)) - 0.2 * ratio
+    dense, pruned = network(level + 0.1, level), network(level + 0.1 + effect + noise[0], level + effect + noise[1])
+    if resamples:
+        images = np.random.default_rng(9).normal(0, 0.01, size=resamples)  # the same ones for all runs
+        for protocols in (pruned["clean"], pruned["attacked"]):
+            assert protocols is not None
+            own = generator.normal(0, 0.002, size=resamples)
+            protocols["bootstrap"] = (protocols["coco"]["map"] + images + own).tolist()  # type: ignore[operator]
+    kept = round(11_000 * (1 - ratio))
+    slow, share = 426.0 + 2_000 * noise[2], (1 - ratio if granularity == "kernel" else 1 - ratio / 2)
+    fields: dict[str, Any] = {
+        "name": f"{name} {ratio} {seed}",
+        "config": {"seed": seed, "choices": {"init": init, "prune": granularity}, "data": {"greyscale": greyscale}}
+        | {"prune": {"granularity": granularity, "ratio": ratio}}
+        | {"stage": {"finetune": {"epochs": 3}, "prune": {"callbacks": {"topk_mask": {"granularity": granularity}}}}},
+        "seed": seed,
+        "overrides": [f"init={init}", f"prune={granularity}", f"prune.ratio={ratio}", f"seed={seed}"],
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "sparsity": example_record().sparsity
+        | {"ratio_asked": ratio, "granularity": granularity, "kept": kept, "pruned": 11_000 - kept},
+        "metrics": {"dense": dense, "pruned": pruned},
+        "latency": {
+            "dense": latency(slow),
+            "pruned": latency(slow + 1),
+            "compact": latency(slow * share + 200 * noise[3]),
+        },
+        "sizes": {"dense": size(11_000), "pruned": size(11_000), "compact": size(round(11_000 * share))},
+    }
+    return example_record(**(fields | changes))

@@ -103,6 +103,24 @@ def test_the_interval_of_an_effect_covers_it():
     assert low < statistics.hedges_g(FIRST, SECOND) < high
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.1, 0.5, 30.0, 1e6])
+@pytest.mark.parametrize("runs", [2, 3, 10])
+def test_the_interval_of_an_effect_is_that_of_simulated_experiments(apart, runs):
+    """Also of times, which may be a thousand standard deviations apart, where the noncentral t breaks down."""
+    one = np.resize([0.30, 0.32, 0.31], runs)
+    two = one[::-1] + apart
+    pooled, freedom = math.sqrt((one.var(ddof=1) + two.var(ddof=1)) / 2), 2 * runs - 2
+    generator = np.random.default_rng(3)
+    z, s = generator.normal(size=1_000_000), np.sqrt(generator.chisquare(freedom, 1_000_000) / freedom)
+    # The effects that would show as this one: of what is seen, noise is taken away and the spread made out again.
+    effects = (two.mean() - one.mean()) / pooled * s - z * math.sqrt(2 / runs)
+    correction = statistics.hedges_g(one, two) / ((two.mean() - one.mean()) / pooled) if apart else 1.0
+    low, high = statistics.hedges_interval(one, two)
+    if apart:
+        assert (low, high) == pytest.approx(correction * np.quantile(effects, [0.025, 0.975]), rel=0.02, abs=0.02)
+    assert statistics.hedges_interval(two, one) == pytest.approx((-high, -low), rel=1e-6)
+
+
 @pytest.mark.parametrize("runs", [3, 5, 10])
 def test_the_detectable_effect_is_found_in_four_of_five_experiments(runs):
     effect = statistics.detectable_effect(runs)
@@ -117,6 +135,21 @@ def test_where_nothing_varies_there_is_no_test():
     for test in (statistics.one_way_anova, statistics.welch, statistics.paired, statistics.hedges_g):
         assert math.isnan(test(same, [0.6, 0.6, 0.6])), test.__name__
     assert all(math.isnan(end) for end in statistics.hedges_interval(same, same))
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_cell_may_be_constant():
+    constant, other = [0.2, 0.2, 0.2, 0.2], [0.30, 0.32, 0.31]
+    once = stats.ttest_1samp(other, 0.2)  # only the other one adds to the error
+    assert statistics.welch(constant, other) == pytest.approx(once.pvalue)
+    assert statistics.welch_interval(constant, other) == pytest.approx(np.subtract(once.confidence_interval(0.95), 0.2))
+
+
+def test_equal_differences_are_equal_also_where_they_are_rounded():
+    one = np.array([0.1, 0.2, 0.7])
+    two = one + 0.05
+    assert len(set(two - one)) > 1, "for the last bit"
+    assert math.isnan(statistics.paired(one, two))
 
 
 @pytest.mark.parametrize("few", [[], [0.5]])

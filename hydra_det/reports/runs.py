@@ -1,0 +1,108 @@
+"""The runs that a report is about, from one folder or several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from hydra_det.record import Record, RecordError
+from hydra_det.reports.records import load_records, records_frame
+from hydra_det.robustness import ROBUSTNESS, Robustness, read_robustness
+
+FAILED_NAME = "failed.txt"  # why a run came to nothing, in its folder
+
+
+Folders = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs and what went wrong with the others; a run goes by its folder."""
+
+    folders: list[Path]  # as they were given
+    records: dict[str, Record]
+    paths: dict[str, Path]  # of the records
+    problems: dict[str, str]  # why a record could not be read, one line each
+    failures: dict[str, str]  # what `failed.txt` says of a run that came to nothing
+    frame: pd.DataFrame  # `records_frame`
+    # What suites of attacks found: the run, or its folder if it is none of these.
+    suites: list[tuple[str, Robustness]] = field(default_factory=list)
+
+
+def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
+    """All runs at or below the folders; one that is found twice counts once.
+
+    Of several folders the name of each stands before those of its runs.
+
+    Args:
+        folders: one or several, with runs.
+        suites: further folders, at or below which results of suites of attacks lie, as `evaluate.py` leaves them.
+
+    Raises:
+        RecordError: A folder does not exist, or there is nothing to report.
+    """
+    given = _paths(folders)
+    records: dict[str, Record] = {}
+    paths: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    seen: set[Path] = set()
+    for place, root in enumerate(given):
+        if not root.is_dir():
+            raise RecordError(f"runs: expected a folder of runs, got {root}, which is not there")
+        before = "" if len(given) == 1 else f"{_name(root, given, place)}/"
+        found, unreadable = load_records(root)
+        failed = _failures(root)
+        for run in dict.fromkeys((*found, *unreadable, *failed)):
+            if (path := (root / run).resolve()) in seen:
+                continue
+            seen.add(path)
+            if run in found:
+                records[before + run], paths[before + run] = found[run], root / run
+            if run in unreadable:
+                problems[before + run] = unreadable[run]
+            if run in failed:
+                failures[before + run] = failed[run]
+    if not records:
+        reasons = [*problems.values(), *failures.values()]
+        reason = f"; {len(reasons)} unusable, the first: {reasons[0]}" if reasons else ""
+        shown = ", ".join(map(str, given)) or "no folder"
+        raise RecordError(f"runs: expected a folder with record.json of finished runs, got none in {shown}{reason}")
+    found_suites = _suites([*given, *_paths(suites)], {path.resolve(): name for name, path in paths.items()}, problems)
+    return Runs(given, records, paths, problems, failures, records_frame(records), found_suites)
+
+
+def _paths(folders: Folders) -> list[Path]:
+    return [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
+
+
+def _suites(roots: Sequence[Path], names: Mapping[Path, str], problems: dict[str, str]) -> list[tuple[str, Robustness]]:
+    """The results of suites, each with the name of its run; what cannot be read is added to the problems."""
+    suites = []
+    for root in roots:
+        if not root.is_dir():
+            raise RecordError(f"suites: expected a folder with results of suites, got {root}, which is not there")
+        for path in sorted(root.rglob(ROBUSTNESS)):
+            try:
+                found = read_robustness(path)
+            except RecordError as error:
+                problems[path.parent.as_posix()] = str(error)
+                continue
+            folder = Path(found["origin"]["run"])
+            suites.append((names.get(folder.resolve(), str(folder)), found))
+    return suites
+
+
+def _failures(root: Path) -> dict[str, str]:
+    """Why runs came to nothing, by their folder."""
+    return {
+        path.parent.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace").strip()
+        for path in sorted(root.rglob(FAILED_NAME))
+    }
+
+
+def _name(root: Path, given: Sequence[Path], place: int) -> str:
+    """The last part of a folder, with its place where another one is called the same."""
+    names = [folder.resolve().name for folder in given]
+    return root.resolve().name if names.count(names[place]) == 1 else f"{names[place]}#{place + 1}"

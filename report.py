@@ -1,0 +1,60 @@
+"""Tables, tests, figures and one HTML page from finished runs. Needs no torch.
+
+python report.py runs=outputs/sweeps/smoke_grid
+python report.py runs=[outputs/sweeps/a,outputs/sweeps/b] paper=true
+"""
+
+import logging
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from hydra_det.atomic import write_atomically
+from hydra_det.errors import InputError
+from hydra_det.pipeline.script import CONFIG_DIR, job, plain
+from hydra_det.record import RecordError
+from hydra_det.reports.cautions import cautions_of
+from hydra_det.reports.cells import cell_table
+from hydra_det.reports.comparisons import compare
+from hydra_det.reports.drawings import draw_figures, draw_samples, write_pictures
+from hydra_det.reports.page import Report, page
+from hydra_det.reports.paper_tables import write_tables
+from hydra_det.reports.runs import read_runs
+from hydra_det.reports.style import rendered
+from hydra_det.reports.tables import show
+from hydra_det.reports.terminal import report_table
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="report")
+@job
+def main(config: DictConfig) -> None:
+    """What a sweep has found."""
+    settings = plain(config)
+    try:
+        runs = read_runs(settings["runs"], suites=settings["suites"])
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    cells, comparisons = cell_table(runs.frame), compare(runs.records, runs.frame)
+    cautions = cautions_of(
+        runs.records, runs.problems, runs.frame, comparisons, failures=runs.failures, suites=runs.suites
+    )
+    pictures, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
+    report = Report(
+        runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=pictures, samples=samples
+    )
+    html = page(report)
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    write_tables(folder, runs.frame, cells, comparisons)
+    write_pictures(folder / "figures", pictures, samples)
+    write_atomically(folder / "report.html", html)
+    show(report_table(cells, cautions))
+    log.info("report: %s", folder / "report.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 
 from hydra_det.data.frames import Frames
 from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
-from hydra_det.pipeline.command_line import job, track
+from hydra_det.pipeline.command_line import track
 from hydra_det.pipeline.pictures import Pictures
 from hydra_det.pipeline.predict import open_predictor
+from hydra_det.pipeline.script import job
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

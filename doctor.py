@@ -16,7 +16,7 @@ from hydra_det.data.doctor import contact_sheet, examine
 from hydra_det.data.splits import shared_images
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, plain
-from hydra_det.pipeline.command_line import job
+from hydra_det.pipeline.script import job
 from hydra_det.reports.tables import data_tables, show
 
 log = logging.getLogger(__name__)

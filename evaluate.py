@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
-from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.script import job
 from hydra_det.pipeline.suite import Suite
 from hydra_det.reports.robustness import cost_table, draw_robustness, suite_table
 from hydra_det.reports.tables import attack_table, show

@@ -14,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides, plain
-from hydra_det.pipeline.command_line import job
 from hydra_det.pipeline.runner import Run
+from hydra_det.pipeline.script import job
 from hydra_det.pipeline.search import objective_values, search
 from hydra_det.pipeline.target import has_target
 from hydra_det.record import Record

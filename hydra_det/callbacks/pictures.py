@@ -57,6 +57,10 @@ class SamplePictures(pl.Callback):
         self.folder = folder
         self.count = count
         self.confidence = confidence
+        self._chosen: set[int] = set()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._chosen = spread(trainer.datamodule.chosen_ids()["test"], self.count)  # type: ignore[attr-defined]
 
     def on_test_batch_end(
         self,
@@ -67,12 +71,11 @@ class SamplePictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        chosen = spread(data.chosen_ids()["test"], self.count)
+        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         for image, target, found in zip(batch["images"], batch["targets"], outputs, strict=True):
-            if (key := target["image_id"]) in chosen:
+            if (key := target["image_id"]) in self._chosen:
                 left, top, width, height = target["letterbox"].content
-                picture = picture_of(image, target, found, data.class_names, confidence=self.confidence)
+                picture = picture_of(image, target, found, names, confidence=self.confidence)
                 scale = picture.width // image.shape[-1]
                 content = picture.crop(tuple(scale * edge for edge in (left, top, left + width, top + height)))
                 self.folder.mkdir(parents=True, exist_ok=True)

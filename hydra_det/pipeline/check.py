@@ -84,6 +84,8 @@ def check_objectives(config: Config) -> None:
         raise InputError("dry_run: expected false beside objectives, got true; each run is chosen from earlier ones")
     if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
         raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
+    if "latency_ms" in names and (count := build.trainer(config, logger=False).world_size) > 1:
+        raise InputError(f"objectives: expected one process for latency_ms, which the first one measures, got {count}")
 
 
 def _check_keys(config: Config) -> None:

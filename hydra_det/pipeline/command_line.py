@@ -1,4 +1,4 @@
-"""What stands between a script and its terminal: errors as one line, exit codes, and the summary of a sweep."""
+"""A bar for the terminal, and the console scripts. Nothing here needs torch."""
 
 import runpy
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import TypeVar
 from rich import progress
 from rich.console import Console
 
-from hydra_det.pipeline.script import EXPECTED_WARNINGS, SCRIPTS, job  # noqa: F401 - for scripts
+from hydra_det.pipeline.script import SCRIPTS
 
 Item = TypeVar("Item")
 

@@ -18,14 +18,16 @@ from hydra_det.reports.statistics import LEVEL
 COMPARED = ("map_attacked", "map_clean", "map_50_paper_attacked", "total_ms_masked", "total_ms_compact", "speed_up")
 # Those of which records may hold the AP of resampled test images: the condition they are of.
 RESAMPLED = {"map_attacked": "attacked", "map_clean": "clean"}
+_TESTED = (
+    *("p_anova", "p_welch", "welch_low", "welch_high", "p_paired", "paired_low", "paired_high"),
+    *("hedges_g", "hedges_low", "hedges_high"),
+)
 # Seeds in both cells and in one of them; differences are second - first.
 COMPARISON_COLUMNS = (
     *("metric", "comparison", "first", "second", "ratio", "n_first", "n_second", "n_pairs"),
-    *("mean_first", "mean_second", "difference", "p_anova", "p_welch", "welch_low", "welch_high"),
-    *("p_paired", "paired_low", "paired_high", "hedges_g", "hedges_low", "hedges_high"),
+    *("mean_first", "mean_second", "difference", *_TESTED),
     *("test", "p", "p_holm", "detectable_effect", "bootstrap_low", "bootstrap_high", "control", "note"),
 )
-_TESTED = COMPARISON_COLUMNS[11:21]
 
 
 class Finding(NamedTuple):

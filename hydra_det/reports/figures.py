@@ -15,7 +15,7 @@ from hydra_det.reports.cells import CELL, METRICS, cell_table, seed_values
 from hydra_det.reports.pairs import paper_configurations
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.paper_tables import paper_cells
-from hydra_det.reports.style import GREY, Look, add_legend, configuration_name, looks, new_axes
+from hydra_det.reports.style import GREY, Look, add_legend, looks, new_axes
 
 HIGH = 0.85  # figure 7 is the part of figure 4 from here on
 DODGE = 0.006  # of the axis, between the points of two configurations, so that they do not hide one another
@@ -69,10 +69,9 @@ def paper_figures(frame: pd.DataFrame) -> dict[str, Figure]:
     """
     cells, ours = paper_cells(), paper_configurations(frame)
     mine = looks(set(frame["configuration"]))
-    plain = looks(configuration_name(cell) for cell in CONFIGURATIONS.values())
+    plain = looks(cell.configuration for cell in CONFIGURATIONS.values())
     look = {
-        name: mine[ours[name]] if name in ours else plain[configuration_name(cell)]
-        for name, cell in CONFIGURATIONS.items()
+        name: mine[ours[name]] if name in ours else plain[cell.configuration] for name, cell in CONFIGURATIONS.items()
     }
     figures = {}
     for name, (metric, label) in PAPER_CURVES.items():

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hydra_det.record import Record
-from hydra_det.reports.style import new_axes, slug
+from hydra_det.reports.file_names import file_names
+from hydra_det.reports.style import new_axes
 
 LAYER_COLUMNS = ("configuration", "ratio", "seed", "layer", "place", "size", "single", "weights", "kept_share")
 ROW = 0.155  # inches of a layer
@@ -48,11 +49,12 @@ def layer_table(records: Mapping[str, Record], frame: pd.DataFrame) -> pd.DataFr
 def layer_figures(table: pd.DataFrame) -> dict[str, Figure]:
     """A heat map a configuration: layers down, ratios across, the share of the weights that stay, a mean over runs."""
     figures: dict[str, Figure] = {}
+    names = file_names(map(str, table["configuration"].unique()))
     for configuration, found in table.groupby("configuration", sort=False):
         order = found.groupby("layer")["place"].min().sort_values(kind="stable").index
         shares = found.pivot_table(index="layer", columns="ratio", values="kept_share", aggfunc="mean").reindex(order)
         single = found.groupby("layer")["single"].any()
-        figures[_free(f"kept_{slug(str(configuration))}", figures)] = _heat_map(str(configuration), shares, single)
+        figures[f"kept_{names[str(configuration)]}"] = _heat_map(str(configuration), shares, single)
     return figures
 
 
@@ -72,11 +74,3 @@ def _heat_map(configuration: str, shares: pd.DataFrame, single: pd.Series) -> Fi
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
     return figure
-
-
-def _free(name: str, taken: Mapping[str, Figure]) -> str:
-    """The name, or the name with a number where two configurations come to the same one."""
-    count = 2
-    while (free := name if name not in taken else f"{name}_{count}") in taken:
-        count += 1
-    return free

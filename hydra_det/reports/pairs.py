@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hydra_det.record import Record
-from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, Cell
+from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS
 from hydra_det.reports.records import bound_config
 
 SCORE_STAGES = ("init_scores", "train_scores", "prune")  # they choose what goes, and where nothing goes they are idle
@@ -51,7 +51,7 @@ def paper_configurations(frame: pd.DataFrame) -> dict[str, str]:
             & (frame["init"] == cell.init)
             & (frame["greyscale"].astype(bool) == bool(cell.greyscale))
         ]["configuration"].unique()
-        plain = [configuration for configuration in alike if configuration == _plain(cell)]
+        plain = [configuration for configuration in alike if configuration == cell.configuration]
         if plain or len(alike) == 1:
             found[name] = str((plain or list(alike))[0])
     return found
@@ -60,10 +60,6 @@ def paper_configurations(frame: pd.DataFrame) -> dict[str, str]:
 def differ_in_pruning_only(first: Record, second: Record) -> bool:
     """Whether two runs must come to the same where nothing is pruned: only their scores and their masks differ."""
     return _beside_pruning(first) == _beside_pruning(second)
-
-
-def _plain(cell: Cell) -> str:
-    return ", ".join([cell.init, cell.granularity, *(["greyscale"] if cell.greyscale else [])])
 
 
 def _beside_pruning(record: Record) -> str:

@@ -3,8 +3,7 @@
 As Markdown, as LaTeX for the package booktabs, and as CSV in full precision.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +11,10 @@ import pandas as pd
 
 from hydra_det.atomic import write_atomically
 from hydra_det.reports.cells import CELL, CELL_COLUMNS, METRICS, Metric, seed_values
+from hydra_det.reports.file_names import file_names
 from hydra_det.reports.paper import CONFIGURATIONS, paper_p_values, paper_results
+from hydra_det.reports.tables import ABSENT
 
-ABSENT = "-"
 # What the paper tabulates, and what we have for it: AP under attack, time of the network with its masks. Beside the
 # time the one of the compact network, as masks alone make no network faster.
 TABULATED = {"map_attacked": ("map_attacked",), "time_ms": ("total_ms_masked", "total_ms_compact")}
@@ -65,7 +65,7 @@ def write_tables(folder: str | Path, frame: pd.DataFrame, cells: pd.DataFrame, c
 
 def result_tables(frame: pd.DataFrame, cells: pd.DataFrame) -> Iterator[Table]:
     """As tables V to XIV: of a configuration and metric, a row a ratio, a column a seed, then mean and sd."""
-    slugs = _slugs(sorted(cells["configuration"].unique()))
+    slugs = file_names(sorted(cells["configuration"].unique()))
     for configuration, slug in slugs.items():
         own = cells[cells["configuration"] == configuration]
         for name in (name for names in TABULATED.values() for name in names):
@@ -183,16 +183,3 @@ def _cells(table: Table) -> Iterator[list[str]]:
 
 def _title(metric: Metric) -> str:
     return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
-
-
-def _slugs(names: Sequence[str]) -> dict[str, str]:
-    """Configurations as parts of names of files: short, and no two alike also where case does not count."""
-    slugs: dict[str, str] = {}
-    for name in names:
-        plain = slug = re.sub(r"[^A-Za-z0-9.=-]+", "_", name).strip("_")[:80]
-        taken, number = {other.lower() for other in slugs.values()}, 1
-        while slug.lower() in taken:
-            number += 1
-            slug = f"{plain}_{number}"
-        slugs[name] = slug
-    return slugs

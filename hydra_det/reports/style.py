@@ -33,7 +33,7 @@ def looks(configurations: Iterable[str]) -> dict[str, Look]:
 
     Further ones than there are colours get other marks and lines.
     """
-    known = [configuration_name(cell) for cell in _paper_order()]
+    known = [cell.configuration for cell in _paper_order()]
     names = set(configurations)
     found = {name: Look(PALETTE[place], MARKS[place]) for place, name in enumerate(known) if name in names}
     free = [place for place in range(len(PALETTE)) if place >= len(known) or known[place] not in names]
@@ -42,11 +42,6 @@ def looks(configurations: Iterable[str]) -> dict[str, Look]:
         line = LINES[lap // len(MARKS) % len(LINES)]
         found[name] = Look(PALETTE[free[turn]], MARKS[(free[turn] + lap) % len(MARKS)], line)
     return found
-
-
-def configuration_name(cell: Cell) -> str:
-    """How our records name a configuration of the paper."""
-    return ", ".join([cell.init, cell.granularity, *(["greyscale"] if cell.greyscale else [])])
 
 
 def new_axes(*, width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
@@ -77,12 +72,6 @@ def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
                 figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
             files[f"{name}.{kind}"] = buffer.getvalue()
     return files
-
-
-def slug(text: str) -> str:
-    """A name for a file: small letters, digits and single underlines."""
-    kept = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in text.lower())
-    return "_".join(kept.split()) or "unnamed"
 
 
 def _paper_order() -> list[Cell]:

@@ -11,8 +11,8 @@ from hydra_det.reports.markup import Markup, details, table, tag, text
 from hydra_det.reports.statistics import LEVEL
 from hydra_det.reports.style import Look
 from hydra_det.reports.summary import leaders
+from hydra_det.reports.tables import ABSENT
 
-ABSENT = "-"
 HEADLINE = ("map_attacked", "map_clean", "forward_speed_up", "speed_up", "megabytes_compact")
 BEST_OF = ("map_attacked", "map_clean")  # of these the best is marked
 TESTED = ("map_attacked", "map_clean", "speed_up")

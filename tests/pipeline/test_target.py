@@ -249,6 +249,7 @@ def test_too_few_runs_are_said(tmp_path):
         (["target.map_clean=0.1", "prune=nm"], "target: expected prune=weight, kernel, "),
         (["target.latency_ms=1", "prune=filter", "trainer.devices=2", "trainer.accelerator=cpu"], "one process, as"),
         (["objectives=[map]"], "objectives: expected a list of some of map_clean, map_attacked, latency_ms, megabytes"),
+        (["objectives=[latency_ms]", "trainer.devices=2", "trainer.accelerator=cpu"], "one process for latency_ms"),
         (["objectives=megabytes"], "as in objectives=[map_attacked,megabytes], got megabytes"),
         (["objectives=[megabytes,megabytes]"], "objectives: expected a list of some of"),
         (["objectives=[megabytes]", "dry_run=true"], "dry_run: expected false beside objectives, got true"),

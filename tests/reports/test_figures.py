@@ -9,12 +9,13 @@ from hydra_det.reports.captions import CAPTIONS, SECTIONS, common_caption, in_se
 from hydra_det.reports.cells import METRICS
 from hydra_det.reports.comparisons import compare
 from hydra_det.reports.figures import CURVES, curve_figures, paper_figures, trade_figures
+from hydra_det.reports.file_names import file_names
 from hydra_det.reports.forest import forest_figures
 from hydra_det.reports.layers import layer_figures, layer_table
 from hydra_det.reports.learning import SHARED, learning_figures, trainings
 from hydra_det.reports.paper import paper_results
 from hydra_det.reports.records import records_frame
-from hydra_det.reports.style import looks, rendered, slug
+from hydra_det.reports.style import looks, rendered
 from tests.reports.example import GRID, example_record, grid, grid_record, network
 
 TWO = ("deeplift, weight", "scaled, kernel")
@@ -217,5 +218,5 @@ def test_every_figure_has_a_caption_and_a_place():
 
 
 def test_names_of_files():
-    assert slug("DeepLIFT, kernel: <b>/..") == "deeplift_kernel_b"
-    assert slug("/?") == "unnamed"
+    names = ["DeepLIFT, kernel: <b>/..", "/?", "deeplift kernel b", "x" * 99]
+    assert list(file_names(names).values()) == ["deeplift_kernel_b", "unnamed", "deeplift_kernel_b_2", "x" * 80]

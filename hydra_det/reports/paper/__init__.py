@@ -17,6 +17,11 @@ class Cell(NamedTuple):
     init: str
     greyscale: int = 0
 
+    @property
+    def configuration(self) -> str:
+        """How our records name it, where all else is the default."""
+        return ", ".join([self.init, self.granularity, *(["greyscale"] if self.greyscale else [])])
+
 
 # Its five configurations, by the names in its tables and figures.
 CONFIGURATIONS = {

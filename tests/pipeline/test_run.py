@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import load_file
@@ -257,3 +258,19 @@ def test_networks_are_timed_in_one_form(finished):
         assert torch.allclose(answers["compact"][level], raw, atol=1e-4)
     assert not all(torch.allclose(raw, wanted[level], atol=1e-2) for level, raw in enumerate(answers["dense"]))
     assert isinstance(dense, YOLOv3), "as it was"
+
+
+def test_pictures_of_some_test_images_lie_beside_the_scores(finished):
+    ids = json.loads((finished / "run" / "images.json").read_text())["test"]
+    chosen = [ids[0], ids[2], ids[3], ids[5]]  # four of six, evenly
+    for network in ("dense", "pruned"):
+        folder = finished / "run" / network / "samples"
+        assert sorted(path.name for path in folder.iterdir()) == sorted(
+            f"{key}_{seen}.jpg" for key in chosen for seen in ("clean", "attacked")
+        )
+        for key in chosen:
+            clean, attacked = (
+                np.asarray(Image.open(folder / f"{key}_{seen}.jpg"), dtype=float) for seen in ("clean", "attacked")
+            )
+            assert clean.shape == attacked.shape == (320, 320, 3)
+            assert 2 < np.abs(clean - attacked).mean() < 40

@@ -167,7 +167,10 @@ def _control(comparisons: pd.DataFrame) -> Iterator[str]:
         )
     controls = comparisons[comparisons["control"].astype(bool)]
     if controls.empty:
-        yield "no control: two methods have no runs at ratio 0, where they must not differ; run prune.ratio=0 of each"
+        yield (
+            "no control: no two configurations that differ in scores and masks only have runs at ratio 0, where they "
+            "must not differ; run prune.ratio=0 of such"
+        )
         return
     # No difference at all is no test, and the best there can be.
     untested = controls[controls["p"].isna() & (controls["difference"] != 0)]

@@ -69,7 +69,7 @@ licences: $(SYNCED) ## Write the tables of docs/dependencies.md: what is locked,
 
 # Without --strict a package that the service does not know passes in silence.
 audit: $(SYNCED) ## Ask for known vulnerabilities of what is locked (needs the network)
-	$(UV) tool run pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	$(UV) tool run --python $(PYTHON) pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean: ## Remove what was built and cached; outputs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,19 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from docs.licences import BUNDLED, EXCEPTIONS, NVIDIA, STATED
-from docs.list_dependencies import Locked, Row, accepted, filled, licence_of, not_permissive, read_rows, refused
+from docs.list_dependencies import (
+    Locked,
+    Row,
+    accepted,
+    direct_dependencies,
+    filled,
+    licence_of,
+    not_permissive,
+    parts_of,
+    read_lock,
+    read_rows,
+    refused,
+)
 from tests.test_packaging import LOCK, PROJECT, REQUIREMENTS, ROOT, locked_versions
 
 PAGE = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
@@ -19,6 +31,32 @@ LISTED = re.compile(
     r"\| (?P<name>\S+) \| (?P<version>\d\S*)(?: where `[^`]+`)? \| (?P<licence>[^|]+) \| (?P<parts>[^|]+) \|.*"
 )
 LIBRARY = re.compile(r"lib(?P<stem>[A-Za-z0-9]+).*\.so(\.|$)")
+
+SMALL_LOCK = """\
+# via a comment
+both==1 \\
+    --hash=sha256:0
+    # via
+    #   needed
+    #   tool
+needed==2 ; python_full_version < '3.12' \\
+    --hash=sha256:0 \\
+    --hash=sha256:1
+    # via hydra-det (pyproject.toml)
+of-tools==3 \\
+    --hash=sha256:0
+    # via
+    #   tool
+    #   tool2
+tool==4 \\
+    --hash=sha256:0
+    # via
+    #   hydra-det (pyproject.toml)
+    #   tool2
+tool2==5 \\
+    --hash=sha256:0
+    # via hydra-det (pyproject.toml)
+"""
 
 # The last version with the fault, and what is wrong with it.
 BAD = [
@@ -70,6 +108,20 @@ def test_known_packages_are_listed_rightly(name: str, licence: str, parts: str) 
     found = [value for (package, _), value in listed().items() if package == name]
     assert found
     assert all(text.startswith(licence) and where == parts for text, where in found), found
+
+
+def test_parts_follow_every_way_to_a_package() -> None:
+    entries = read_lock(SMALL_LOCK)
+    assert entries[1] == Locked("needed", "2", "python_full_version < '3.12'", ("hydra-det",))
+    assert entries[2].needed_by == ("tool", "tool2")
+    extras = {"dev": ["tool"], "export": ["Tool2>=5"]}
+    assert parts_of(entries, direct_dependencies({"dependencies": ["needed>=1"], "optional-dependencies": extras})) == {
+        "needed": ("runtime",),
+        "both": ("runtime",),
+        "tool": ("dev", "export"),
+        "tool2": ("export",),
+        "of-tools": ("dev", "export"),
+    }
 
 
 def test_runtime_holds_whatever_the_installed_packages_ask_for() -> None:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from importlib import metadata
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.requirements import Requirement
@@ -33,10 +33,8 @@ PINNED = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\
 
 # Free text and classifiers that leave no doubt.
 WORDINGS = {
-    "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
-    "FreeBSD": "BSD-2-Clause",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "NVIDIA Proprietary Software": "LicenseRef-NVIDIA-Proprietary",
@@ -70,7 +68,7 @@ def main() -> None:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
 
 
-def read_rows(lock: str, project: Mapping[str, object]) -> list[Row]:
+def read_rows(lock: str, project: Mapping[str, Any]) -> list[Row]:
     """Every entry of a lock with its licence; `project` is that table of pyproject.toml."""
     entries = read_lock(lock)
     parts = parts_of(entries, direct_dependencies(project))
@@ -90,10 +88,10 @@ def read_lock(text: str) -> list[Locked]:
     return entries
 
 
-def direct_dependencies(project: Mapping[str, object]) -> dict[str, set[str]]:
+def direct_dependencies(project: Mapping[str, Any]) -> dict[str, set[str]]:
     """The packages that pyproject.toml names itself: under `runtime`, and under every extra."""
-    texts = {"runtime": project["dependencies"], **project["optional-dependencies"]}  # type: ignore[dict-item]
-    return {part: {canonicalize_name(Requirement(text).name) for text in found} for part, found in texts.items()}  # type: ignore[attr-defined]
+    texts = {"runtime": project["dependencies"], **project["optional-dependencies"]}
+    return {part: {canonicalize_name(Requirement(text).name) for text in found} for part, found in texts.items()}
 
 
 def parts_of(entries: Sequence[Locked], direct: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
@@ -102,7 +100,7 @@ def parts_of(entries: Sequence[Locked], direct: Mapping[str, set[str]]) -> dict[
     for entry in entries:
         for parent in entry.needed_by:
             needs[parent].add(entry.name)
-    parts = defaultdict(list)
+    parts: dict[str, list[str]] = defaultdict(list)
     for part, names in direct.items():
         reached: set[str] = set()
         waiting = set(names)
@@ -118,19 +116,19 @@ def parts_of(entries: Sequence[Locked], direct: Mapping[str, set[str]]) -> dict[
 def licence_of(name: str) -> str:
     """The licence of a package as an SPDX expression, or what its metadata say where that is none.
 
-    In this order: the field for SPDX expressions, `STATED`, the older field, the classifiers.
+    In this order: the field for SPDX expressions, the older field where it is one, `STATED`, the classifiers.
     """
     try:
-        found = metadata.metadata(name)
+        fields = metadata.metadata(name).json
     except metadata.PackageNotFoundError:
         return _stated(name) or "unknown: not installed here"
-    if expression := found.get("License-Expression"):
+    if expression := fields.get("license_expression"):
         return str(expression)
-    if stated := _stated(name):
-        return stated
-    classifiers = (text.rpartition(" :: ")[2] for text in found.get_all("Classifier") or [] if "License ::" in text)
-    for wording in (str(found.get("License") or ""), *classifiers):
-        if spdx := _as_spdx(WORDINGS.get(wording, wording)):
+    wording = str(fields.get("license", ""))
+    if spdx := _as_spdx(WORDINGS.get(wording, wording)) or _stated(name):
+        return spdx
+    for text in fields.get("classifier", []):
+        if "License ::" in text and (spdx := _as_spdx(WORDINGS.get(text.rpartition(" :: ")[2], ""))):
             return spdx
     return "unknown: neither metadata nor docs/licences.py tell"
 
@@ -175,7 +173,7 @@ def _tables(rows: Sequence[Row]) -> list[str]:
     runtime = sum(row.parts == ("runtime",) for row in rows)
     packages = len({row.locked.name for row in rows})
     lines = [
-        f"{len(rows)} entries of {packages} packages; {runtime} come with every installation.",
+        f"{len(rows)} entries of {packages} packages; {runtime} come with every installation that their markers fit.",
         f"By licence: {counts}.",
     ]
     for title in GROUPS:

@@ -15,7 +15,9 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Ti
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
+from hydra_det.callbacks.numbers_watch import NumbersWatch
 from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
+from hydra_det.callbacks.whereabouts import Whereabouts
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
@@ -205,7 +207,7 @@ class StageRunner:
         parts = [part for group in (spec["callbacks"], config["callbacks"]) for part in group.values()]
         # An option that is switched off is None.
         made = [callback for part in parts if (callback := build.instantiate(part)) is not None]
-        made.append(EpochLine(name=name))
+        made += [EpochLine(name=name), NumbersWatch(name=name), Whereabouts(name=name)]
         if spec["epochs"]:
             made += [LearningRateMonitor(), LastEpochValidation()]
             # One file that every epoch replaces. Not `save_last`: it saves nothing where `save_top_k` is 0.

@@ -1,6 +1,5 @@
 """Stops a stage the moment its numbers go wrong, and says which and where."""
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -165,25 +164,26 @@ class NumbersWatch(pl.Callback):
         if self._skipped:
             what = f"gradients that overflow in float16 whatever their scale, {self._skipped} steps in a row"
             yield 4, what, "take trainer.precision=bf16-mixed or 32-true"
-        for name, parameter in pl_module.named_parameters():
+        for name, parameter in pl_module.get_submodule("net").named_parameters():
             if parameter.grad is not None and (count := _not_finite(parameter.grad)):
                 yield 5, f"{count} of {parameter.numel()} values not finite in the gradient of {name}{images}", calmer
         yield 6, f"gradients whose norm overflows{images}", calmer
 
 
 def _learning_scores(pl_module: nn.Module) -> Iterator[tuple[str, MaskedConv2d]]:
-    return ((name, layer) for name, layer in masked_layers(pl_module) if layer.scores.requires_grad)
+    layers = masked_layers(pl_module.get_submodule("net"))
+    return ((name, layer) for name, layer in layers if layer.scores.requires_grad)
 
 
 def _broken(pl_module: nn.Module, *, buffers: bool) -> str | None:
     """The first parameter, or else buffer if asked, that is not finite, with the number of such values."""
-    state = [*pl_module.named_parameters(), *(pl_module.named_buffers() if buffers else ())]
+    net = pl_module.get_submodule("net")
+    state = [*net.named_parameters(), *(net.named_buffers() if buffers else ())]
     floats = [(name, tensor.detach()) for name, tensor in state if tensor.is_floating_point()]
     if get_total_norm([tensor for _, tensor in floats]).isfinite():  # in one go; sums of squares may overflow, too
         return None
     counts = ((name, tensor.numel(), _not_finite(tensor)) for name, tensor in floats)
-    found = itertools.islice((f"{count} of {of} values of {name}" for name, of, count in counts if count), 1)
-    return next(found, None)
+    return next((f"{count} of {of} values of {name}" for name, of, count in counts if count), None)
 
 
 def _not_finite(tensor: Tensor) -> int:

@@ -22,7 +22,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
-from hydra_det.pipeline import build, processes
+from hydra_det.pipeline import build, out_of_memory, processes
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.store import Store, fingerprint
 
@@ -117,6 +117,7 @@ class StageRunner:
             "trainer": {**trainer, "processes": self._processes},
             "callbacks": added,
             "seed": config["seed"],
+            **({"out_of_memory": out_of_memory.HALVE} if self._may_halve(name) else {}),
             **({"measured_on": self._machine()} if config["prune"]["budget"] == "latency" else {}),
             **start,
         })  # fmt: skip
@@ -135,7 +136,7 @@ class StageRunner:
                 lambda: self.store.claim_missing(name, key, claimed, meanwhile=processes.still_waiting)
             )
             if missing:
-                self._fit(name, key, parent)
+                self._train(name, key, parent)
         about = self.store.find(name, key)
         assert about is not None, f"stage {name} was not published"
         folder = self.store.folder(name, key)
@@ -151,6 +152,18 @@ class StageRunner:
     def _processes(self) -> int:
         """How many the trainer starts; asked only for training: elsewhere its devices may be absent."""
         return build.trainer(self.config, logger=False, enable_checkpointing=False).world_size
+
+    def _train(self, name: str, key: str, parent: Stage | None) -> None:
+        fit = functools.partial(self._fit, name, key, parent)
+        if self._may_halve(name):
+            out_of_memory.fit_in_memory(fit, name=name, data=self.data, folder=self.store.partial(name, key))
+        else:
+            fit()
+
+    def _may_halve(self, name: str) -> bool:
+        """Whether a stage may be trained with smaller batches than its config says."""
+        trains = bool(self.config["stage"][name]["epochs"])
+        return trains and out_of_memory.choice(self.config) == out_of_memory.HALVE
 
     def _fit(self, name: str, key: str, parent: Stage | None) -> None:
         config, spec = self.config, self.config["stage"][name]
@@ -208,6 +221,7 @@ class StageRunner:
         # An option that is switched off is None.
         made = [callback for part in parts if (callback := build.instantiate(part)) is not None]
         made += [EpochLine(name=name), NumbersWatch(name=name), Whereabouts(name=name)]
+        made += out_of_memory.smaller_batch(partial)
         if spec["epochs"]:
             made += [LearningRateMonitor(), LastEpochValidation()]
             # One file that every epoch replaces. Not `save_last`: it saves nothing where `save_top_k` is 0.

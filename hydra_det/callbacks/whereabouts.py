@@ -15,6 +15,8 @@ SHOWN = 16  # image ids in a message
 class Whereabouts(pl.Callback):
     """Says of an exception where it happened: in front of what a `NotFiniteError` says, else in a note (PEP 678).
 
+    It comes first among the callbacks, so that it knows the batch that another one fails on.
+
     Args:
         name: of the stage.
     """
@@ -33,7 +35,11 @@ class Whereabouts(pl.Callback):
     ) -> None:
         self._ids = ids_of(batch)
 
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._ids = []  # whatever happens until the next one is not about these
+
     on_test_batch_start = on_validation_batch_start
+    on_validation_batch_end = on_test_batch_end = on_train_batch_end
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         where = place(trainer, self.name)
@@ -41,12 +47,13 @@ class Whereabouts(pl.Callback):
             ids = [self._ids[position] for position in exception.positions if position < len(self._ids)] or self._ids
             exception.args = (f"{where}{_of(ids)}: {exception}",)
         else:
-            exception.add_note(f"{where}, batch of {len(self._ids)}{_of(self._ids)}, {_peak(pl_module)}")
+            batch = f"batch of {len(self._ids)}{_of(self._ids)}" if self._ids else "outside of a batch"
+            exception.add_note(f"{where}, {batch}, {_peak(pl_module)}")
 
 
 def place(trainer: pl.Trainer, name: str) -> str:
-    """`pretrain, epoch 3, step 120`, both counted from 1; an evaluation has neither."""
-    if trainer.state.fn != "fit":
+    """`pretrain, epoch 3, step 120`, both counted from 1; what trains nothing has neither."""
+    if trainer.state.fn != "fit" or not trainer.max_epochs:
         return name
     validating = ", validation" if trainer.validating else ""
     return f"{name}, epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}{validating}"

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from hydra_det.errors import NotFiniteError
-from hydra_det.types import Detections
+from hydra_det.types import Detections, NotFiniteError
 
 # exp(tw) of an untrained network may overflow, or collapse to a box without area, whose CIoU has no gradient. exp(10)
 # is 22,026 times the anchor: neither that nor its inverse is a real box.

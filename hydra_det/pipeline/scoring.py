@@ -96,7 +96,7 @@ def _evaluate(
     adversarial = AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"], source=attacked)
     folder = store.partial(NAME, key)
     samples = SamplePictures(folder / SAMPLES, count=config["evaluation"]["samples"])
-    callbacks: list[pl.Callback] = [adversarial, metrics, samples, Whereabouts(name=NAME)]
+    callbacks: list[pl.Callback] = [Whereabouts(name=NAME), adversarial, metrics, samples]
     if build.wants_bar(config):
         callbacks.append(StageBar())
     trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)

@@ -220,7 +220,7 @@ class StageRunner:
         parts = [part for group in (spec["callbacks"], config["callbacks"]) for part in group.values()]
         # An option that is switched off is None.
         made = [callback for part in parts if (callback := build.instantiate(part)) is not None]
-        made += [EpochLine(name=name), NumbersWatch(name=name), Whereabouts(name=name)]
+        made = [Whereabouts(name=name), *made, EpochLine(name=name), NumbersWatch(name=name)]
         made += out_of_memory.smaller_batch(partial)
         if spec["epochs"]:
             made += [LearningRateMonitor(), LastEpochValidation()]

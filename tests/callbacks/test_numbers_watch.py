@@ -175,7 +175,7 @@ def test_scores_that_explode_are_named_and_those_that_learn_are_not():
 
     train(0.1)  # a hundred times the default; twelve steps
     first = masked_layers(to_masked(network("yolov3_tiny")))[0]
-    # sqrt(6 / 27), as 3 channels of 3 x 3 pixels enter the first layer, is more than the 0.1 that its scores began with.
+    # Its 27 inputs a filter, 3 channels of 3 x 3, give sqrt(6 / 27), which is more than the 0.1 that scores begin with.
     with pytest.raises(InputError, match=rf"got a score of .*e\+0\d in {first[0]} where 4\.71e\+03 is the most"):
         train(1e6)
 
@@ -209,7 +209,9 @@ def scaled_steps(values, *, scale=1.0, loss=0.0):
     watch, module = NumbersWatch(name="pretrain"), detector(net)
     scaler = Scaler()
     scaler.scale = scale
-    run = fake_trainer(precision_plugin=SimpleNamespace(scaler=scaler), precision="16-mixed", optimizers=[])
+    run = fake_trainer(
+        precision_plugin=SimpleNamespace(scaler=scaler), precision="16-mixed", optimizers=[], max_epochs=1
+    )
     run.strategy, run.state, run.validating = (
         SimpleNamespace(reduce=lambda flags, reduce_op: flags),
         SimpleNamespace(fn="fit"),

@@ -4,6 +4,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from hydra_det.attacks.gradient import PGD
+from hydra_det.callbacks.adversarial_batch import AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
 from hydra_det.callbacks.whereabouts import Whereabouts, listed
 from hydra_det.types import InputError
@@ -25,7 +27,7 @@ class Fails(pl.Callback):
 def test_another_exception_has_a_note_and_keeps_its_words():
     error = RuntimeError("out of order")
     with pytest.raises(RuntimeError, match=r"^out of order"):
-        trainer(Fails(error), Whereabouts(name="finetune")).fit(
+        trainer(Whereabouts(name="finetune"), Fails(error)).fit(
             detector(network("yolov3_tiny")), datamodule=TinyData(2)
         )
     (note,) = error.__notes__
@@ -61,6 +63,29 @@ def test_one_image_of_a_batch_is_named_alone():
     run = trainer(DetectionMetrics(), Whereabouts(name="evaluate"))
     with pytest.raises(InputError, match=r"^evaluate, images 2: .* for 1 of the 2 images"):
         run.test(detector(network("yolov3_tiny")), datamodule=data)
+
+
+def test_a_callback_that_fails_on_a_batch_is_said_to_fail_on_that_batch():
+    attack = PGD(epsilon=0.1, step_size=0.05, steps=1)
+    data = TinyData(2)
+    data.batches[1]["targets"] = [{**t, "image_id": 7 + k} for k, t in enumerate(data.batches[1]["targets"])]  # type: ignore
+    data.batches[1]["images"][1, 0, 30, 30] = torch.nan
+    run = trainer(Whereabouts(name="pretrain"), AdversarialBatch(attack, share=1))
+    with pytest.raises(
+        InputError, match=r"^pretrain, epoch 1, step 2, images 8: attack: expected finite images, got 1 of"
+    ):
+        run.fit(detector(network("yolov3_tiny")), datamodule=data)
+
+
+def test_between_batches_no_image_is_blamed():
+    class Stop(pl.Callback):
+        def on_train_epoch_end(self, *_):
+            raise error
+
+    error = RuntimeError("killed")
+    with pytest.raises(RuntimeError):
+        trainer(Whereabouts(name="pretrain"), Stop()).fit(detector(network("yolov3_tiny")), datamodule=TinyData(2))
+    assert error.__notes__[0].startswith("pretrain, epoch 1, step 3, outside of a batch, at most ")
 
 
 def test_many_ids_are_cut():

@@ -83,7 +83,7 @@ class NumbersWatch(pl.Callback):
         step = torch.stack([term.float() for part in seen for term in (part.images.sum(), *part.terms.values())]).sum()
         scores = self._far_scores(pl_module) if trainer.global_step % SCORES_EVERY == 0 else torch.zeros_like(step)
         flags = torch.stack([~step.isfinite() | (scores > 0), ~gradient.isfinite()]).float()
-        wrong, no_gradient = trainer.strategy.reduce(flags, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        wrong, no_gradient = trainer.strategy.reduce(flags, reduce_op="sum").tolist()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if no_gradient and not wrong and scaler is not None:
             self._skipped += 1

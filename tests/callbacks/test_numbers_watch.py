@@ -45,7 +45,7 @@ def numbered(batches):
     """Batches with the image ids 10 and 11, 20 and 21 and so on."""
     data = TinyData(batches)
     for number, made in enumerate(data.batches, 1):
-        made["targets"] = [{**t, "image_id": 10 * number + k} for k, t in enumerate(made["targets"])]  # type: ignore
+        made["targets"] = [{**t, "image_id": 10 * number + k} for k, t in enumerate(made["targets"])]
     return data
 
 

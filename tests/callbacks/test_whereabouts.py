@@ -41,7 +41,7 @@ def test_a_network_that_answers_nan_is_no_network_that_finds_nothing(verb):
     # Training does not see the running statistics that evaluation goes by.
     spoilt = next(buffer for name, buffer in net.named_buffers() if name.endswith("running_mean"))
     data = TinyData(passes=1)
-    data.batches[0]["targets"] = [{**t, "image_id": 7 + k} for k, t in enumerate(data.batches[0]["targets"])]  # type: ignore
+    data.batches[0]["targets"] = [{**t, "image_id": 7 + k} for k, t in enumerate(data.batches[0]["targets"])]
 
     class Spoil(pl.Callback):
         def on_validation_start(self, *_):
@@ -68,7 +68,7 @@ def test_one_image_of_a_batch_is_named_alone():
 def test_a_callback_that_fails_on_a_batch_is_said_to_fail_on_that_batch():
     attack = PGD(epsilon=0.1, step_size=0.05, steps=1)
     data = TinyData(2)
-    data.batches[1]["targets"] = [{**t, "image_id": 7 + k} for k, t in enumerate(data.batches[1]["targets"])]  # type: ignore
+    data.batches[1]["targets"] = [{**t, "image_id": 7 + k} for k, t in enumerate(data.batches[1]["targets"])]
     data.batches[1]["images"][1, 0, 30, 30] = torch.nan
     run = trainer(Whereabouts(name="pretrain"), AdversarialBatch(attack, share=1))
     with pytest.raises(

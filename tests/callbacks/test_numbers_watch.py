@@ -176,7 +176,9 @@ def test_scores_that_explode_are_named_and_those_that_learn_are_not():
     train(0.1)  # a hundred times the default; twelve steps
     first = masked_layers(to_masked(network("yolov3_tiny")))[0]
     # Its 27 inputs a filter, 3 channels of 3 x 3, give sqrt(6 / 27), which is more than the 0.1 that scores begin with.
-    with pytest.raises(InputError, match=rf"got a score of .*e\+0\d in {first[0]} where 4\.71e\+03 is the most"):
+    with pytest.raises(
+        InputError, match=rf"epoch 4, step 11: .* got a score of .*e\+0\d in {first[0]} where 4\.71e\+03 is the most"
+    ):
         train(1e6)
 
 

@@ -77,6 +77,7 @@ TORCH_FREE = (
     "hydra_det/objectives.py",
     "hydra_det/robustness.py",
     "hydra_det/pipeline/script.py",
+    "hydra_det/pipeline/memory_errors.py",
     "hydra_det/reports/",
 )
 

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.pipeline.memory_errors import explain
 from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,12 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             reason = one_line(error)
             log.error("error: %s%s", _of_which(), reason)
         except Exception as error:
-            log.exception("%sthis is a bug of the program, not of your input", _of_which())
-            reason = f"{type(error).__name__}: {error}"
+            if no_memory := explain(error):
+                reason = no_memory
+                log.error("error: %s%s", _of_which(), reason)
+            else:
+                log.exception("%sthis is a bug of the program, not of your input", _of_which())
+                reason = f"{type(error).__name__}: {error}"
         finally:
             _end_helpers()
         if is_helper():

@@ -23,8 +23,8 @@ AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 # The keys of everything that is not handed to a constructor, which knows its own.
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        "seed", "dry_run", "store", "checkpoint_minutes", "out_of_memory", "model", "data", "attack", "hardening", "init",
-        "prune", "stage", "evaluation", "trainer", "callbacks", *SEARCHED,
+        "seed", "dry_run", "store", "checkpoint_minutes", "out_of_memory", "model", "data", "attack", "hardening",
+        "init", "prune", "stage", "evaluation", "trainer", "callbacks", *SEARCHED,
     ),
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,

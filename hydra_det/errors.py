@@ -10,6 +10,9 @@ class InputError(ValueError):
     line and exit with 1; every other exception is a bug of ours and keeps its traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(single_line(message))
+
 
 class NotFiniteError(InputError):
     """NaN or infinity where a number should be.
@@ -22,3 +25,17 @@ class NotFiniteError(InputError):
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.positions = tuple(positions)
+
+
+def single_line(text: str) -> str:
+    r"""Text on one line that a terminal and a UTF-8 file can take.
+
+    Messages quote names out of files of strangers: a line end there would make a second line of the log, an escape
+    sequence would speak to the terminal, and half a surrogate pair cannot be written.
+
+    Example:
+        >>> single_line("a\nb\x1b[1m")
+        'a b\\x1b[1m'
+    """
+    words = " ".join(text.split())
+    return words if words.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)

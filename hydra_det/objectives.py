@@ -10,7 +10,7 @@ from typing import NamedTuple, TypedDict
 
 from hydra_det.atomic import write_atomically
 from hydra_det.record import Record
-from hydra_det.schema import check_finite, read_checked
+from hydra_det.schema import check_plain, read_checked
 
 TARGET = "target.json"
 
@@ -110,7 +110,7 @@ def say_goals(goals: Mapping[str, float]) -> str:
 
 def write_search(path: str | Path, search: Search) -> None:
     """Write a search whole or not at all."""
-    check_finite(search, str(path))
+    check_plain(search, str(path))
     write_atomically(path, json.dumps(search, allow_nan=False, indent=2, sort_keys=True) + "\n")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from hydra_det.atomic import write_atomically
-from hydra_det.schema import RecordError, check_finite, check_keys, refuse
+from hydra_det.schema import RecordError, check_keys, check_plain, read_object, refuse
 
 SCHEMA_VERSION = 4
 
@@ -204,6 +204,7 @@ class Record:
 def write_record(path: str | Path, record: Record) -> None:
     """Check a record and write it whole or not at all, as JSON with sorted keys and a trailing newline."""
     payload = dataclasses.asdict(record)
+    check_plain(payload, str(path))
     _check_payload(payload, str(path))
     write_atomically(path, json.dumps(payload, allow_nan=False, indent=2, sort_keys=True) + "\n")
 
@@ -214,32 +215,26 @@ def read_record(path: str | Path) -> Record:
     Raises:
         RecordError: The file is not a record of this version; the message names the file and the key.
     """
-    try:
-        payload = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror}); is this the folder of a finished run?"
-        raise RecordError(f"{path}: {reason}") from error
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise RecordError(f"{path}: not JSON ({error}); run the job again to write it anew") from error
+    payload = read_object(path, what="the record of a run")
     _check_payload(payload, str(path))
     return Record(**payload)
 
 
-def _check_payload(payload: Any, path: str) -> None:
+def _check_payload(payload: dict[str, Any], path: str) -> None:
     """Raise a `RecordError` unless the payload is a record of this version."""
-    if not isinstance(payload, dict):
-        refuse(path, "the whole file", "a JSON object", payload)
     version = payload.get("schema_version")
     if version != SCHEMA_VERSION:
         raise RecordError(
-            f"{path}: schema_version: expected {SCHEMA_VERSION}, got {version!r}; "
+            f"{path}: schema_version: expected {SCHEMA_VERSION}, got {version!r:.60}; "
             "read it with the hydra_det that wrote it, or run the job again"
         )
     hints = get_type_hints(Record)
     for key in payload.keys() - hints.keys():
         raise RecordError(f"{path}: {key}: not a key of a record; expected {', '.join(sorted(hints))}")
     check_keys(payload, hints, frozenset(hints), path, "")
-    check_finite(payload, path)
     sparsity = payload["sparsity"]
     if (weights := sparsity["kept"] + sparsity["pruned"]) != sparsity["total"]:
         refuse(path, "sparsity.total", f"kept + pruned = {weights}", sparsity["total"])
+    for network, timed in payload["latency"].items():
+        if len(timed["image_size"]) != 2:
+            refuse(path, f"latency.{network}.image_size", "[height, width]", timed["image_size"])

@@ -7,9 +7,16 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typeddict
 
+from hydra_det.errors import single_line
+
+LARGEST = 2**63  # what tables and files of results hold as a whole number is below it
+
 
 class RecordError(ValueError):
     """A record that cannot be read or written. One line: the file, the key, what was expected, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(single_line(message))
 
 
 def check_keys(value: dict[str, Any], hints: dict[str, Any], required: frozenset[str], path: str, prefix: str) -> None:
@@ -43,20 +50,43 @@ def read_checked(path: str | Path, expected: Any, *, what: str) -> dict[str, Any
     Raises:
         RecordError: The file is none; the message names the file and the key.
     """
-    try:
-        payload = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: expected {what}, could not read it ({error})") from error
-    if not isinstance(payload, dict):
-        refuse(str(path), "the whole file", "a JSON object", payload)
+    payload = read_object(path, what=what)
     check_keys(payload, get_type_hints(expected), expected.__required_keys__, str(path), "")
     return payload
 
 
-def check_finite(value: Any, path: str) -> None:
-    """Raise a `RecordError` where a value holds NaN or infinity, which JSON does not know."""
-    for where in _non_finite(value, ""):
-        raise RecordError(f"{path}: {where}: expected a finite number; write None for a value that does not exist")
+def read_object(path: str | Path, *, what: str) -> dict[str, Any]:
+    """Read a JSON object that `check_plain` accepts.
+
+    Args:
+        path: of the file.
+        what: the file is, for the message.
+
+    Raises:
+        RecordError: The file is none.
+    """
+    try:
+        payload = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(payload, dict):
+            refuse(str(path), "the whole file", "a JSON object", payload)
+        check_plain(payload, str(path))
+    except RecordError:
+        raise
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}); is this the folder of a finished run?"
+        raise RecordError(f"{path}: {reason}") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
+        raise RecordError(f"{path}: expected {what}, not JSON ({error}); run the job again to write it anew") from error
+    return payload
+
+
+def check_plain(value: Any, path: str) -> None:
+    """Raise a `RecordError` where a value holds NaN, infinity, NUL or half a surrogate pair.
+
+    JSON does not know the first two, no name of a file holds the third, and no UTF-8 file, so no report, the last.
+    """
+    for where, expected in _not_plain(value, ""):
+        raise RecordError(f"{path}: {where}: expected {expected}")
 
 
 def refuse(path: str, where: str, expected: str, value: Any) -> NoReturn:
@@ -76,6 +106,8 @@ def _check(value: Any, expected: Any, path: str, where: str) -> None:
     # bool is an int to Python, but `true` is not a count.
     if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
         refuse(path, where, plain.__name__, value)
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        refuse(path, where, "a number of at most 64 bits", "a longer one")
     if is_typeddict(expected):
         check_keys(value, get_type_hints(expected), expected.__required_keys__, path, f"{where}.")
     elif plain in (list, dict):
@@ -83,13 +115,25 @@ def _check(value: Any, expected: Any, path: str, where: str) -> None:
             _check(item, arguments[-1], path, f"{where}.{key}")
 
 
-def _non_finite(value: Any, where: str) -> Iterator[str]:
-    """Where a value holds NaN or infinity, which JSON does not know."""
+def _not_plain(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Where a value cannot be written, and what was expected there."""
     if isinstance(value, dict | list | tuple):
         for key, item in _items(value):
-            yield from _non_finite(item, f"{where}.{key}" if where else str(key))
+            inner = f"{where}.{key}" if where else str(key)
+            if isinstance(key, str) and not _is_text(key):
+                yield inner, "a key that UTF-8 can hold"
+            yield from _not_plain(item, inner)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield where
+        yield where, "a finite number; write None for a value that does not exist"
+    elif isinstance(value, str) and not _is_text(value):
+        yield where, "text that UTF-8 can hold"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _items(value: dict[str, Any] | Sequence[Any]) -> Iterable[tuple[Any, Any]]:

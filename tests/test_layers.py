@@ -42,7 +42,7 @@ ONLY = {
     "drawing": set(),
     "atomic": set(),
     "record": {"atomic", "schema"},
-    "schema": set(),
+    "schema": {"errors"},
     "objectives": {"atomic", "record", "schema"},
     "robustness": {"record", "schema"},
     "provenance": set(),

@@ -23,7 +23,8 @@ class Engine(NamedTuple):
 
     Attributes:
         packages: that must be installed.
-        write: (network, folder, example images [B, 3, H, W]) -> the file; what lies in the folder already is used.
+        write: (network, folder, example images [B, 3, H, W]) -> the file; what lies in the folder already is used,
+            unless opening it could run code.
         open: (network, file, threads) -> forward.
         able: whether this machine can compute so.
         tolerance: of the raw maps to those of torch, as a share of their largest value; None: rounding is wanted.
@@ -180,14 +181,13 @@ def _has_bf16() -> bool:
 
 
 def _write_exported(network: nn.Module, folder: Path, example: Tensor) -> Path:
+    """Always anew: torch unpickles such a file when it opens it, so only what was written just now is opened."""
     file = folder / EXPORTED
-    if not file.exists():
-        shapes = {"images": {0: torch.export.Dim("batch", min=1, max=1024)}}
-        # Two images: one would be taken for a constant.
-        with torch.no_grad():
-            torch.export.save(
-                torch.export.export(network, (example[:1].repeat(2, 1, 1, 1),), dynamic_shapes=shapes), file
-            )
+    file.unlink(missing_ok=True)
+    shapes = {"images": {0: torch.export.Dim("batch", min=1, max=1024)}}
+    # Two images: one would be taken for a constant.
+    with torch.no_grad():
+        torch.export.save(torch.export.export(network, (example[:1].repeat(2, 1, 1, 1),), dynamic_shapes=shapes), file)
     return file
 
 

@@ -15,13 +15,25 @@ import torch
 from hydra_det.atomic import write_atomically
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
 from hydra_det.modules.loss import LossSettings
-from hydra_det.modules.weights import load_weights, save_weights
+from hydra_det.modules.weights import check_shapes, save_weights
 from hydra_det.modules.yolo import NmsSettings
+from hydra_det.schema import read_object
 from hydra_det.types import InputError
 
 FORMAT, VERSION = "hydra_det compact network", 1
 COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
+# What the constructors and operators of torch raise of values that do not fit.
+_NO_NETWORK = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save_compact(folder: Path, network: GraphDetector, about: Mapping[str, Any]) -> None:
@@ -64,21 +76,29 @@ def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
     if not file.is_file():
         raise InputError(f"{file}: expected the description of a compact network, found none; check the path")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_object(file, what=f"a {FORMAT}")
         kind, version, about = content["format"], content["version"], dict(content["about"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: expected a {FORMAT}, got another file or a part of one; write it anew") from error
     if kind != FORMAT or version != VERSION:
         raise InputError(
-            f"{file}: expected a {FORMAT} of version {VERSION}, got {kind} of version {version}; write it anew by "
-            "compact.py, or read it with the hydra_det that wrote it"
+            f"{file}: expected a {FORMAT} of version {VERSION}, got {kind!s:.60} of version {version!s:.60}; write it "
+            "anew by compact.py, or read it with the hydra_det that wrote it"
         )
+    weights = Path(folder) / WEIGHTS
     try:
+        # Shapes first: a number too many in the description may ask for more memory than there is.
+        with torch.device("meta"):
+            planned = _build(content)
+            _try(planned)
+        found = check_shapes(planned, weights)
         network = _build(content)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, ZeroDivisionError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except _NO_NETWORK as error:
+        if isinstance(error, InputError) and str(error).startswith(str(weights)):
+            raise
+        reason = f"{type(error).__name__}: {error!s:.200}"
         raise InputError(f"{file}: expected a whole description, got one that builds no network ({reason})") from error
-    load_weights(network, Path(folder) / WEIGHTS)
+    network.load_state_dict(found)
     if broken := [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]:
         raise InputError(f"{Path(folder) / WEIGHTS}: expected finite weights, got others in {broken[0]}; write it anew")
     return network.eval(), about
@@ -100,7 +120,7 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
     detector, outputs = content["detector"], list(content["outputs"])
     if not set(outputs) <= known or len(outputs) != len(detector["strides"]):
         raise ValueError(f"the raw maps {outputs} are not one for each stride of {detector['strides']}")
-    made = GraphDetector(
+    return GraphDetector(
         Graph(nodes, outputs),
         num_classes=detector["num_classes"],
         anchors=detector["anchors"],
@@ -108,8 +128,6 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
         loss=LossSettings(**detector["loss"]),
         nms=NmsSettings(**detector["nms"]),
     ).eval()
-    _try(made)
-    return made
 
 
 def _try(network: GraphDetector) -> None:

@@ -85,7 +85,11 @@ def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) 
         raise InputError(f"data.root: expected the folder of a data set, there is no folder {root}")
     path = Path(os.path.normpath((folder or base) / relative))
     if not path.is_relative_to(base):
-        raise InputError(f"{relative}: expected {what} inside {root}, came a path that leaves it; use a relative path")
+        raise InputError(
+            f"{relative:.200}: expected {what} inside {root}, came a path that leaves it; use a relative path"
+        )
+    if "\0" in relative:
+        raise InputError(f"{relative!r:.200}: expected {what}, came a name that no file can have; correct it")
     return path
 
 

@@ -8,6 +8,8 @@ from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry, assem
 from hydra_det.data.samples import Split
 from hydra_det.types import InputError
 
+LARGEST = 2**63  # ids are whole numbers of 64 bits in all tables behind
+
 
 def read_coco(root: Path, annotations: str, images: str, *, name: str, strict: bool = False) -> Split:
     """Read an annotation file and look at every image file it names.
@@ -55,19 +57,19 @@ class _Entry:
 
     def get(self, key: str) -> Any:
         if key not in self.item:
-            raise self.error(f"expected the key {key!r}, it has {', '.join(self.item) or 'none'}")
+            raise self.error(f"expected the key {key!r}, it has {', '.join(self.item)[:200] or 'none'}")
         return self.item[key]
 
     def integer(self, key: str, *, minimum: int) -> int:
         value = self.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise self.error(f"expected an integer of at least {minimum} for {key!r}, came {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < LARGEST:
+            raise self.error(f"expected an integer of at least {minimum} for {key!r}, came {_short(value)}")
         return value
 
     def text(self, key: str) -> str:
         value = self.get(key)
-        if not isinstance(value, str) or not value:
-            raise self.error(f"expected a text for {key!r}, came {value!r}")
+        if not isinstance(value, str) or not value or not _is_text(value):
+            raise self.error(f"expected a text for {key!r}, came {_short(value)}")
         return value
 
     def number(self, key: str) -> float:
@@ -76,7 +78,7 @@ class _Entry:
     def box(self, key: str) -> tuple[float, float, float, float]:
         value = self.get(key)
         if not isinstance(value, list) or len(value) != 4:
-            raise self.error(f"expected 4 numbers [left, top, width, height] for {key!r}, came {value!r}")
+            raise self.error(f"expected 4 numbers [left, top, width, height] for {key!r}, came {_short(value)}")
         left, top, width, height = (self._finite(key, number) for number in value)
         return left, top, width, height
 
@@ -84,7 +86,7 @@ class _Entry:
         # 1e15: integers beyond float range would overflow, and no image has such coordinates.
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
             return float(value)
-        raise self.error(f"expected finite numbers for {key!r}, came {value!r}")
+        raise self.error(f"expected finite numbers for {key!r}, came {_short(value)}")
 
 
 def _read(path: Path) -> object:
@@ -103,6 +105,22 @@ def _read(path: Path) -> object:
         ) from error
 
 
+def _short(value: object) -> str:
+    """For a message; `repr` of the value may be a megabyte, and of a number of many digits is refused."""
+    try:
+        return f"{value!r:.100}"
+    except (ValueError, RecursionError):
+        return _kind(value)
+
+
+def _is_text(value: str) -> bool:
+    """Whether files can hold it: JSON can spell half a surrogate pair, which no encoding has."""
+    try:
+        return bool(value.encode()) and "\0" not in value
+    except UnicodeEncodeError:
+        return False
+
+
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")
@@ -113,7 +131,7 @@ def _categories(path: Path, entries: list[_Entry]) -> dict[int, str]:
     for entry in entries:
         category_id, name = entry.integer("id", minimum=0), entry.text("name")
         if category_id in categories or name in categories.values():
-            raise entry.error(f"expected distinct category ids and names, {category_id} {name!r} repeats one")
+            raise entry.error(f"expected distinct category ids and names, {category_id} {_short(name)} repeats one")
         categories[category_id] = name
     if not categories:
         raise InputError(f"{path}: expected at least one category, came none; list the classes under 'categories'")
@@ -127,7 +145,7 @@ def _images(path: Path, entries: list[_Entry]) -> dict[int, ImageEntry]:
         size = entry.integer("width", minimum=1), entry.integer("height", minimum=1)
         image = ImageEntry(image_id, entry.text("file_name"), *size)
         if image_id in images:
-            files = f"{images[image_id].file_name} and {image.file_name}"
+            files = f"{images[image_id].file_name:.100} and {image.file_name:.100}"
             raise entry.error(f"expected distinct image ids, {image_id} stands for {files}")
         images[image_id] = image
     if not images:
@@ -146,7 +164,9 @@ def _annotation(entry: _Entry, *, images: dict[int, ImageEntry], categories: dic
         raise entry.error(f"expected a category_id listed under 'categories' ({known}), came {category_id}")
     bbox = entry.box("bbox")
     area = entry.number("area") if "area" in entry.item else bbox[2] * bbox[3]
+    if "area" in entry.item and area < 0:  # COCO's evaluation would pass over the object without a word
+        raise entry.error(f"expected an area of at least 0, came {area:g}")
     crowd = entry.item.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise entry.error(f"expected 0 or 1 for 'iscrowd', came {crowd!r}")
+        raise entry.error(f"expected 0 or 1 for 'iscrowd', came {_short(crowd)}")
     return Annotation(annotation_id, image_id, category_id, bbox, area, bool(crowd))

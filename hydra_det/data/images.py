@@ -1,5 +1,7 @@
 """Reading image files: whatever a file holds becomes 8-bit RGB of the annotated size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image, ImageOps
 from hydra_det.types import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# What a file may really be, whatever its suffix says. Pillow knows more, among them EPS, for which it starts a program.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNED = {5, 6, 7, 8}  # orientations that swap width and height
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow opens some 16-bit files as 32-bit "I"
@@ -25,13 +29,10 @@ def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.u
         path: the file.
         size: annotated (width, height) in pixels.
     """
-    try:
-        with Image.open(path) as opened:
-            turn = size is None or _must_turn(opened, path=path, size=size)
-            image = ImageOps.exif_transpose(opened) if turn else opened
-            return _to_rgb(image, path=path)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError on broken PNGs
-        raise _unreadable(path, error) from error
+    with _opened(path) as opened:
+        turn = size is None or _must_turn(opened, path=path, size=size)
+        image = ImageOps.exif_transpose(opened) if turn else opened
+        return _to_rgb(image, path=path)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -46,21 +47,30 @@ def find_images(folder: Path) -> list[Path]:
 
 def read_size(path: Path) -> tuple[int, int]:
     """(width, height) of an image as it is meant to be seen, from its header."""
-    try:
-        with Image.open(path) as opened:
-            turned = opened.getexif().get(_ORIENTATION) in _TURNED
-            return (opened.height, opened.width) if turned else (opened.width, opened.height)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as opened:
+        turned = opened.getexif().get(_ORIENTATION) in _TURNED
+        return (opened.height, opened.width) if turned else (opened.width, opened.height)
 
 
 def check_size(path: Path, *, size: tuple[int, int]) -> None:
     """Read the header only and refuse a file that cannot be shown at the annotated (width, height)."""
+    with _opened(path) as opened:
+        _must_turn(opened, path=path, size=size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, open; whatever Pillow says of it while it is used is an error of the file."""
     try:
-        with Image.open(path) as opened:
-            _must_turn(opened, path=path, size=size)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        with Image.open(path, formats=_FORMATS) as opened:
+            yield opened
+    except InputError:
+        raise
+    except Exception as error:  # of a broken file it raises nearly every kind, SyntaxError and struct.error among them
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"{path}: expected an image file, could not read it ({reason:.200}); replace or remove it"
+        ) from error
 
 
 def _must_turn(image: Image.Image, *, path: Path, size: tuple[int, int]) -> bool:
@@ -85,8 +95,3 @@ def _to_rgb(image: Image.Image, *, path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: expected values of 16 bits, came {values.min()} to {values.max()}; convert it")
     # Pillow's own convert("RGB") would cut everything above 255 to white.
     return np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: expected an image file, could not read it ({reason}); replace or remove it")

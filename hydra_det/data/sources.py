@@ -11,7 +11,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.images import find_images
 from hydra_det.data.samples import Split
 from hydra_det.data.shapes import ShapesParameters, read_shapes
-from hydra_det.data.text_labels import KITTI_CLASSES, parse_kitti, parse_yolo, read_names
+from hydra_det.data.text_labels import ENCODING, KITTI_CLASSES, parse_kitti, parse_yolo, read_names
 from hydra_det.data.voc import parse_voc, voc_classes
 from hydra_det.types import InputError
 
@@ -81,11 +81,20 @@ class ListedData(DetectionData):
     def read(self) -> dict[str, Split]:
         images = inside(self.root, self.images_dir, what="the image folder")
         annotations = inside(self.root, self.annotations_dir, what="the folder of annotations")
-        names = {split: read_list(inside(self.root, file, what="the list")) for split, file in self.lists.items()}
+        names = {split: self._listed(file, images, annotations) for split, file in self.lists.items()}
         return {
             split: assemble(content, root=self.root, folder=images, source=annotations, name=split, strict=self.strict)
             for split, content in self.parse(names, images=images, annotations=annotations).items()
         }
+
+    def _listed(self, file: str, *folders: Path) -> list[str]:
+        """The names in a list, which in no folder lead out of the data set."""
+        path = inside(self.root, file, what="the list")
+        names = read_list(path)
+        for name in names:
+            for folder in folders:
+                inside(self.root, name, what=f"the image of a line of {path.name}", folder=folder)
+        return names
 
 
 class VocData(ListedData):
@@ -222,7 +231,7 @@ class ShapesData(DetectionData):
 def read_list(path: Path) -> list[str]:
     """The first word of every line: names of images without their suffix."""
     try:
-        names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        names = [line.split()[0] for line in path.read_text(ENCODING).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a text file that lists images, could not read it ({error})") from error
     if not names or len(set(names)) != len(names):

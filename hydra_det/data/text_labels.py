@@ -15,6 +15,7 @@ from hydra_det.types import InputError
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels of the original image
 # A line, the place that a message names, and (width, height) -> class name or ANYTHING, and box; None to leave it out.
 LineParser = Callable[[str, str, tuple[int, int]], tuple[str, Box] | None]
+ENCODING = "utf-8-sig"  # some editors begin a file with a mark, which is not part of the first word
 ANYTHING = "DontCare"  # a region in which nothing that is found counts
 
 KITTI_CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
@@ -37,7 +38,7 @@ def parse_yolo(images: Sequence[Path], *, folder: Path, labels: Path, classes: S
         if number != int(number) or not 0 <= number < len(classes):
             raise InputError(f"{place}: expected a class number from 0 to {len(classes) - 1}, came {number:g}")
         if not all(0 <= value <= 1 for value in values[1:]):
-            raise InputError(f"{place}: expected shares of the image in [0, 1], came {text.strip()!r}")
+            raise InputError(f"{place}: expected shares of the image in [0, 1], came {text.strip()!r:.200}")
         box = (x - width / 2) * size[0], (y - height / 2) * size[1], width * size[0], height * size[1]
         return classes[int(number)], box
 
@@ -54,7 +55,7 @@ def parse_kitti(images: Sequence[Path], *, folder: Path, labels: Path, classes: 
         name, *rest = text.split()
         values = _numbers(rest, place, columns=KITTI_COLUMNS - 1, meaning="the 15 of KITTI's object labels")
         if name not in (*KITTI_CLASSES, *classes, ANYTHING):
-            raise InputError(f"{place}: expected one of {', '.join(KITTI_CLASSES)} or {ANYTHING}, came {name!r}")
+            raise InputError(f"{place}: expected one of {', '.join(KITTI_CLASSES)} or {ANYTHING}, came {name!r:.100}")
         if name not in (*classes, ANYTHING):
             return None
         left, top, right, bottom = values[3:7]
@@ -66,22 +67,42 @@ def parse_kitti(images: Sequence[Path], *, folder: Path, labels: Path, classes: 
 def read_names(path: Path) -> list[str]:
     """Class names by number, from a file with a name a line or from the `names` of a data yaml."""
     try:
-        text = path.read_text()
-        if path.suffix not in (".yaml", ".yml"):
-            names = [line.strip() for line in text.splitlines() if line.strip()]
-        else:
-            found = (yaml.safe_load(text) or {}).get("names", [])
-            names = [found[number] for number in range(len(found))]  # a list, or a mapping from every number
-    except OSError as error:
-        raise InputError(f"{path}: expected a file with class names, could not read it ({error.strerror})") from error
-    except (UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected class names as a list or as 0: ..., 1: ... under 'names'") from error
+        text = path.read_text(ENCODING)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InputError(f"{path}: expected a file with class names, could not read it ({reason})") from error
+    names = _of_yaml(path, text) if path.suffix in (".yaml", ".yml") else [word.strip() for word in text.splitlines()]
+    names = [name for name in names if name]
     if not names:
         where = "under 'names'" if path.suffix in (".yaml", ".yml") else "a line each"
         raise InputError(f"{path}: expected class names {where}, found none")
     if len(set(names)) != len(names):
-        raise InputError(f"{path}: expected distinct class names, came {', '.join(map(str, names))}")
-    return [str(name) for name in names]
+        raise InputError(f"{path}: expected distinct class names, came {', '.join(names)[:200]}")
+    return names
+
+
+def _of_yaml(path: Path, text: str) -> list[str]:
+    """The names of a data yaml, which lists them or numbers them from 0."""
+    shape = f"{path}: expected class names as a list or as 0: ..., 1: ... under 'names'"
+    try:
+        # A node that stands for another one may make a small file huge; no data yaml has one.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InputError(f"{path}: expected plain class names, came a yaml alias; write them out")
+        found = (yaml.safe_load(text) or {}).get("names", [])
+        if not isinstance(found, list | dict):
+            raise InputError(f"{shape}, came {type(found).__name__}")
+        names = [found[number] for number in range(len(found))]
+    except InputError:
+        raise
+    # The last two: a date that does not exist, and nesting without end.
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{shape}; correct the file") from error
+    for number, name in enumerate(names):
+        # YAML reads a bare `no` as false and `null` as nothing: a class of the name False would be a surprise.
+        if not isinstance(name, str | int) or isinstance(name, bool):
+            kind = type(name).__name__
+            raise InputError(f"{path}: names[{number}]: expected text, came {kind}; put it in quotes")
+    return [str(name).strip() for name in names]
 
 
 def _parse(
@@ -112,7 +133,7 @@ def _lines(file: Path, *, optional: bool) -> list[str]:
     if optional and not file.exists():
         return []
     try:
-        return file.read_text().splitlines()
+        return file.read_text(ENCODING).splitlines()
     except OSError as error:
         raise InputError(f"{file}: expected a file of labels, could not read it ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -125,7 +146,7 @@ def _numbers(words: Sequence[str], place: str, *, columns: int, meaning: str) ->
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise InputError(f"{place}: expected numbers, came {' '.join(words)!r}") from error
+        raise InputError(f"{place}: expected numbers, came {' '.join(words)!r:.200}") from error
     if not all(abs(value) < 1e9 for value in values):
-        raise InputError(f"{place}: expected finite numbers, came {' '.join(words)!r}")
+        raise InputError(f"{place}: expected finite numbers, came {' '.join(words)!r:.200}")
     return values

@@ -12,6 +12,8 @@ from hydra_det.types import InputError, Pixels
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 CODECS = ("libx264", "mpeg4")  # the first one that FFmpeg was built with
+# What a file may really be, whatever its suffix says: FFmpeg would take a playlist, too, and open what it names.
+DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegvideo"
 BIT_RATE = 4_000_000  # bits a second
 
 
@@ -44,7 +46,8 @@ class Video:
     def _open(self) -> Any:
         av = _av()
         try:
-            container = av.open(str(self.path.absolute()))  # absolute: "a:b.mp4" alone is a protocol
+            # The path is absolute: "a:b.mp4" alone is a protocol.
+            container = av.open(str(self.path.absolute()), options={"format_whitelist": DEMUXERS})
         except av.FFmpegError as error:
             raise self._broken(f"cannot be opened ({error.strerror})") from error
         if not container.streams.video:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry
 from hydra_det.types import InputError
@@ -33,7 +34,7 @@ def parse_voc(files: Sequence[Path], *, classes: Sequence[str], one_based: bool,
             place = f"{file}: object[{number}]"
             name = _text(thing, "name", place)
             if name not in ids:
-                raise InputError(f"{place}: expected one of {', '.join(classes)} under 'name', came {name!r}")
+                raise InputError(f"{place}: expected one of {', '.join(classes)} under 'name', came {name!r:.100}")
             left, top, right, bottom = (_number(thing, f"bndbox/{key}", place) for key in _CORNERS)
             if one_based:
                 left, top = left - 1, top - 1
@@ -53,18 +54,28 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def _parse(file: Path) -> ElementTree.Element:
+    def refuse(*_: object) -> None:
+        raise InputError(f"{file}: expected an annotation, came a file that defines xml entities; remove them")
+
+    builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+    parser.CharacterDataHandler = builder.data
+    # Entities are the one thing in xml that can make a small file huge or read another one; annotations have none. The
+    # parser says where one is, in whatever encoding the file is.
+    parser.EntityDeclHandler = refuse
     try:
-        content = file.read_bytes()
-        # Entities are the one thing in xml that can make a small file huge; annotations have none.
-        if b"<!ENTITY" in content:
-            raise InputError(f"{file}: expected an annotation, came a file that defines xml entities; remove them")
-        return ElementTree.fromstring(content)
+        parser.Parse(file.read_bytes(), True)
+        return builder.close()
     except OSError as error:
         raise InputError(f"{file}: expected an xml file, could not read it ({error.strerror})") from error
-    except ElementTree.ParseError as error:
-        line, column = error.position
-        reason = str(error).partition(":")[0]
-        raise InputError(f"{file}: expected xml, {reason} at line {line} column {column}; was it cut off?") from error
+    except expat.ExpatError as error:
+        place = f"line {error.lineno} column {error.offset}"
+        reason = expat.errors.messages[error.code]
+        raise InputError(f"{file}: expected xml, {reason} at {place}; was it cut off?") from error
+    except InputError:
+        raise
+    except (LookupError, ValueError) as error:  # of the encoding that the file names
+        raise InputError(f"{file}: expected xml, could not decode it ({error}); save it as UTF-8") from error
 
 
 def _text(element: ElementTree.Element, key: str, place: object) -> str:
@@ -81,7 +92,7 @@ def _number(element: ElementTree.Element, key: str, place: object) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < 1e9:
-        raise InputError(f"{place}: expected a number under {key!r}, came {text!r}; correct the file")
+        raise InputError(f"{place}: expected a number under {key!r}, came {text!r:.100}; correct the file")
     return value
 
 

@@ -53,6 +53,10 @@ def load_darknet_weights(network: nn.Module, path: Path) -> list[str]:
                 found[key] = torch.from_numpy(values[start : start + count].astype(np.float32)).view(shape)
             start += count
     assert start == values.size, "the size of the file was checked"
+    for key, tensor in found.items():
+        if not tensor.isfinite().all() or (key.endswith("running_var") and (tensor < 0).any()):
+            kind = "variances of at least 0" if key.endswith("running_var") else "finite weights"
+            raise InputError(f"{path}: expected {kind}, found others in {key}; is it damaged, or of another network?")
     network.load_state_dict(found, strict=False)
     if left_out:
         log.warning(
@@ -103,7 +107,10 @@ def _read(path: Path) -> NDArray[np.float32]:
     """The values behind the header."""
     if not path.is_file():
         raise InputError(f"{path}: expected a Darknet .weights file, found none; check the path")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected a Darknet .weights file, could not read it ({error.strerror})") from error
     if len(content) < NEW_HEADER:
         raise InputError(f"{path}: expected a header of {NEW_HEADER} bytes, found {len(content)}; is it truncated?")
     major, minor, revision = (int(value) for value in np.frombuffer(content, dtype="<i4", count=3))

@@ -29,15 +29,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: expected a .safetensors file with weights, found none; check the path")
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: expected a .safetensors file, cannot be read ({error}); is it truncated?") from error
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = f"cannot be read ({str(error) or type(error).__name__:.200})"
+        raise InputError(f"{path}: expected a .safetensors file, {reason}; is it truncated?") from error
 
 
 def weights_hash(path: Path) -> str:
     """sha256 of the names, shapes and values in a safetensors file, or of the bytes of any other file."""
     digest = hashlib.sha256()
     if path.suffix != ".safetensors":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{path}: expected a file with weights, could not read it ({error.strerror}); check the path"
+            ) from error
     for name, tensor in sorted(read_weights(path).items()):
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -46,12 +52,17 @@ def weights_hash(path: Path) -> str:
 
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a file into a network of the same architecture; the network is not touched when it does not fit."""
+    network.load_state_dict(check_shapes(network, path))
+
+
+def check_shapes(network: nn.Module, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, which are those of a network by name, shape and kind; it may be on the meta device."""
     found = read_weights(path)
     _check_names(network, found, path)
     for name, tensor in network.state_dict().items():
         if found[name].shape != tensor.shape:
             raise _misshapen(path, name, tensor, found[name])
-    network.load_state_dict(found)
+    return found
 
 
 def load_pretrained(network: nn.Module, path: Path) -> list[str]:
@@ -68,6 +79,9 @@ def load_pretrained(network: nn.Module, path: Path) -> list[str]:
     for name in left_out:
         if name not in of_heads or found[name].shape[1:] != expected[name].shape[1:]:
             raise _misshapen(path, name, expected[name], found[name])
+    for name, tensor in found.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: expected finite weights, found others in {name}; did that training diverge?")
     network.load_state_dict({name: tensor for name, tensor in found.items() if name not in left_out}, strict=False)
     if left_out:
         log.warning("%s: of other classes than the network; left out: %s", path, ", ".join(left_out))
@@ -86,8 +100,13 @@ def _check_names(network: nn.Module, found: Mapping[str, Tensor], path: Path) ->
         example = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not expected"
         raise InputError(
             f"{path}: expected the {len(expected)} tensors of {type(network).__name__}, found {len(found)} "
-            f"({example}); is this the file of another network?"
+            f"({example:.200}); is this the file of another network?"
         )
+    for name, tensor in expected.items():
+        if found[name].is_floating_point() != tensor.is_floating_point():
+            raise InputError(
+                f"{path}: expected {name} in {tensor.dtype}, found {found[name].dtype}; is this another program's file?"
+            )
 
 
 def _misshapen(path: Path, name: str, expected: Tensor, found: Tensor) -> InputError:

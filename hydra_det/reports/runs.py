@@ -99,6 +99,7 @@ def _failures(root: Path) -> dict[str, str]:
     return {
         path.parent.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace").strip()
         for path in sorted(root.rglob(FAILED_NAME))
+        if path.is_file()
     }
 
 

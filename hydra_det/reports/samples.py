@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 FOLDER = "pruned/samples"  # below that of a run
 TILE = 300  # pixels
+TALLEST = 8  # height of a picture over its width: a strip would become a page of its own
 LEFT, TOP, GAP = 60, 44, 6  # of the labels, and between tiles
 QUALITY = 82
 BLANK = (236, 236, 236)
@@ -93,9 +94,12 @@ def _compose(
 def _tile(path: Path) -> Image.Image | None:
     """A picture at the width of a tile; None for a file that is none."""
     try:
-        with Image.open(path) as opened:
+        # JPEG alone, whatever the suffix says: for EPS Pillow would start a program.
+        with Image.open(path, formats=["JPEG"]) as opened:
+            if opened.height > TALLEST * opened.width:
+                return None
             picture = opened.convert("RGB")
-    except OSError:  # what Pillow raises of a file that it cannot read, too
+    except Exception:  # Pillow raises nearly every kind of a broken file
         return None
     return picture.resize((TILE, max(1, round(picture.height * TILE / picture.width))), Image.Resampling.LANCZOS)
 
@@ -104,6 +108,7 @@ def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> st
     """The text, cut at its end where it is wider than a tile."""
     if font.getlength(text) <= TILE:
         return text
+    text = text[:TILE]  # no letter is narrower than a pixel
     while text and font.getlength(f"{text}…") > TILE:
         text = text[:-1]
     return f"{text}…"

@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
     """AP of a trained network, clean and under the given attack or suite of attacks."""
     settings = plain(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    run = FinishedRun(settings["run"], attack=settings["attack"])
+    run = FinishedRun(settings["run"], attack=settings["attack"], trusted=settings["trust"])
     if settings["suite"]["attacks"]:
         if asked := [word for word in overrides() if word.startswith("attack")]:
             raise InputError(f"attack: expected nothing beside suite=, got {asked[0]}; set suite.epsilon instead")

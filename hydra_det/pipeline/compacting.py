@@ -62,7 +62,7 @@ class Compacting:
         self.engines: list[str] = list(dict.fromkeys(("torch", *settings["engines"])))
         check_installed(self.engines)
         _check_counts(settings)
-        self.run = FinishedRun(settings["run"])
+        self.run = FinishedRun(settings["run"], trusted=settings["trust"])
         self.record = self.run.record
         self.data = self.run.data
         self.data.prepare()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hydra_det.compaction.engines import ENGINES
 from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
+from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
@@ -34,14 +35,17 @@ class FinishedRun:
     Args:
         folder: of the run.
         attack: config of the attack; None: the one that the run was scored under.
+        trusted: classes that the config in the folder may name besides the package's own.
     """
 
-    def __init__(self, folder: str | Path, *, attack: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, *, attack: Mapping[str, Any] | None = None, trusted: Sequence[str] = ()
+    ) -> None:
         self.folder = Path(folder)
         if not (self.folder / RECORD_NAME).is_file():
             state = "holds no record.json; did that run fail?" if self.folder.is_dir() else "does not exist"
             raise InputError(f"run: expected the folder of a finished run, got {folder}, which {state}")
-        config = build.read_yaml(self.folder / "config.yaml")
+        config = read_run_config(self.folder / "config.yaml", trusted=trusted)
         attack = config["evaluation"]["attack"] if attack is None else attack
         self.attack: Attack = threat_model(attack)
         self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
@@ -135,6 +139,11 @@ class FinishedRun:
                 "type the command of that run again"
             )
         about = read_about(self.folder / "stages" / name)
+        if not isinstance(about.get("fingerprint"), str) or not isinstance(about.get("seconds"), int | float):
+            raise InputError(
+                f"{self.folder / 'stages' / name / ABOUT}: expected fingerprint and seconds of a stage, found others; "
+                "type the command of that run again"
+            )
         return Stage(
             name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], about.get("facts", {}), True
         )

@@ -139,7 +139,7 @@ def open_predictor(config: Config) -> Predictor:
     if run is None:
         class_names = read_names(Path(str(names)))
         return Predictor(_from_weights(config["model"], class_names), class_names=class_names, **options)
-    finished = FinishedRun(str(run), attack=config["attack"])
+    finished = FinishedRun(str(run), attack=config["attack"], trusted=config["trust"])
     options |= {key: finished.config["data"][key] for key in ("image_size", "greyscale") if config[key] is None}
     return Predictor(finished.network(config["network"]), class_names=finished.class_names, **options)
 

@@ -37,8 +37,8 @@ from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.store import fingerprint
 from hydra_det.provenance import collect_versions, current_commit
-from hydra_det.record import Protocols
-from hydra_det.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack
+from hydra_det.record import Protocols, RecordError
+from hydra_det.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack, read_robustness
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Suite:
         self.epsilon: float | None = suite["epsilon"]
         self.axis: str | None = suite["axis"]
         self.configs: dict[str, dict[str, Any]] = dict(suite["attacks"])
-        self.source = Source(settings["transfer"], settings["transfer_network"]) if settings["transfer"] else None
+        self.source = Source(settings) if settings["transfer"] else None
         self._check()
         self.attacks: dict[str, Attack] = {}
         for name, config in self.configs.items():
@@ -152,12 +152,16 @@ class Suite:
         """Refuse a folder that holds another result, as when a suite is to go on with other settings."""
         if not (folder / FILE).is_file():
             return
-        earlier, same = json.loads((folder / FILE).read_text()), ("run", "attack_seed", "dataset", "transfer")
+        try:
+            earlier = read_robustness(folder / FILE)
+        except RecordError as error:
+            raise InputError(str(error)) from error
+        same = ("run", "attack_seed", "dataset", "transfer")
         asked: dict[str, Any] = {"network": self.network, "suite": self.name, "suite.epsilon": self.epsilon}
         found = {"network": earlier["network"], "suite": earlier["suite"], "suite.epsilon": earlier["epsilon"]}
         origin = dict(self._origin())
         asked |= {key: origin[key] for key in same}
-        found |= {key: earlier["origin"][key] for key in same}
+        found |= {key: dict(earlier["origin"])[key] for key in same}
         for name, config in self.configs.items():
             asked[f"suite.attacks.{name}"] = json.dumps(config, sort_keys=True)
         for entry in earlier["attacks"]:
@@ -241,13 +245,13 @@ class Source:
     """The network that transferred images are made on.
 
     Args:
-        folder: of a finished run.
-        network: of that run.
+        settings: as in `conf/evaluate.yaml`, with a run under `transfer`.
     """
 
-    def __init__(self, folder: str, network: str) -> None:
-        self.run = FinishedRun(folder)
-        self.network = network
+    def __init__(self, settings: Config) -> None:
+        self.run = FinishedRun(settings["transfer"], trusted=settings["trust"])
+        self.network: str = settings["transfer_network"]
+        network = self.network
         self.key = fingerprint({"network": network, "stage": self.run.stage(network).key, **self.run.variant(network)})
 
 

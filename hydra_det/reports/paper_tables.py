@@ -133,7 +133,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def to_markdown(table: Table) -> str:
     """A caption, then a table in pipes."""
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in _cells(table)]
+    rows = [[_markdown_escaped(cell) for cell in row] for row in _cells(table)]
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
     left = [form == "{}" for form in table.forms]
     shapes = list(zip(widths, left, strict=True))
@@ -145,7 +145,9 @@ def to_markdown(table: Table) -> str:
         for row in rows
     ]
     rule = " | ".join(":" + "-" * (width - 1) if to_left else "-" * (width - 1) + ":" for width, to_left in shapes)
-    return "\n".join([table.caption, "", *(f"| {line} |" for line in (lines[0], rule, *lines[1:])), ""])
+    return "\n".join(
+        [_markdown_escaped(table.caption), "", *(f"| {line} |" for line in (lines[0], rule, *lines[1:])), ""]
+    )
 
 
 def to_latex(table: Table) -> str:
@@ -170,8 +172,13 @@ def to_latex(table: Table) -> str:
 
 
 def latex_escaped(text: object) -> str:
-    r"""Text as LaTeX shows it: `50 %` becomes `50 \%`."""
-    return "".join(_ESCAPED.get(character, character) for character in str(text))
+    r"""Text as LaTeX shows it: `50 %` becomes `50 \%`. A line end would end a paragraph, so it becomes a space."""
+    return "".join(_ESCAPED.get(character, character) for character in " ".join(str(text).split()))
+
+
+def _markdown_escaped(text: str) -> str:
+    """On one line, without tags: what shows Markdown shows HTML too."""
+    return " ".join(text.split()).replace("|", r"\|").replace("<", r"\<")
 
 
 def _cells(table: Table) -> Iterator[list[str]]:

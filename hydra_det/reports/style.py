@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from hydra_det.reports.paper import CONFIGURATIONS, Cell
 
@@ -66,6 +67,9 @@ def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
     """Every figure as `<name>.png` and `<name>.svg`; the same figure gives the same bytes."""
     files = {}
     for name, figure in figures.items():
+        # A name may hold dollars; between two of them Matplotlib would read mathematics, and fail.
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # type: ignore[attr-defined]
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             buffer = io.BytesIO()
             with matplotlib.rc_context(SETTINGS):

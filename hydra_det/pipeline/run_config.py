@@ -1,0 +1,102 @@
+"""The config in the folder of a finished run, which may come from a stranger.
+
+A config names classes that are made, and OmegaConf fills in what `${...}` stands for, such as a variable of the
+environment. What the user types may do both. A file may not: it is read as plain values, and names nothing but what the
+package's own configs name, so that opening a folder runs no code that came with it.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import yaml
+
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import CONFIG_DIR, Config
+from hydra_det.types import InputError
+
+# What is read of it. The callbacks and optimisers of stages are not: nothing makes them again.
+NEEDED: dict[str, type[Any] | UnionType] = {
+    "store": str, "data": dict, "model": dict, "trainer": dict, "trainer.precision": str | int, "stage": dict,
+    "stage.pretrain": dict, "stage.pretrain.masked": bool,
+    "stage.finetune": dict, "stage.finetune.masked": bool, "stage.finetune.exclude": list,
+    "evaluation": dict, "evaluation.attack": dict, "evaluation.attack_seed": int, "evaluation.bootstrap": int,
+    "evaluation.samples": int,
+}  # fmt: skip
+NEVER_MADE = ("callbacks", "stage")
+
+
+def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
+    """The config of a finished run.
+
+    Args:
+        path: of the file.
+        trusted: further classes that it may name, such as `my_package.MyNetwork`.
+
+    Raises:
+        InputError: it is not what a run writes, or names something that is not the package's own.
+    """
+    try:
+        for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+            _check_event(event, path)
+        config = build.read_yaml(path)
+    except OSError as error:
+        raise InputError(f"{path}: expected the config of a run, could not read it ({error.strerror})") from error
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, AssertionError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(f"{path}: expected the config of a run, cannot be read ({reason}); is it damaged?") from error
+    for key, kind in NEEDED.items():
+        part = _at(config, key)
+        if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
+            came = "nothing" if part is None else f"{part!r:.60}"
+            raise InputError(
+                f"{path}: {key}: expected a value of type {getattr(kind, '__name__', kind)}, came {came}; is it damaged?"
+            )
+    for where, name in targets({key: part for key, part in config.items() if key not in NEVER_MADE}):
+        if name not in (*own_targets(), *trusted):
+            raise InputError(
+                f"{path}: {where}: expected a class that hydra_det's own configs name, came {name!s:.100}; if it is "
+                f"yours, or you have read it, add trust=[{name!s:.100}]"
+            )
+    return config
+
+
+def targets(config: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """All that a config would make: dotted key and name."""
+    items = config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
+    for key, part in items:
+        place = f"{where}.{key}" if where else str(key)
+        if key == "_target_":
+            yield place, part
+        yield from targets(part, place)
+
+
+@functools.cache
+def own_targets() -> frozenset[str]:
+    """What the configs of the package name."""
+    found: set[str] = set()
+    for file in sorted(Path(CONFIG_DIR).rglob("*.yaml")):
+        found.update(
+            re.findall(r"\b_target_: *(hydra_det\.[\w.]+|pytorch_lightning\.Trainer)\b", file.read_text("utf-8"))
+        )
+    return frozenset(found)
+
+
+def _check_event(event: yaml.Event, path: Path) -> None:
+    line = f"{path}: line {event.start_mark.line + 1}"
+    if isinstance(event, yaml.AliasEvent):  # one that stands for many may fill the memory
+        raise InputError(f"{line}: expected plain values, came the yaml alias {event.anchor}; write it out")
+    if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
+        raise InputError(f"{line}: expected plain values, came {event.value!r:.100}; write what it stands for")
+
+
+def _at(config: Config, key: str) -> Any:
+    part: Any = config
+    for word in key.split("."):
+        part = part.get(word) if isinstance(part, Mapping) else None
+    return part

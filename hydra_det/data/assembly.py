@@ -15,6 +15,7 @@ from hydra_det.types import InputError
 
 # Genuine annotations overshoot the image by rounding; only more than this is called a fault.
 ROUNDING = 1.0  # pixels
+LONGEST_NAME = 255  # bytes of a name in a folder, on nearly every file system
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) 
         raise InputError(
             f"{relative:.200}: expected {what} inside {root}, came a path that leaves it; use a relative path"
         )
-    if "\0" in relative:
+    if "\0" in relative or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in path.parts):
         raise InputError(f"{relative!r:.200}: expected {what}, came a name that no file can have; correct it")
     return path
 

@@ -54,9 +54,7 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
         part = _at(config, key)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             came = "nothing" if part is None else f"{part!r:.60}"
-            raise InputError(
-                f"{path}: {key}: expected a value of type {getattr(kind, '__name__', kind)}, came {came}; is it damaged?"
-            )
+            raise InputError(f"{path}: {key}: expected {getattr(kind, '__name__', kind)}, came {came}; is it damaged?")
     for where, name in targets({key: part for key, part in config.items() if key not in NEVER_MADE}):
         if name not in (*own_targets(), *trusted):
             raise InputError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from hydra_det.data.plain_yaml import plain_scalars
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, Config
 from hydra_det.types import InputError
@@ -40,8 +41,11 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
         InputError: it is not what a run writes, or names something that is not the package's own.
     """
     try:
-        for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
-            _check_event(event, path)
+        for line, value in plain_scalars(path.read_text(encoding="utf-8"), path):
+            if "${" in value:
+                raise InputError(
+                    f"{path}: line {line}: expected plain values, came {value!r:.100}; write what it stands for"
+                )
         config = build.read_yaml(path)
     except OSError as error:
         raise InputError(f"{path}: expected the config of a run, could not read it ({error.strerror})") from error
@@ -83,14 +87,6 @@ def own_targets() -> frozenset[str]:
             re.findall(r"\b_target_: *(hydra_det\.[\w.]+|pytorch_lightning\.Trainer)\b", file.read_text("utf-8"))
         )
     return frozenset(found)
-
-
-def _check_event(event: yaml.Event, path: Path) -> None:
-    line = f"{path}: line {event.start_mark.line + 1}"
-    if isinstance(event, yaml.AliasEvent):  # one that stands for many may fill the memory
-        raise InputError(f"{line}: expected plain values, came the yaml alias {event.anchor}; write it out")
-    if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-        raise InputError(f"{line}: expected plain values, came {event.value!r:.100}; write what it stands for")
 
 
 def _at(config: Config, key: str) -> Any:

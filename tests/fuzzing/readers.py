@@ -176,10 +176,11 @@ def _compact(folder: Path) -> None:
     save_compact(folder, as_graph(tiny()), {"classes": ["a", "b"]})
 
 
-def _run_config(folder: Path) -> None:
+@functools.cache
+def _config() -> str:
     config = compose(["data=shapes"])
-    kept = {key: config[key] for key in ("store", "data", "model", "trainer", "stage", "evaluation", "callbacks")}
-    _text(folder / "config.yaml", to_yaml(kept))
+    kept = ("store", "data", "model", "trainer", "stage", "evaluation", "callbacks")
+    return to_yaml({key: config[key] for key in kept})
 
 
 def _stage(folder: Path) -> None:
@@ -236,7 +237,11 @@ READERS: dict[str, Reader] = {
     ),
     "compact": Reader(ARCHITECTURE, _compact, load_compact),
     "compact_weights": Reader(WEIGHTS, _compact, load_compact),
-    "run_config": Reader("config.yaml", _run_config, lambda f: read_run_config(f / "config.yaml")),
+    "run_config": Reader(
+        "config.yaml",
+        lambda f: _text(f / "config.yaml", _config()),
+        lambda f: read_run_config(f / "config.yaml"),
+    ),
     "stage": Reader(
         "prune-0123456789ab/stage.json", _stage, lambda f: Store(f).find("prune", "0123456789ab")
     ),

@@ -1,0 +1,93 @@
+"""Records, results of suites and of searches, stages and configs of runs that are wrong, a row each."""
+
+import pytest
+
+from tests.bad_input.table import Row, as_parameters, assert_refused, swap
+
+RECORDS = {
+    "empty": Row("record", b"", "not JSON"),
+    "cut off": Row("record", lambda content: content[:1000], "not JSON"),
+    "no text": Row("record", b"\xff\xfe{}", "not JSON"),
+    "a list": Row("record", b"[]", "the whole file: expected a JSON object"),
+    "nested without end": Row("record", b'{"a":' * 100_000, "not JSON"),
+    "another version": Row("record", swap('"schema_version": 4', '"schema_version": 3'), "expected 4, got 3"),
+    "an unknown key": Row(
+        "record", swap('"seed": 7,\n  "sizes"', '"seed": 7, "a\\nb": 1,\n  "sizes"'), "not a key of a record"),
+    "no name": Row("record", swap('"name": "deeplift_0.9",', ""), "name: missing"),
+    "a seed in words": Row("record", swap('"seed": 7,\n  "sizes"', '"seed": "7",\n  "sizes"'), "seed: expected int"),
+    "a true seed": Row("record", swap('"seed": 7,\n  "sizes"', '"seed": true,\n  "sizes"'), "seed: expected int"),
+    "a seed of 65 bits": Row(
+        "record", swap('"seed": 7,\n  "sizes"', f'"seed": {2**64},\n  "sizes"'), "at most 64 bits"),
+    "NaN": Row("record", swap('"lr": 0.1', '"lr": NaN'), "config.lr: expected a finite number"),
+    "infinity": Row("record", swap('"epsilon": 0.05', '"epsilon": 1e400'), "attack.epsilon: expected a finite number"),
+    "a long epsilon": Row(
+        "record", swap('"epsilon": 0.05', f'"epsilon": {10**400}'), "attack.epsilon: expected a number of"),
+    "half a surrogate pair": Row("record", swap("deeplift_0.9", "\\ud800"), "name: expected text that UTF-8 can hold"),
+    "half a pair in a key": Row("record", swap('"cat"', '"\\ud800"'), "expected a key that UTF-8 can hold"),
+    "a wrong sum": Row(
+        "record", swap('"kept": 1100', '"kept": 1101'), "sparsity.total: expected kept + pruned = 11001"),
+    "an image of one side": Row(
+        "record", swap('"image_size": [\n        416,\n        416', '"image_size": [\n        416'),
+                                "image_size: expected [height, width]"),
+    "stages as an object": Row("record", swap('"stages": [', '"stages": {}, "stagesx": ['), "not a key of a record"),
+}  # fmt: skip
+
+SUITES = {
+    "empty": Row("robustness", b"", "not JSON"),
+    "a list": Row("robustness", b"[]", "expected a JSON object"),
+    "no network": Row("robustness", swap('"network": "pruned", ', ""), "network: missing"),
+    "NaN": Row("robustness", swap('"curve": [1.0', '"curve": [NaN'), "curve.0: expected a finite number"),
+    "a run with NUL": Row("robustness", swap('"run": "a"', '"run": "a\\u0000b"'), "origin.run: expected text"),
+    "attacks in words": Row(
+        "robustness", swap('"worst_for": 3', '"worst_for": "3"'), "attacks.0.worst_for: expected int"
+    ),
+    "search: empty": Row("search", b"", "not JSON"),
+    "search: no trials": Row("search", swap('"trials"', '"tries"'), "trials: missing"),
+    "search: infinity": Row(
+        "search", swap('"tolerance": 0.1', '"tolerance": Infinity'), "tolerance: expected a finite"
+    ),
+    "search: a true ratio": Row("search", swap('"ratio": 0.5', '"ratio": true'), "trials.0.ratio: expected float"),
+}
+
+RUN_CONFIGS = {
+    "empty": Row("run_config", b"", "expected", "config.yaml"),
+    "a list": Row("run_config", b"[a, b]", "expected the config of a run"),
+    "no text": Row("run_config", b"\xff\xfe\xff", "expected the config of a run"),
+    "not closed": Row("run_config", b"a: [b", "expected the config of a run"),
+    "nested without end": Row("run_config", b"[" * 100_000, "expected at most 40 levels"),
+    "no data": Row("run_config", swap("data:", "dada:"), "data: expected dict, came nothing"),
+    "a store that is a list": Row("run_config", swap("store: outputs/store", "store: [a]"), "store: expected str"),
+    "an alias": Row("run_config", b"a: &a [1]\nb: *a\n", "line 2: expected plain values, came the yaml alias a"),
+    "a tag of Python": Row(
+        "run_config", b"a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+    "a variable of the environment": Row("run_config", swap("store: outputs/store", "store: ${oc.env:HOME}"),
+                                         "expected plain values, came '${oc.env:HOME}'"),
+    "the same, hidden": Row(
+        "run_config", swap("store: outputs/store", r'store: "\x24{oc.env:HOME}"'), "expected plain values"),
+    "the same, twice removed": Row(
+        "run_config", swap("store: outputs/store", r"store: \${oc.env:HOME}"), "expected plain"),
+    "a program": Row(
+        "run_config", swap("hydra_det.modules.yolov3.YOLOv3", "os.system"), "model._target_: expected a class"),
+    "a program behind a module of ours": Row(
+        "run_config", swap("hydra_det.modules.yolov3.YOLOv3", "hydra_det.provenance.subprocess.run"), "model._target_"),
+    "a program within": Row(
+        "run_config", swap("store: outputs/store", "store: a\nextra:\n  x:\n  - {_target_: os.system}"),
+                            "extra.x.0._target_: expected a class"),
+    "a target that is no name": Row("run_config", swap("store: outputs/store", "store: a\nb: {_target_: [os, system]}"),
+                                    "b._target_: expected a class"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", as_parameters(RECORDS))
+def test_records_are_refused(row, tmp_path):
+    assert_refused(row, tmp_path)
+
+
+@pytest.mark.parametrize("row", as_parameters(SUITES))
+def test_results_of_suites_and_searches_are_refused(row, tmp_path):
+    assert_refused(row, tmp_path)
+
+
+@pytest.mark.parametrize("row", as_parameters(RUN_CONFIGS))
+def test_configs_in_the_folders_of_runs_are_refused(row, tmp_path):
+    assert_refused(row, tmp_path)

@@ -1,6 +1,7 @@
 """Files of strangers run nothing: not as weights, not as networks, not as the folder of a run, not in a report."""
 
 import ast
+import contextlib
 import dataclasses
 import io
 import os
@@ -62,9 +63,8 @@ def test_weights_that_are_pickles_are_not_unpickled(suffix, form, tmp_path):
     with pytest.raises(InputError, match=file.name):
         build.load(tiny(), file)
     assert not marker.exists()
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is: the file does run code where it is unpickled
+    with contextlib.suppress(Exception):  # what it holds is no network; the marker shows that it does run code
         torch.load(io.BytesIO(file.read_bytes()), weights_only=False)
-        raise RuntimeError("it was read")
     assert marker.exists()
 
 

@@ -23,7 +23,7 @@ def plain_scalars(text: str, path: Path) -> Iterator[tuple[int, str]]:
     """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             alias = f"{event.anchor:.100}"
             raise InputError(f"{path}: line {line}: expected plain values, came the yaml alias {alias}; write it out")

@@ -161,7 +161,8 @@ class Suite:
         found = {"network": earlier["network"], "suite": earlier["suite"], "suite.epsilon": earlier["epsilon"]}
         origin = dict(self._origin())
         asked |= {key: origin[key] for key in same}
-        found |= {key: dict(earlier["origin"])[key] for key in same}
+        before: dict[str, Any] = dict(earlier["origin"])
+        found |= {key: before[key] for key in same}
         for name, config in self.configs.items():
             asked[f"suite.attacks.{name}"] = json.dumps(config, sort_keys=True)
         for entry in earlier["attacks"]:

@@ -69,7 +69,7 @@ def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
     for name, figure in figures.items():
         # A name may hold dollars; between two of them Matplotlib would read mathematics, and fail.
         for text in figure.findobj(Text):
-            text.set_parse_math(False)  # type: ignore[attr-defined]
+            text.set_parse_math(False)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             buffer = io.BytesIO()
             with matplotlib.rc_context(SETTINGS):

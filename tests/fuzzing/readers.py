@@ -146,7 +146,7 @@ def _record(folder: Path) -> None:
 
 def _robustness(folder: Path) -> None:
     protocols = network(0.4, None)["clean"]
-    origin = {"run": "a", "created": "2030", "commit": None, "versions": {}, "attack_seed": 0, "dataset": "f",
+    origin: dict[str, Any] = {"run": "a", "created": "2030", "commit": None, "versions": {}, "attack_seed": 0, "dataset": "f",
               "transfer": None}  # fmt: skip
     attack = {"name": "pgd", "attack": {"name": "pgd", "epsilon": 0.05}, "config": {"steps": 5}, "metrics": protocols,
               "worst_for": 3, "seconds": 1.5}  # fmt: skip

@@ -27,7 +27,9 @@ def answers_or_complains(name, folder, examples):
     valid = (folder / reader.file).read_bytes()
     there = {path for path in folder.rglob("*") if not path.name.startswith(".")}
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck)
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(CHANGES)
     def check(seeds):
         content = valid

@@ -230,11 +230,13 @@ def _check_payload(payload: dict[str, Any], path: str) -> None:
         )
     hints = get_type_hints(Record)
     for key in payload.keys() - hints.keys():
-        raise RecordError(f"{path}: {key}: not a key of a record; expected {', '.join(sorted(hints))}")
+        raise RecordError(f"{path}: {key:.100}: not a key of a record; expected {', '.join(sorted(hints))}")
     check_keys(payload, hints, frozenset(hints), path, "")
     sparsity = payload["sparsity"]
     if (weights := sparsity["kept"] + sparsity["pruned"]) != sparsity["total"]:
         refuse(path, "sparsity.total", f"kept + pruned = {weights}", sparsity["total"])
+    config = payload["config"]  # free in form but for what reports read of it
+    check_keys(config, {"choices": dict[str, str], "data": dict[str, Any]}, frozenset(), path, "config.")
     for network, timed in payload["latency"].items():
         if len(timed["image_size"]) != 2:
             refuse(path, f"latency.{network}.image_size", "[height, width]", timed["image_size"])

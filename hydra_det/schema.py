@@ -36,7 +36,7 @@ def check_keys(value: dict[str, Any], hints: dict[str, Any], required: frozenset
         if key in value:
             _check(value[key], hint, path, prefix + key)
         elif key in required:
-            raise RecordError(f"{path}: {prefix}{key}: missing; run the job again to write it anew")
+            raise RecordError(f"{path}: {prefix + key:.200}: missing; run the job again to write it anew")
 
 
 def read_checked(path: str | Path, expected: Any, *, what: str) -> dict[str, Any]:
@@ -86,12 +86,14 @@ def check_plain(value: Any, path: str) -> None:
     JSON does not know the first two, no name of a file holds the third, and no UTF-8 file, so no report, the last.
     """
     for where, expected in _not_plain(value, ""):
-        raise RecordError(f"{path}: {where}: expected {expected}")
+        raise RecordError(f"{path}: {where:.200}: expected {expected}")
 
 
 def refuse(path: str, where: str, expected: str, value: Any) -> NoReturn:
     """Raise the `RecordError` for a value that is not what was expected."""
-    raise RecordError(f"{path}: {where}: expected {expected}, got {value!r:.60}; run the job again to write it anew")
+    raise RecordError(
+        f"{path}: {where:.200}: expected {expected}, got {value!r:.60}; run the job again to write it anew"
+    )
 
 
 def _check(value: Any, expected: Any, path: str, where: str) -> None:

@@ -24,6 +24,13 @@ RECORDS = {
         "record", swap('"epsilon": 0.05', f'"epsilon": {10**400}'), "attack.epsilon: expected a number of"),
     "half a surrogate pair": Row("record", swap("deeplift_0.9", "\\ud800"), "name: expected text that UTF-8 can hold"),
     "half a pair in a key": Row("record", swap('"cat"', '"\\ud800"'), "expected a key that UTF-8 can hold"),
+    "choices as text": Row("record", swap('"choices": {', '"choices": "a", "b": {'), "config.choices: expected dict"),
+    "a choice that is a list": Row(
+        "record", swap('"init": "deeplift"', '"init": []'), "config.choices.init: expected str"),
+    "a key of 3000 letters": Row(
+        "record", swap('"compaction"', f'"{"x" * 3000}": 1, "compaction"'), "not a key of a record"),
+    "a class of 3000 letters": Row(
+        "record", swap('"cat": 0.', f'"{"x" * 3000}": NaN, "cat": 0.'), "expected a finite number"),
     "a wrong sum": Row(
         "record", swap('"kept": 1100', '"kept": 1101'), "sparsity.total: expected kept + pruned = 11001"),
     "an image of one side": Row(

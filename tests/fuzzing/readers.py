@@ -146,8 +146,8 @@ def _record(folder: Path) -> None:
 
 def _robustness(folder: Path) -> None:
     protocols = network(0.4, None)["clean"]
-    origin: dict[str, Any] = {"run": "a", "created": "2030", "commit": None, "versions": {}, "attack_seed": 0, "dataset": "f",
-              "transfer": None}  # fmt: skip
+    origin: dict[str, Any] = {"run": "a", "created": "2030", "commit": None, "versions": {}, "attack_seed": 0,
+                              "dataset": "f", "transfer": None}  # fmt: skip
     attack = {"name": "pgd", "attack": {"name": "pgd", "epsilon": 0.05}, "config": {"steps": 5}, "metrics": protocols,
               "worst_for": 3, "seconds": 1.5}  # fmt: skip
     alarm = {"name": "zero_gradients", "figure": None, "limit": 0.5, "raised": None, "meaning": "share"}

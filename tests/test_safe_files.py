@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from hydra_det.compaction.engines import EXPORTED, in_engine
 from hydra_det.compaction.files import WEIGHTS, load_compact
@@ -27,6 +28,7 @@ from hydra_det.reports.page import Report, page
 from hydra_det.reports.paper_tables import latex_escaped, write_tables
 from hydra_det.reports.runs import read_runs
 from hydra_det.reports.style import rendered
+from tests.bad_input.test_pictures import EPS
 from tests.fuzzing.readers import READERS, tiny
 from tests.reports.example import grid_record
 from tests.test_layers import imported_modules
@@ -164,6 +166,18 @@ def test_no_text_of_a_run_is_code_in_its_report(tmp_path):
         text = path.read_text()
         assert path.suffix != ".md" or "<script" not in text.replace("\\<", "")
         assert path.suffix != ".tex" or not any(line == "" for line in text.strip().splitlines())
+
+
+def test_pictures_of_a_run_are_read_as_what_they_are_called(tmp_path):
+    """As EPS one would start a program, and a strip would become a page as long as a house."""
+    write_record(tmp_path / "run" / "record.json", grid_record("scaled, weight", 0.5, 0))
+    folder = tmp_path / "run" / "pruned" / "samples"
+    folder.mkdir(parents=True)
+    (folder / "1_attacked.jpg").write_bytes(EPS)
+    Image.new("L", (1, 9000)).save(folder / "1_clean.jpg")
+    grids = draw_samples(read_runs(tmp_path))
+    assert {name: grid.missing for name, grid in grids.items()} == {"attacked": 1, "clean": 1}
+    assert all(len(grid.picture) < 20_000 for grid in grids.values())
 
 
 def test_latex_shows_every_letter_and_runs_none():

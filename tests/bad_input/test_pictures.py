@@ -60,7 +60,7 @@ IMAGES = {
     "text": Row("jpg", b"not an image", "expected an image file"),
     "a page": Row("jpg", b"<html><body>404</body></html>", "expected an image file"),
     "a drawing": Row("png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "expected an image file"),
-    "a program for a printer": Row("png", EPS, "expected an image file"),
+    "a program for a printer": Row("png", EPS, "cannot identify image file"),
     "an archive": Row("png", b"PK\x03\x04" + b"\0" * 100, "expected an image file"),
     "a header alone": Row("jpg", b"\xff\xd8\xff\xe0", "expected an image file"),
     "jpg cut off": Row("jpg", lambda content: content[:700], "expected an image file"),

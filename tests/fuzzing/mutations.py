@@ -74,7 +74,7 @@ def _places(value: Any) -> Any:
 def _words(content: bytes, random: Random) -> bytes:
     """Another word in the place of one, or beside it."""
     text = content.decode("utf-8", "surrogateescape")
-    found = list(re.finditer(r"[\w.+-]+|\S", text[:100_000]))
+    found = list(re.finditer(r"[\w.+-]+|\S", text[:20_000]))
     start, end = random.choice(found).span() if found else (0, 0)
     word = random.choice(WORDS)
     spoilt = text[:start] + word + text[end if random.random() < 0.7 else start :]

@@ -10,7 +10,7 @@ from tests.fuzzing.mutations import spoil
 from tests.fuzzing.readers import READERS, complaint
 
 # Readers that build a network, compose a config or decode a film take a tenth of a second for an input.
-SLOW = {"compact": 10, "compact_weights": 5, "run_config": 8, "video": 15, "darknet": 20, "weights": 20}
+SLOW = {"compact": 10, "compact_weights": 5, "run_config": 8, "video": 15, "darknet": 10, "weights": 10}
 QUICK, LONG = 60, 3000  # inputs of a reader
 CHANGES = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4)  # a seed a change
 

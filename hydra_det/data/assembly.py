@@ -15,7 +15,7 @@ from hydra_det.types import InputError
 
 # Genuine annotations overshoot the image by rounding; only more than this is called a fault.
 ROUNDING = 1.0  # pixels
-LONGEST_NAME = 255  # bytes of a name in a folder, on nearly every file system
+LONGEST_NAME, LONGEST_PATH = 255, 1000  # bytes of a name in a folder, on nearly every file system, and of a path below
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,14 @@ def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) 
         raise InputError(
             f"{relative:.200}: expected {what} inside {root}, came a path that leaves it; use a relative path"
         )
-    if "\0" in relative or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in path.parts):
+    if "\0" in relative or _is_too_long(relative):
         raise InputError(f"{relative!r:.200}: expected {what}, came a name that no file can have; correct it")
     return path
+
+
+def _is_too_long(relative: str) -> bool:
+    sizes = [len(part.encode(errors="replace")) for part in Path(relative).parts]
+    return max(sizes, default=0) > LONGEST_NAME or sum(sizes) > LONGEST_PATH
 
 
 @dataclass(frozen=True)

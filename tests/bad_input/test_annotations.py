@@ -76,6 +76,8 @@ VOC = {
     "a list with an absolute name": Row("voc_list", "/etc/passwd\n", "came a path that leaves it", "list.txt"),
     "a list with NUL": Row("voc_list", "a\0b\n", "a name that no file can have", "list.txt"),
     "a list of a missing image": Row("voc_list", "b\n", "No such file", "b.xml"),
+    "a list with a name of 3000 letters": Row("voc_list", "9" * 3000 + "/../a\n", "that no file can have", "999"),
+    "a list with a long path": Row("voc_list", "99/" * 600 + "a\n", "that no file can have", "99/"),
     "an empty list": Row("voc_list", "\n \n", "expected a list of distinct images, came 0"),
     "a list that names one twice": Row("voc_list", "a\na\n", "came 2, 1 of them distinct"),
     "a list that is no text": Row("voc_list", b"\xff\xfe\xfa", "a text file that lists images"),

@@ -7,6 +7,7 @@ line are written to a folder, one for every place in the code; each belongs into
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ def main() -> None:
         if counts["inputs"] == given.inputs:
             seconds = time.perf_counter() - start
             print(f"{given.reader}: {counts}, {len(places)} different, {seconds:.0f} s", flush=True)  # noqa: T201
+            shutil.rmtree(folder)
             os._exit(bool(places))
 
     def mutated(content: bytes, longest: int, seed: int) -> bytes:

@@ -180,7 +180,9 @@ def _about(folder: Path) -> dict[str, Any] | None:
         about = json.loads((folder / ABOUT).read_bytes())
         sizes = {name: content["bytes"] for name, content in about.get(FILES, {}).items()}
         whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged in whatever way
+        if any(Path(name).name != name for name in sizes):  # a stranger's might name files elsewhere
+            return None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # not there, or damaged
         return None
     return about if whole else None
 

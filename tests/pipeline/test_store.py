@@ -105,8 +105,10 @@ def test_a_published_stage_names_its_results_with_their_checksums(store, publish
         ("stage.json", b"[1]"),
         ("stage.json", b'{"files": {"scores.json": 3}}'),
         ("stage.json", b"\xff\xfe"),
+        ("stage.json", b"[" * 100_000),
+        ("stage.json", b'{"files": {"../prune-k/scores.json": {"bytes": 2, "sha256": ""}}}'),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:20],
 )
 def test_a_damaged_stage_is_set_aside_and_to_be_run_again(store, published, caplog, name, content):
     (published / name).unlink()

@@ -34,8 +34,9 @@ class StageCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning does this itself, but not where the optimiser asked for the number of steps before.
+        loader: Any = trainer.train_dataloader
         for state in self._loaders:
-            trainer.train_dataloader.load_state_dict(state)
+            loader.load_state_dict(state)
         self._saved = time.monotonic()
 
     def on_train_batch_end(

@@ -59,6 +59,7 @@ def weights(folder, way):
     stage = None
     for name in STAGES[: STAGES.index(last) + 1]:
         stage = run.runner.run(name, stage)
+    assert stage is not None
     return stage.weights.read_bytes()
 
 

@@ -1,7 +1,8 @@
 """Fuzz a reader, guided by the lines that inputs reach: `python -m tests.fuzzing coco --inputs 20000`.
 
-Needs atheris 3 (`pip install atheris`), which has no wheels for every system. Inputs that made the reader do something else than answer or complain in one
-line are written to a folder, one for every place in the code; each belongs into the tables of `tests/bad_input`.
+Needs atheris 3 (`pip install atheris`), which has no wheels for every system. Inputs that made the reader do something
+else than answer or complain in one line are written to a folder, one for every place in the code; each belongs into the
+tables of `tests/bad_input`.
 """
 
 import argparse

@@ -4,7 +4,7 @@ python doctor.py data=coco data.root=...
 python doctor.py data=yolo data.root=... sheet=48
 """
 
-from hydra_det.pipeline import starting  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
 
 # isort: split
 import logging

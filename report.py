@@ -4,7 +4,7 @@ python report.py runs=outputs/sweeps/smoke_grid
 python report.py runs=[outputs/sweeps/a,outputs/sweeps/b] paper=true
 """
 
-from hydra_det.pipeline import starting  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
 
 # isort: split
 import logging

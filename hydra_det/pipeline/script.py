@@ -23,7 +23,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
 from hydra_det.pipeline.drives import Refusal, refusal
-from hydra_det.pipeline.starting import INTERRUPTED, started
+from hydra_det.pipeline.interrupts import INTERRUPTED, started
 from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 Not in the package: a record says when and where, and nobody but a test wants it to be silent on that.
 """
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from typing import Any
 
 from hydra_det.record import read_record
 
-# Of a record: when it was made, how fast this machine was then, where things lie, and who found a stage finished.
-CHANGING = ("created", "seconds", "reused", "folder", "load", "latency", "store", "root", "overrides")
+# Of a record: when it was made, how fast this machine was then, where things lie, who found a stage finished, and the
+# memory of a network, which is measured in pages.
+CHANGING = ("created", "seconds", "reused", "folder", "load", "latency", "store", "root", "overrides", "peak_bytes")
 TIMED = ("_ms", "seconds")  # in the names of columns of tables
 WHOLE = ("weights.safetensors", "detections_clean.csv", "detections_clean.json", "detections_attacked.csv",
          "detections_attacked.json", "scores.json")  # fmt: skip
+# Of a report: tables and figures that say nothing of time.
+SHOWN = ("map_", "ap_", "kept_", "learning_", "samples_")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -26,11 +30,14 @@ def outcome(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(_files(folder)):
         name = path.relative_to(folder).as_posix()
-        if path.name == "record.json":
+        if "report/" in name:
+            if path.name.startswith(SHOWN):
+                found[name] = _hash(path)
+        elif path.name == "record.json":
             read_record(path)  # is one
             found[name] = without_time_and_place(json.loads(path.read_text()))
         elif path.name in WHOLE or "shapes/" in name:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = _hash(path)
         elif path.name == "summary.csv":
             found[name] = _without_times(path.read_text())
     return found
@@ -72,9 +79,10 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _without_times(table: str) -> list[dict[str, str]]:
-    head, *rows = (line.split(",") for line in table.splitlines())
-    return [
-        {name: cell for name, cell in zip(head, row, strict=False) if not any(word in name for word in TIMED)}
-        for row in rows
-    ]
+    rows = csv.DictReader(table.splitlines())
+    return [{name: cell for name, cell in row.items() if not any(word in name for word in TIMED)} for row in rows]

@@ -4,6 +4,7 @@ A run of a second would otherwise be nine seconds of loading torch. A copy is a 
 memory and files, gets signals, and is killed for good. What happens while torch is loaded is tested with `cold` ones.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -86,6 +86,7 @@ class Nursery:
     def start(self, folder: Path, name: str, words: Sequence[str], fault: Fault | None = None) -> Process:
         """Run a script in a folder; what it says goes to a file there."""
         output = folder / f"said-{time.monotonic_ns()}.txt"
+        output.touch()
         asked = {
             "folder": str(folder),
             "output": str(output),
@@ -158,6 +159,8 @@ def _serve() -> None:
             pid = os.fork()
             if not pid:
                 _become(asked)
+        with contextlib.suppress(OSError):  # it has done so itself, and may have ended
+            os.setpgid(pid, pid)
         say(pid=pid)
         threading.Thread(target=wait_for, args=(pid,), daemon=True).start()
 
@@ -166,7 +169,7 @@ def _become(asked: Mapping[str, Any]) -> None:
     """Be the run that was asked for; never returns."""
     code = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(asked["folder"])
         file = os.open(asked["output"], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -178,7 +181,10 @@ def _become(asked: Mapping[str, Any]) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
-        traceback.print_exc()
+        try:
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        except SystemExit as end:
+            code = int(end.code or 0)
     finally:
         # As an interpreter that ends, but without what the process that it is a copy of had planned for its own end.
         for stream in (sys.stdout, sys.stderr):

@@ -8,6 +8,8 @@ import pytest
 from hydra_det.pipeline import drives
 from hydra_det.pipeline.drives import refusal
 
+RIGHT = "expected the right to read and write"
+
 
 def raised(error, cause=None):
     try:
@@ -22,8 +24,18 @@ def raised(error, cause=None):
         (errno.ENOSPC, "expected room to write, got No space left on device", "make room there, or give another", True),
         (errno.EDQUOT, "expected room to write, got Disk quota exceeded", "make room there, or give another", True),
         (errno.EFBIG, "expected room to write, got File too large", "make room there, or give another", True),
-        (errno.EROFS, "expected the right to read and write, got Read-only file system", "or another folder", False),
-        (errno.EACCES, "expected the right to read and write, got Permission denied", "or another folder", False),
+        (
+            errno.EROFS,
+            f"{RIGHT}, got Read-only file system",
+            "give it, or another folder",
+            False,
+        ),
+        (
+            errno.EACCES,
+            f"{RIGHT}, got Permission denied",
+            "give it, or another folder",
+            False,
+        ),
         (errno.EIO, "expected a drive that works, got Input/output error", "look at it, or give another one", False),
         (errno.EMFILE, "expected to open one more file, got Too many open files", "raise `ulimit -n`", False),
     ],

@@ -1,7 +1,8 @@
-"""Ctrl-C while a script starts: loading torch takes seconds, and a traceback from the middle of it helps nobody.
+"""Ctrl-C at any instant of a script: it ends within moments, with one line and not with a traceback.
 
-Every script imports this first, for what it does. Nothing has been begun by then, so the process simply ends; an
-exception might come up inside of a library that takes it for a failure of its own.
+Every script imports this first, for what it does while the script starts: loading torch takes seconds, and an exception
+might come up inside of a library that takes it for a failure of its own. Nothing has been begun by then, so the process
+simply ends.
 """
 
 import os
@@ -10,22 +11,35 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
+SOON = 0.05  # seconds after which a destructor is done
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SCRIPTS = (_PACKAGE.parent, _PACKAGE / "verbs")  # in a checkout, in an installed wheel
 
 
 def started() -> None:
-    """From here on there is something to leave in order: Ctrl-C is an exception again."""
+    """From here on there is something to leave in order: Ctrl-C is an exception again, and one that is not lost."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = _not_lost
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     os.write(2, b"interrupted; nothing was begun yet\n")
     os._exit(INTERRUPTED)
+
+
+def _not_lost(unraisable: Any) -> None:
+    """Python drops what comes up while an object is destroyed; a Ctrl-C is sent again."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        again = threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _is_script() -> bool:

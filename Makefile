@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check format lint types lock clean
+.PHONY: help demo test test-slow check format lint types lock licences audit clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -58,10 +58,18 @@ format: $(SYNCED) ## Format, and apply the safe fixes
 
 # Versions already in the lock are kept where they still fit. To move one package: make lock UPDATE=torchmetrics
 # To move all of them: rm requirements.lock && make lock
+# Not --quiet, which hides the warning that a version was yanked.
 lock: $(UV) ## Write requirements.lock from pyproject.toml (UPDATE=name moves one package)
-	$(UV) --quiet pip compile --universal --generate-hashes --no-emit-index-url \
+	$(UV) pip compile --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --extra dev --extra video --extra export --extra sweep pyproject.toml -o requirements.lock \
-	  $(if $(UPDATE),--upgrade-package $(UPDATE))
+	  $(if $(UPDATE),--upgrade-package $(UPDATE)) >/dev/null
+
+licences: $(SYNCED) ## Write the tables of docs/dependencies.md: what is locked, under which licences
+	$(PYTHON) -m docs.list_dependencies
+
+# Without --strict a package that the service does not know passes in silence.
+audit: $(SYNCED) ## Ask for known vulnerabilities of what is locked (needs the network)
+	$(UV) tool run --python $(PYTHON) pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean: ## Remove what was built and cached; outputs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

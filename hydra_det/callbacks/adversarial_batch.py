@@ -132,6 +132,10 @@ class AdversarialBatch(pl.Callback):
         """Epsilon of training in this epoch, as a share of its value."""
         return min(1.0, (trainer.current_epoch - self.first_epoch + 1) / (self.ramp_epochs + 1))
 
+    def holds_back(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        """Whether the steps after this batch need something that `state_dict` does not hold."""
+        return False
+
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:

@@ -1,5 +1,7 @@
 """Adversarial training for the price of a clean one: the gradient that trains also attacks."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from torch import Tensor
 
@@ -53,13 +55,12 @@ class FreeAdversarialBatch(AdversarialBatch):
         self._change: Tensor | None = None  # that the next step adds to it
         self._moved: Tensor | None = None  # what the step sees: a leaf, in which its gradient gathers
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._held = self._change = None  # so that a stage that was interrupted goes on as if it had not been
-
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         self._moved = None
+        if batch_idx == 0:
+            self._change = None
         if batch_idx % self.replays == 0:
             self._held = None
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx // self.replays)
@@ -71,6 +72,7 @@ class FreeAdversarialBatch(AdversarialBatch):
             if self.fresh:
                 self._change = None
         clean, change = self._held["images"], self._change
+        change = change if change is None else change.to(clean.device)  # out of a checkpoint it comes on the CPU
         ball = Ball(self.epsilon * self.strength(trainer))
         if change is not None and change.shape == clean.shape:  # else another size, or the smaller batch at the end
             self._moved = ball.project(clean + change, clean, content_region(self._held)).requires_grad_()
@@ -83,6 +85,18 @@ class FreeAdversarialBatch(AdversarialBatch):
             step = self.epsilon * self.strength(trainer) * self._moved.grad.nan_to_num().sign()
             self._change = self._moved.detach() + step - self._held["images"]
             self._moved = None
+
+    def holds_back(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        """A batch that is replayed, and the changes of the other processes: a checkpoint holds those of the first."""
+        return (batch_idx + 1) % self.replays != 0 or (trainer.world_size > 1 and self._change is not None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The change that the next batch begins with."""
+        return {"change": self._change}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self._change = state_dict["change"]
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._held = self._change = self._moved = None

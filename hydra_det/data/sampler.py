@@ -43,6 +43,17 @@ class EpochSampler(DistributedSampler[Any]):
         self.count = len(dataset)  # type: ignore[arg-type]
         self.sizes = list(sizes) if sizes else None
         self.batch_size = batch_size
+        self._skip = (-1, 0)
+
+    @property
+    def skipped(self) -> int:
+        """Indices of this epoch and process that are left out, from its start."""
+        epoch, count = self._skip
+        return count if epoch == self.epoch else 0
+
+    def skip(self, *, epoch: int, count: int) -> None:
+        """Leave out the first `count` indices of one epoch, which were seen before an interruption."""
+        self._skip = (epoch, count)
 
     def __iter__(self) -> Iterator[Any]:
         rank, world = _place()
@@ -51,7 +62,8 @@ class EpochSampler(DistributedSampler[Any]):
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         padded = np.resize(order, len(self) * world)
         mine = [int(index) for index in padded[rank::world]]
-        return (SampleKey(self.epoch, index, size) for index, size in zip(mine, self._size_of_each(), strict=True))
+        keys = [SampleKey(self.epoch, index, size) for index, size in zip(mine, self._size_of_each(), strict=True)]
+        return iter(keys[self.skipped :])
 
     def __len__(self) -> int:
         """Indices for this process."""

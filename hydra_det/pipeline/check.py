@@ -1,6 +1,7 @@
 """What is wrong with a config, said before anything is trained."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 # The keys of everything that is not handed to a constructor, which knows its own.
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        "seed", "dry_run", "store", "model", "data", "attack", "hardening", "init", "prune", "stage", "evaluation",
-        "trainer", "callbacks", *SEARCHED,
+        "seed", "dry_run", "store", "checkpoint_minutes", "model", "data", "attack", "hardening", "init", "prune",
+        "stage", "evaluation", "trainer", "callbacks", *SEARCHED,
     ),
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,
@@ -111,6 +112,9 @@ def _check_values(config: Config) -> None:
             )
     if (device := config["evaluation"]["latency"]["device"]) not in ("auto", "cpu"):
         raise InputError(f"evaluation.latency.device: expected auto or cpu, got {device}")
+    minutes = config["checkpoint_minutes"]
+    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 <= minutes < math.inf:
+        raise InputError(f"checkpoint_minutes: expected a number of at least 0, got {minutes!r}")
     build.instantiate(config["prune"])
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
         raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")

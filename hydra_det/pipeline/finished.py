@@ -18,7 +18,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
-from hydra_det.pipeline.store import ABOUT, Store
+from hydra_det.pipeline.store import ABOUT, Store, read_about
 from hydra_det.provenance import collect_versions, current_commit
 from hydra_det.record import Attack, NetworkMetrics, Record, RecordError, read_record
 from hydra_det.reports.records import RECORD_NAME
@@ -134,7 +134,7 @@ class FinishedRun:
                 f"run: expected the stage {name} of {self.folder}, found none; it was deleted from {self.store.root}, "
                 "type the command of that run again"
             )
-        about = build.read_yaml(self.folder / "stages" / name / ABOUT)
+        about = read_about(self.folder / "stages" / name)
         return Stage(
             name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], about.get("facts", {}), True
         )

@@ -11,24 +11,25 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import LearningRateMonitor, Timer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
+from hydra_det.callbacks.stage_checkpoint import StageCheckpoint
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
 from hydra_det.pipeline import build, processes
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.checkpoints import LAST, CheckpointFiles, resumable
 from hydra_det.pipeline.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
 
 STAGES = ("pretrain", "init_scores", "train_scores", "prune", "finetune")
-WEIGHTS, CHECKPOINT, LOGS = "weights.safetensors", "last.ckpt", "tensorboard"
-EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "every_n_epochs": 1, "save_on_train_epoch_end": True}
+WEIGHTS, LOGS = "weights.safetensors", "tensorboard"
 # What a stage does not depend on; all else of these groups is in its fingerprint, also what a user adds. Of the data
 # everything that chooses images is here, as the images themselves are in the fingerprint.
 INDIFFERENT_DATA = (
@@ -169,8 +170,8 @@ class StageRunner:
             logger=logger,
             default_root_dir=str(partial),
         )
-        checkpoint = partial / CHECKPOINT
-        resumed = checkpoint if checkpoint.is_file() else None
+        trainer.strategy.checkpoint_io = CheckpointFiles()
+        resumed = resumable(partial)
         log.info("%s: %s", name, f"goes on from {resumed}" if resumed else "starts")
         start = time.perf_counter()
         with processes.together():
@@ -180,7 +181,6 @@ class StageRunner:
         if trainer.is_global_zero:
             logger.finalize("success")
             save_weights(net, partial / WEIGHTS)
-            checkpoint.unlink(missing_ok=True)
             facts = {fact: value for callback in callbacks for fact, value in getattr(callback, "facts", {}).items()}
             about = {"name": name, "fingerprint": key, "parent": parent.key if parent else None, "seconds": seconds}
             self.store.publish(name, key, {**about, "facts": facts, "config": spec, "seed": config["seed"]})
@@ -208,8 +208,7 @@ class StageRunner:
         made.append(EpochLine(name=name))
         if spec["epochs"]:
             made += [LearningRateMonitor(), LastEpochValidation()]
-            # One file that every epoch replaces. Not `save_last`: it saves nothing where `save_top_k` is 0.
-            made.append(ModelCheckpoint(partial, filename="last", enable_version_counter=False, **EVERY_EPOCH))
+            made.append(StageCheckpoint(partial / LAST, minutes=config["checkpoint_minutes"]))
         if build.wants_bar(config):
             made.append(StageBar())
         return made

@@ -3,9 +3,10 @@
     store/pretrain-3f2a1b0c9d8e/            finished: made by one rename, never changed again
         stage.json  weights.safetensors  tensorboard/
     store/pretrain-3f2a1b0c9d8e.partial/    under way or interrupted: only resumed, never read as a result
+    store/pretrain-3f2a1b0c9d8e.damaged/    its files were not as they were written; only kept to be looked at
 
-A stage that is there is not run again. Two runs that want the same stage at the same time take turns; the lock of a
-process that died is released by the operating system.
+A stage that is there, with the files that its checksums name, is not run again. Two runs that want the same stage at
+the same time take turns; the lock of a process that died is released by the operating system.
 """
 
 import fcntl
@@ -13,13 +14,14 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra_det.atomic import write_atomically
+from hydra_det.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,14 @@ log = logging.getLogger(__name__)
 # Raise it when the code computes something else from the same config: old results are then made anew.
 FORMAT = 3
 ABOUT = "stage.json"
+FILES = "files"  # the key in it of sizes and checksums
+PARTIAL, DAMAGED = ".partial", ".damaged"
+CHECKPOINT_SUFFIX = ".ckpt"
+SCRATCH = (CHECKPOINT_SUFFIX, TEMPORARY)  # files of a stage under way
 POLL = 1.0  # seconds between two looks at whether another process is done
+
+_held: set[int] = set()  # handles of the locks of this process
+_contents: dict[tuple[Path, int, int, int], dict[str, Any]] = {}
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -51,37 +60,43 @@ class Store:
         return self.root / f"{name}-{key}"
 
     def find(self, name: str, key: str) -> dict[str, Any] | None:
-        """What is written about a finished stage, None if it is not finished."""
-        about = self.folder(name, key) / ABOUT
-        return json.loads(about.read_text()) if about.is_file() else None
+        """What is written about a finished stage; None if it is not finished, or a file of it is missing or cut off."""
+        return _about(self.folder(name, key))
 
     def finished(self, name: str) -> Iterator[dict[str, Any]]:
         """What is written about every finished stage of a name."""
-        for about in sorted(self.root.glob(f"{name}-*/{ABOUT}")):
-            if about.parent.suffix != ".partial":
-                yield json.loads(about.read_text())
+        for folder in sorted(self.root.glob(f"{name}-*")):
+            if not folder.suffix and (about := _about(folder)) is not None:
+                yield about
 
     def under_way(self, name: str, key: str) -> Path:
         """Where a stage lies until it is finished."""
-        folder = self.folder(name, key)
-        return folder.with_name(folder.name + ".partial")
+        return _beside(self.folder(name, key), PARTIAL)
 
     def partial(self, name: str, key: str) -> Path:
-        """The folder to work in; what an interrupted run left there is there again."""
+        """The folder to work in; what an interrupted run left there is there again, but for half-written files."""
         partial = self.under_way(name, key)
         partial.mkdir(parents=True, exist_ok=True)
+        for path in partial.glob(f".*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
         return partial
 
     def publish(self, name: str, key: str, about: Mapping[str, Any]) -> None:
-        """Make the partial folder the finished one, in one rename."""
+        """Make the partial folder the finished one, in one rename, with the checksums of its files."""
         partial = self.partial(name, key)
-        write_atomically(partial / ABOUT, json.dumps(about, indent=2, sort_keys=True, allow_nan=False) + "\n")
-        partial.rename(self.folder(name, key))
+        results = [path for path in sorted(partial.iterdir()) if _is_result(path)]
+        for path in results:
+            sync(path)
+        content = {**about, FILES: {path.name: _content(path) for path in results}}
+        write_atomically(partial / ABOUT, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        self._finish(name, key)
 
     def claim_missing(
         self, name: str, key: str, claimed: ExitStack, *, meanwhile: Callable[[], None] | None = None
     ) -> bool:
         """Whether a stage is to be run here; the exclusive right to do so is then held until `claimed` is closed.
+
+        A stage whose files are not as they were written is set aside, and is to be run.
 
         Args:
             name: of the stage.
@@ -89,10 +104,27 @@ class Store:
             claimed: takes the right.
             meanwhile: is called every few seconds while another process has it.
         """
-        if self.find(name, key) is not None:
+        if is_sound(self.folder(name, key)):
             return False
         claimed.enter_context(self.claim(name, key, meanwhile=meanwhile))
-        return self.find(name, key) is None
+        folder, partial = self.folder(name, key), self.under_way(name, key)
+        if is_sound(folder):
+            return False
+        if folder.exists():
+            _set_aside(folder)
+        if is_sound(partial):  # killed between its last file and its rename
+            self._finish(name, key)
+            return False
+        return True
+
+    def _finish(self, name: str, key: str) -> None:
+        partial = self.under_way(name, key)
+        for path in partial.iterdir():
+            if path.suffix in SCRATCH:
+                path.unlink()
+        sync(partial)
+        partial.rename(self.folder(name, key))
+        sync(self.root)
 
     @contextmanager
     def claim(self, name: str, key: str, *, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
@@ -100,6 +132,7 @@ class Store:
         locks = self.root / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         handle = os.open(locks / f"{name}-{key}", os.O_CREAT | os.O_RDWR)
+        _held.add(handle)
         try:
             if not _locked(handle):
                 log.info("%s is being run by another process; waiting for its result", name)
@@ -112,7 +145,85 @@ class Store:
             os.utime(self.root)
             yield
         finally:
+            _held.discard(handle)
             os.close(handle)
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether a stage is there and every file of it is, by size and sha256, what was written."""
+    about = _about(folder)
+    if about is None:
+        return False
+    wrong = [name for name, content in about.get(FILES, {}).items() if _known_content(folder / name) != content]
+    if wrong:
+        log.warning("%s: expected the file that was written, found another one, by its sha256", folder / wrong[0])
+    return not wrong
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What is written about a finished stage that is to be used.
+
+    Raises:
+        InputError: the stage is not there, or a file of it is not what was written.
+    """
+    about = _about(folder)
+    if about is None or not is_sound(folder):
+        raise InputError(
+            f"{folder}: expected a finished stage with all of its files as they were written, found none or a damaged "
+            "one; type the command of its run again"
+        )
+    return about
+
+
+def _about(folder: Path) -> dict[str, Any] | None:
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+        sizes = {name: content["bytes"] for name, content in about.get(FILES, {}).items()}
+        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged in whatever way
+        return None
+    return about if whole else None
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file of a stage is read again; what lies in folders is for people to look at."""
+    return path.is_file() and path.name != ABOUT and path.suffix not in SCRATCH
+
+
+def _content(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _known_content(path: Path) -> dict[str, Any]:
+    """Size and sha256, read once by a process as long as the file does not change."""
+    stat = path.stat()
+    key = (path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if key not in _contents:
+        _contents[key] = _content(path)
+    return _contents[key]
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep a damaged stage for whoever wants to know what happened to it, but only the last one."""
+    aside = _beside(folder, DAMAGED)
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    log.warning("%s: expected a finished stage, found a damaged one; it is now %s, and is run again", folder, aside)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
+
+
+def _let_go() -> None:
+    """In a forked process, as of a data loader: what it inherits would keep a lock after the death of its owner."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _locked(handle: int) -> bool:

@@ -1,6 +1,8 @@
 """Who may run a stage: one at a time, and nobody once it is there."""
 
 import errno
+import fcntl
+import hashlib
 import logging
 import os
 import threading
@@ -10,7 +12,7 @@ import pytest
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline import store as module
-from hydra_det.pipeline.store import Store
+from hydra_det.pipeline.store import Store, read_about
 
 
 @pytest.fixture
@@ -62,3 +64,118 @@ def test_a_drive_that_does_not_lock_is_refused(store, monkeypatch):
     monkeypatch.setattr(module.fcntl, "flock", unsupported)
     with pytest.raises(InputError, match="store: expected a drive that locks files, got Function not implemented"):
         store.claim("prune", "k").__enter__()
+
+
+@pytest.fixture
+def published(store):
+    """The folder of a finished stage with two results and something to look at."""
+    partial = store.partial("prune", "k")
+    (partial / "weights.safetensors").write_bytes(bytes(1000))
+    (partial / "scores.json").write_text("{}")
+    (partial / "tensorboard").mkdir()
+    (partial / "tensorboard" / "events").write_text("look")
+    store.publish("prune", "k", {"name": "prune", "seconds": 1.5})
+    return store.folder("prune", "k")
+
+
+def is_missing(store):
+    with ExitStack() as claimed:
+        return store.claim_missing("prune", "k", claimed)
+
+
+def test_a_published_stage_names_its_results_with_their_checksums(store, published):
+    about = store.find("prune", "k")
+    assert about == read_about(published)
+    assert about["seconds"] == 1.5
+    assert about["files"]["weights.safetensors"] == {"bytes": 1000, "sha256": hashlib.sha256(bytes(1000)).hexdigest()}
+    assert set(about["files"]) == {"weights.safetensors", "scores.json"}
+    assert not is_missing(store)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("weights.safetensors", None),
+        ("weights.safetensors", b""),
+        ("weights.safetensors", bytes(999)),
+        ("weights.safetensors", bytes(999) + b"\1"),
+        ("stage.json", None),
+        ("stage.json", b""),
+        ("stage.json", b'{"name": "prune"'),
+        ("stage.json", b"[1]"),
+        ("stage.json", b'{"files": {"scores.json": 3}}'),
+        ("stage.json", b"\xff\xfe"),
+    ],
+    ids=str,
+)
+def test_a_damaged_stage_is_set_aside_and_to_be_run_again(store, published, caplog, name, content):
+    (published / name).unlink()
+    if content is not None:
+        (published / name).write_bytes(content)
+    with pytest.raises(InputError, match="expected a finished stage with all of its files as they were written"):
+        read_about(published)
+    with ExitStack() as claimed:
+        assert store.claim_missing("prune", "k", claimed)
+        assert not published.exists()
+        aside = published.with_name("prune-k.damaged")
+        assert (aside / "tensorboard" / "events").read_text() == "look"
+        assert f"{published}: expected a finished stage, found a damaged one; it is now {aside}" in caplog.text
+        store.partial("prune", "k")
+        store.publish("prune", "k", {"name": "prune"})
+    assert not is_missing(store)
+    assert list(store.finished("prune")) == [store.find("prune", "k")]
+
+
+def test_a_stage_that_only_lacks_its_rename_is_finished_and_not_run_again(store, published):
+    partial = published.rename(published.with_name("prune-k.partial"))
+    (partial / "last.ckpt").write_text("a checkpoint")
+    (partial / ".last.ckpt.abc.tmp").write_text("half of one")
+    assert store.find("prune", "k") is None
+    assert not is_missing(store)
+    assert {path.name for path in published.iterdir()} == {
+        "stage.json", "weights.safetensors", "scores.json", "tensorboard",
+    }  # fmt: skip
+    assert not partial.exists()
+
+
+def test_a_stage_under_way_that_was_written_half_is_run_on(store, published):
+    partial = published.rename(published.with_name("prune-k.partial"))
+    (partial / "weights.safetensors").write_bytes(bytes(10))
+    (partial / "last.ckpt").write_text("a checkpoint")
+    (partial / ".last.ckpt.abc.tmp").write_text("half of one")
+    assert is_missing(store)
+    assert store.partial("prune", "k") == partial
+    assert (partial / "last.ckpt").exists()
+    assert not (partial / ".last.ckpt.abc.tmp").exists()
+
+
+def test_a_forked_child_does_not_hold_the_lock_of_its_parent(store):
+    begun, begins = os.pipe()
+    ended, ends = os.pipe()
+    with store.claim("prune", "k"):
+        child = os.fork()
+        if child == 0:  # lives on behind the claim, as the worker of a data loader behind a process that was killed
+            os.close(ends)
+            os.write(begins, b"1")
+            os.read(ended, 1)
+            os._exit(0)
+        os.read(begun, 1)
+    try:
+        with store.claim("prune", "k", meanwhile=lambda: pytest.fail("the lock is still held")):
+            pass
+    finally:
+        for handle in (begun, begins, ended, ends):
+            os.close(handle)
+        os.waitpid(child, 0)
+
+
+def test_a_forked_child_does_not_free_the_lock_of_its_parent(store):
+    with store.claim("prune", "k"):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        handle = os.open(store.root / ".locks" / "prune-k", os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)

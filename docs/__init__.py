@@ -1,0 +1,1 @@
+"""Scripts that make the figures and tables of these pages: `python -m docs.<name>`, from the root."""

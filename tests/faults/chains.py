@@ -52,7 +52,7 @@ class Tally:
 
 def kill_until_done(
     nursery: Nursery, folder: Path, command: Command, *, kills: int, instants: random.Random, tally: Tally,
-    seconds: float = 6.0, events: int = 60,
+    seconds: float = 8.0, events: int = 80,
 ) -> None:  # fmt: skip
     """Start a command, kill it at a random instant, start it again; after so many kills let it come to its end.
 

@@ -6,6 +6,7 @@ instant at which what lies on disk may differ, so that none of them is left to c
 
 import errno as numbers
 import os
+import resource
 import signal
 import sys
 from dataclasses import dataclass
@@ -25,17 +26,21 @@ class Fault:
         folder: below which events count.
         event: number of the event before which it happens, from 1; 0: never, the events are only counted.
         refusal: name of the error that is raised from then on, such as ENOSPC; None: the process is killed.
+        file_bytes: no file may become larger; None: no limit.
         count: file that gets the number of events so far, and the last one; None: nobody wants to know.
     """
 
     folder: str
     event: int = 0
     refusal: str | None = None
+    file_bytes: int | None = None
     count: str | None = None
 
 
 def install(fault: Fault) -> None:
     """Let a fault happen to this process; there is no way back."""
+    if fault.file_bytes:  # Python ignores the signal that comes with it, and gets an error
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_bytes, resource.RLIM_INFINITY))
     state: dict[str, Any] = {"events": 0, "busy": False, "last": []}
     process = os.getpid()
     refused = MAKING if fault.refusal in ("ENOSPC", "EDQUOT", "EMFILE") else CHANGING

@@ -71,7 +71,7 @@ def without_time_and_place(part: Any) -> Any:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if path.is_symlink() or ".partial" in path.name or path.name == "logs":
+        if path.is_symlink() or path.suffix in (".partial", ".damaged") or path.name == "logs":
             continue
         if path.is_dir():
             yield from _files(path)

@@ -126,10 +126,11 @@ def lamp(_units: Units, importance: Importance) -> Ladder:
     """LAMP (Lee et al. 2021, arXiv 2010.07611): one threshold for s^2 / (sum of t^2 over t >= s of its pool)."""
     scores = {}
     for pool, values in importance.items():
-        rising = _rising(values).double()
+        rising = _rising(values).double().cpu()  # sums on a GPU have no fixed order
         above = rising.square().flip(0).cumsum(0).flip(0)  # of those not smaller
         # The root has the same order and a smaller range.
-        scores[pool] = (rising / above.sqrt().clamp(min=torch.finfo(torch.float64).tiny)).float()
+        lamp_scores = rising / above.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+        scores[pool] = lamp_scores.float().to(values.device)
     return _above(scores)
 
 

@@ -52,4 +52,8 @@ def _kth_smallest(flat: Tensor, k: int) -> Tensor:
     if flat.device.type == "cpu":
         # The same value as `kthvalue` in an eighth of its time; a mask is refreshed after every step.
         return torch.as_tensor(np.partition(flat.numpy(), k - 1)[k - 1])
+    if torch.are_deterministic_algorithms_enabled():
+        return flat.sort().values[
+            k - 1
+        ]  # of equal values `kthvalue` may name any, so it refuses, though not their value
     return flat.kthvalue(k).values

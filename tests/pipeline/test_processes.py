@@ -103,6 +103,34 @@ def test_no_process_outlives_the_first_one(tmp_path, sent):
         time.sleep(0.2)
 
 
+@pytest.mark.slow
+def test_two_processes_that_were_killed_within_an_epoch_go_on_as_if_they_had_not_been(tmp_path):
+    epochs = ["stage.pretrain.epochs=3", "stage.train_scores.epochs=1", "stage.finetune.epochs=1"]
+    words = [*TWO, *epochs, "hardening.part=0.5", "attack.random_start=true", "checkpoint_minutes=0"]
+    left = []
+    for kills in (0, 2):
+        folder = tmp_path / str(kills)
+        folder.mkdir()
+        command = script(*arguments(folder), *outputs(folder), *words)
+        for _ in range(kills):
+            process = subprocess.Popen(command, cwd=folder)
+            begun = time.time()
+            waited_for(lambda: newer(folder, begun), process)  # noqa: B023 - called at once
+            process.kill()
+            process.wait()
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+        assert ("pretrain: goes on from" in done.stderr) == bool(kills)
+        (weights,) = (folder / "store").glob("pretrain-*/weights.safetensors")
+        left.append(weights.read_bytes())
+    assert left[0] == left[1]
+
+
+def newer(folder, begun):
+    """The checkpoints of the pretraining that were written since a time."""
+    found = (folder / "store").glob("pretrain-*.partial/last.ckpt")
+    return [path for path in found if path.stat().st_mtime > begun]
+
+
 def test_the_command_of_a_further_process_is_that_job_alone(tmp_path):
     composed = [*TWO, "prune.ratio=0.5", "prune.exclude=[heads]", "hydra.mode=MULTIRUN", "hydra/launcher=joblib"]
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):

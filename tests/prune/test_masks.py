@@ -172,3 +172,14 @@ def test_every_device_keeps_the_same_weights(ratio):
     mask = mask_of(scores.cuda(), ratio=ratio)
     assert mask.is_cuda
     assert torch.equal(mask.cpu(), mask_of(scores, ratio=ratio))
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_has_to_be_deterministic_keeps_the_same_weights():
+    scores = torch.randn(64, 32, 3, 3, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        mask = mask_of(scores.cuda(), ratio=0.5)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(mask.cpu(), mask_of(scores, ratio=0.5))

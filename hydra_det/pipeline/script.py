@@ -6,13 +6,14 @@ Nothing here needs torch, so `report.py` runs where it is not installed.
 import contextlib
 import functools
 import logging
+import os
 import re
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -130,6 +131,13 @@ def leave_reason(folder: Path, reason: str) -> None:
     # On the drive that is full there is no room for that either; it was said on the terminal.
     with contextlib.suppress(OSError):
         write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
+
+
+def fail_at_once(reason: str) -> NoReturn:
+    """End this process from a thread, where the job itself hangs; the reason is said and left in its folder."""
+    log.error("error: %s%s", _of_which(), reason)
+    leave_reason(Path(HydraConfig.get().runtime.output_dir), reason)
+    os._exit(1)
 
 
 class OutputCheck(Callback):

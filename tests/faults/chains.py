@@ -26,6 +26,9 @@ PHASES = {
 }
 
 
+BEGUN = {"train": "shapes: ", "compact": "shapes: "}  # what a job says when it begins
+
+
 @dataclass
 class Tally:
     """What was tried.
@@ -52,11 +55,12 @@ class Tally:
 
 def kill_until_done(
     nursery: Nursery, folder: Path, command: Command, *, kills: int, instants: random.Random, tally: Tally,
-    seconds: float = 8.0, events: int = 80,
+    seconds: float = 8.0, events: int = 50,
 ) -> None:  # fmt: skip
     """Start a command, kill it at a random instant, start it again; after so many kills let it come to its end.
 
-    Half of the instants are a time, half an event of the file system.
+    A third of the instants are a time after the start of the job, a third an event below the folder, and a third one in
+    the store, so that the long way to the first stage does not take them all.
 
     Args:
         nursery: that starts it.
@@ -73,10 +77,12 @@ def kill_until_done(
         tally.starts += 1
         last = folder / "last_event.txt"
         last.unlink(missing_ok=True)
-        by_event = instants.random() < 0.5
-        fault = Fault(str(folder), event=instants.randint(1, events) if by_event else 0, count=str(last))
+        way = instants.choice(("time", ".", "store"))
+        event, later = instants.randint(1, events), instants.uniform(0.0, seconds)
+        place = folder if way == "time" else folder / way
+        fault = Fault(str(place), event=0 if way == "time" else event, count=str(last))
         process = nursery.start(folder, *command, fault)
-        code = process.wait() if by_event else _killed_after(process, instants.uniform(0.5, seconds))
+        code = _killed_after(process, later, begun=BEGUN.get(command[0], "")) if way == "time" else process.wait()
         if code == 0:
             break
         assert code == -signal.SIGKILL, f"exit code {code}, and it said\n{process.said}"
@@ -95,7 +101,9 @@ def phase_of(event: str, script: str) -> str:
     return f"start of {script}.py"
 
 
-def _killed_after(process: Process, seconds: float) -> int:
+def _killed_after(process: Process, seconds: float, *, begun: str) -> int:
+    while begun not in process.said and process.running():
+        time.sleep(0.01)
     end = time.monotonic() + seconds
     while process.running() and time.monotonic() < end:
         time.sleep(0.01)

@@ -12,12 +12,25 @@ from typing import Any
 
 from hydra_det.record import read_record
 
-# Of a record: when it was made, how fast this machine was then, where things lie, who found a stage finished, and the
-# memory of a network, which is measured in pages.
-CHANGING = ("created", "seconds", "reused", "folder", "load", "latency", "store", "root", "overrides", "peak_bytes")
+# Of a record: when and at which commit it was made, how fast this machine was then, where things lie, who found a stage
+# finished, and the memory of a network, which is measured in pages.
+CHANGING = (
+    "created",
+    "seconds",
+    "reused",
+    "folder",
+    "load",
+    "latency",
+    "store",
+    "root",
+    "overrides",
+    "peak_bytes",
+    "commit",
+)
 TIMED = ("_ms", "seconds")  # in the names of columns of tables
 WHOLE = ("weights.safetensors", "detections_clean.csv", "detections_clean.json", "detections_attacked.csv",
          "detections_attacked.json", "scores.json")  # fmt: skip
+UNFINISHED = (".partial", ".damaged")
 # Of a report: tables and figures that say nothing of time.
 SHOWN = ("map_", "ap_", "kept_", "learning_", "samples_")
 
@@ -71,7 +84,7 @@ def without_time_and_place(part: Any) -> Any:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if path.is_symlink() or path.suffix in (".partial", ".damaged") or path.name == "logs":
+        if path.is_symlink() or any(word in path.name for word in UNFINISHED) or path.name == "logs":
             continue
         if path.is_dir():
             yield from _files(path)

@@ -182,8 +182,9 @@ from hydra_det.pipeline import processes
 from tests.pipeline.tiny import compose
 
 compose(["hydra.mode=RUN"])
-with read_write(HydraConfig.instance().cfg):
-    HydraConfig.instance().cfg.hydra.runtime.output_dir = {str(tmp_path)!r}
+runtime = HydraConfig.instance().cfg.hydra.runtime
+with read_write(runtime):
+    runtime.output_dir = {str(tmp_path)!r}
 processes.PATIENCE = 0
 lost = SimpleNamespace(poll=lambda: -9, kill=lambda: None)
 further = SimpleNamespace(running=[SimpleNamespace(poll=lambda: None, kill=lambda: None), lost], over=threading.Event())

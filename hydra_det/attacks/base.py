@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hydra_det.attacks.ball import Ball, check_radius
 from hydra_det.attacks.objectives import check_objective
-from hydra_det.types import InputError
+from hydra_det.types import InputError, NotFiniteError
 
 # Images [B, 3, H, W] -> the loss of each image [B]. Every value may depend on its own image only.
 LossFunction = Callable[[Tensor], Tensor]
@@ -219,6 +219,12 @@ def check_images(images: Tensor) -> None:
     """Refuse images that are not in [0, 1]."""
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also if one is NaN
+        if broken := (~images.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
+            raise NotFiniteError(
+                f"attack: expected finite images, got {len(broken)} of {len(images)} that are not; look at them with "
+                "doctor.py",
+                positions=broken,
+            )
         raise InputError(f"attack: expected images in [0, 1], got values from {low:.4g} to {high:.4g}; divide by 255?")
 
 

@@ -41,6 +41,8 @@ class ScoreInit(pl.Callback):
         with undisturbed(pl_module.get_submodule("net")) as net:
             found = self.initialiser(net, lambda sample: self._batches(sample, trainer, pl_module))
         _check_finite(found.layers, what="scores")
+        if layers and not any(bool(found.layers[name].any()) for name in layers):
+            raise InputError(f"init: expected scores, got zeros alone in all layers from {next(iter(layers))} on")
         with torch.no_grad():
             for name, layer in layers.items():
                 layer.scores.copy_(found.layers[name])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from hydra_det.types import Detections
+from hydra_det.types import Detections, NotFiniteError
 
 # exp(tw) of an untrained network may overflow, or collapse to a box without area, whose CIoU has no gradient. exp(10)
 # is 22,026 times the anchor: neither that nor its inverse is a real box.
@@ -80,7 +80,18 @@ def suppress(
 
     Returns:
         One `Detections` per image.
+
+    Raises:
+        NotFiniteError: a candidate is not a number. It would not reach the floor: a broken network would seem to find
+            nothing, and its AP to be 0.
     """
+    sums = candidates.confidences.flatten(1).sum(1) + candidates.boxes.flatten(1).sum(1)  # [B]; NaN spreads to them
+    if broken := (~sums.isfinite()).nonzero().flatten().tolist():
+        raise NotFiniteError(
+            f"network: expected finite answers, got some that are not for {len(broken)} of the {len(sums)} images of a "
+            "batch; its weights or its BatchNorm statistics are broken, or the images are",
+            positions=broken,
+        )
     height, width = image_size
     found = []
     for boxes, confidences in zip(candidates.boxes, candidates.confidences, strict=True):

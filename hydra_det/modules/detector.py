@@ -38,6 +38,7 @@ class Detector(pl.LightningModule):
 
     Attributes:
         penalties: terms that callbacks add to the loss, by name.
+        terms: of the loss of the last training batch, detached scalars by name; `total` is their sum.
     """
 
     net: Any  # an nn.Module that is a DetectorNetwork; Module's attribute access hides that from a type checker
@@ -48,6 +49,7 @@ class Detector(pl.LightningModule):
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.penalties: dict[str, Penalty] = {}
+        self.terms: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [0, 1] -> raw maps"""
@@ -57,13 +59,14 @@ class Detector(pl.LightningModule):
         """Mean over the batch of the summed loss terms, and penalties. -> scalar"""
         raw = self.net(batch["images"])
         terms: LossTerms = self.net.losses(raw, batch["targets"])
-        logged = {f"train/loss_{name}": value.detach().mean() for name, value in terms._asdict().items()}
+        self.terms = {name: value.detach().mean() for name, value in terms._asdict().items()}
         loss = terms.total.mean()
         for name, penalty in self.penalties.items():
             if (added := penalty(raw)) is not None:
-                logged[f"train/loss_{name}"] = added.detach()
+                self.terms[name] = added.detach()
                 loss = loss + added
-        self.log_dict(logged, batch_size=len(batch["targets"]))
+        self.log_dict({f"train/loss_{name}": v for name, v in self.terms.items()}, batch_size=len(batch["targets"]))
+        self.terms["total"] = loss.detach()
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["targets"]))
         return loss
 

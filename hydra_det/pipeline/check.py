@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.objectives import OBJECTIVES
-from hydra_det.pipeline import build
+from hydra_det.pipeline import build, out_of_memory
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.pipeline.target import check_target
@@ -23,8 +23,8 @@ AVERAGED = ("pretrain", "finetune")  # stages whose weights learn
 # The keys of everything that is not handed to a constructor, which knows its own.
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        "seed", "dry_run", "store", "checkpoint_minutes", "model", "data", "attack", "hardening", "init", "prune",
-        "stage", "evaluation", "trainer", "callbacks", *SEARCHED,
+        "seed", "dry_run", "store", "checkpoint_minutes", "out_of_memory", "model", "data", "attack", "hardening", "init",
+        "prune", "stage", "evaluation", "trainer", "callbacks", *SEARCHED,
     ),
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,
@@ -62,6 +62,7 @@ def check(config: Config) -> None:
     _check_keys(config)
     _check_values(config)
     _check_trainer(config["trainer"])
+    _check_memory(config)
     for part in (config["attack"], config["evaluation"]["attack"], config["callbacks"]):
         build.instantiate(part)
     for stage in config["stage"].values():
@@ -141,6 +142,17 @@ def _check_trainer(settings: Config) -> None:
                 f"trainer.limit_{split}_batches: expected {whole[-1]}, got {limit}; AP counts all images of a split, "
                 f"so take fewer by data.{split}_images"
             )
+
+
+def _check_memory(config: Config) -> None:
+    asked = out_of_memory.choice(config)
+    if asked not in out_of_memory.CHOICES:
+        raise InputError(f"out_of_memory: expected one of {', '.join(out_of_memory.CHOICES)}, got {asked}")
+    if asked == out_of_memory.HALVE and (count := build.trainer(config, logger=False).world_size) > 1:
+        raise InputError(
+            f"out_of_memory: expected fail with several processes, of which one alone may run short, got halve with "
+            f"{count}; lower data.batch_size instead"
+        )
 
 
 def _at(config: Config, path: str) -> Mapping[str, Any]:

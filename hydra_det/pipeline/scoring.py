@@ -20,6 +20,7 @@ from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, AdversarialBa
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
 from hydra_det.callbacks.pictures import SamplePictures
 from hydra_det.callbacks.progress import StageBar
+from hydra_det.callbacks.whereabouts import Whereabouts
 from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.bootstrap import resampled_precision
@@ -95,7 +96,7 @@ def _evaluate(
     adversarial = AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"], source=attacked)
     folder = store.partial(NAME, key)
     samples = SamplePictures(folder / SAMPLES, count=config["evaluation"]["samples"])
-    callbacks: list[pl.Callback] = [adversarial, metrics, samples]
+    callbacks: list[pl.Callback] = [Whereabouts(name=NAME), adversarial, metrics, samples]
     if build.wants_bar(config):
         callbacks.append(StageBar())
     trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)

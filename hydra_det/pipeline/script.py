@@ -25,6 +25,7 @@ from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
 from hydra_det.pipeline.drives import Refusal, refusal
 from hydra_det.pipeline.interrupts import INTERRUPTED, started
+from hydra_det.pipeline.memory_errors import explain
 from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
@@ -102,8 +103,10 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             reason = one_line(error)
             log.error("error: %s%s", _of_which(), reason)
         except Exception as error:
-            if refused := refusal(error, _places(config, folder)):
-                reason = refused.line
+            no_memory = explain(error)  # first: shared memory that runs out is no drive, though it says so
+            refused = None if no_memory else refusal(error, _places(config, folder))
+            if known := refused.line if refused else no_memory:
+                reason = known
                 log.error("error: %s%s", _of_which(), reason)
             else:
                 log.exception("%sthis is a bug of the program, not of your input", _of_which())

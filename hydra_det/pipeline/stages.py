@@ -15,13 +15,15 @@ from pytorch_lightning.callbacks import LearningRateMonitor, Timer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
+from hydra_det.callbacks.numbers_watch import NumbersWatch
 from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
 from hydra_det.callbacks.stage_checkpoint import StageCheckpoint
+from hydra_det.callbacks.whereabouts import Whereabouts
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
-from hydra_det.pipeline import build, processes
+from hydra_det.pipeline import build, out_of_memory, processes
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.checkpoints import LAST, CheckpointFiles, resumable
 from hydra_det.pipeline.store import Store, fingerprint
@@ -116,6 +118,7 @@ class StageRunner:
             "trainer": {**trainer, "processes": self._processes},
             "callbacks": added,
             "seed": config["seed"],
+            **({"out_of_memory": out_of_memory.HALVE} if self._may_halve(name) else {}),
             **({"measured_on": self._machine()} if config["prune"]["budget"] == "latency" else {}),
             **start,
         })  # fmt: skip
@@ -134,7 +137,7 @@ class StageRunner:
                 lambda: self.store.claim_missing(name, key, claimed, meanwhile=processes.still_waiting)
             )
             if missing:
-                self._fit(name, key, parent)
+                self._train(name, key, parent)
         about = self.store.find(name, key)
         assert about is not None, f"stage {name} was not published"
         folder = self.store.folder(name, key)
@@ -150,6 +153,18 @@ class StageRunner:
     def _processes(self) -> int:
         """How many the trainer starts; asked only for training: elsewhere its devices may be absent."""
         return build.trainer(self.config, logger=False, enable_checkpointing=False).world_size
+
+    def _train(self, name: str, key: str, parent: Stage | None) -> None:
+        fit = functools.partial(self._fit, name, key, parent)
+        if self._may_halve(name):
+            out_of_memory.fit_in_memory(fit, name=name, data=self.data, folder=self.store.partial(name, key))
+        else:
+            fit()
+
+    def _may_halve(self, name: str) -> bool:
+        """Whether a stage may be trained with smaller batches than its config says."""
+        trains = bool(self.config["stage"][name]["epochs"])
+        return trains and out_of_memory.choice(self.config) == out_of_memory.HALVE
 
     def _fit(self, name: str, key: str, parent: Stage | None) -> None:
         config, spec = self.config, self.config["stage"][name]
@@ -205,7 +220,8 @@ class StageRunner:
         parts = [part for group in (spec["callbacks"], config["callbacks"]) for part in group.values()]
         # An option that is switched off is None.
         made = [callback for part in parts if (callback := build.instantiate(part)) is not None]
-        made.append(EpochLine(name=name))
+        made = [Whereabouts(name=name), *made, EpochLine(name=name), NumbersWatch(name=name)]
+        made += out_of_memory.smaller_batch(partial)
         if spec["epochs"]:
             made += [LearningRateMonitor(), LastEpochValidation()]
             made.append(StageCheckpoint(partial / LAST, minutes=config["checkpoint_minutes"]))

@@ -113,3 +113,18 @@ def test_what_is_not_finite_is_refused_with_its_layer(what):
     first = "neck.conv" if what == "weights" else "backbone.convs.0.conv"
     with pytest.raises(InputError, match=rf"expected finite {what}, got \d+ of \d+ that are not in layer {first}"):
         start(ScoreInit(initialiser), net)
+
+
+def test_scores_that_are_all_zero_are_refused_and_one_such_layer_is_not():
+    class Zeros(Count):
+        def __call__(self, net, batches):
+            found = super().__call__(net, batches)
+            return InitialScores({name: torch.zeros_like(scores) for name, scores in found.layers.items()} | kept)
+
+    net = unsettled_network()
+    kept: dict[str, Any] = {}
+    with pytest.raises(InputError, match="init: expected scores, got zeros alone in all layers from"):
+        start(ScoreInit(Zeros()), net)
+    name, layer = masked_layers(net)[2]
+    kept[name] = torch.ones_like(layer.weight)
+    start(ScoreInit(Zeros()), net)

@@ -76,7 +76,7 @@ def in_child(root: Path, fault: Fault | None) -> int:
         except OSError:
             os._exit(REFUSED)
         except BaseException:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

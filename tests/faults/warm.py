@@ -182,7 +182,7 @@ def _become(asked: Mapping[str, Any]) -> None:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         try:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
         except SystemExit as end:
             code = int(end.code or 0)
     finally:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hydra_det.modules.decode import Candidates, decode, suppress
+from hydra_det.types import NotFiniteError
 from tests.modules.example import NETWORKS, network
 
 ANCHORS = [torch.tensor([[20.0, 30.0], [40.0, 25.0]]), torch.tensor([[6.0, 8.0], [11.0, 5.0]])]
@@ -149,3 +150,12 @@ def test_a_network_clips_to_its_input(name):
     assert found.boxes[:, 2:].amax(0).tolist() == [96, 64]
     assert found.boxes.min() == 0
     assert (found.confidences.diff() <= 0).all()
+
+
+@pytest.mark.parametrize(("part", "value"), [("boxes", math.nan), ("confidences", math.nan), ("boxes", math.inf)])
+def test_what_is_not_a_number_is_refused_and_not_dropped(part, value):
+    candidates = Candidates(torch.rand(3, 5, 4).sort(dim=2).values * 64, torch.rand(3, 5, 2))
+    getattr(candidates, part)[1, 2, 0] = value
+    with pytest.raises(NotFiniteError, match="for 1 of the 3 images") as raised:
+        suppress(candidates, image_size=(64, 64))
+    assert raised.value.positions == (1,)

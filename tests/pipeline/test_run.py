@@ -176,6 +176,7 @@ FIRST_CHANGED = {
     "+trainer.overfit_batches=1": "pretrain",
     "trainer={accelerator:cpu,devices:2,strategy:ddp}": "pretrain",
     "+callbacks.swa={_target_:pytorch_lightning.callbacks.StochasticWeightAveraging,swa_lrs:0.1}": "pretrain",
+    "out_of_memory=halve": "pretrain",  # which may then have been trained with smaller batches
     "init=random": "init_scores",
     "prune.exclude=[heads]": "init_scores",
     "prune.ratio=0.9": "train_scores",

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -257,10 +258,19 @@ class NamedLines(logging.Formatter):
 def _quieten() -> None:
     """A warning is said once, a further process is silent, and a log file that cannot be written is no traceback."""
     logging.raiseExceptions = False
+    threading.excepthook = _say_of_thread
     if is_helper():
         logging.getLogger().setLevel(logging.CRITICAL)
     for handler in logging.getLogger().handlers:
         handler.addFilter(Once())
+
+
+def _say_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread; what a drive refuses it is raised in the job too, with the next number."""
+    if failed.exc_value is not None and refusal(failed.exc_value, {}):
+        log.warning("not written: %s", failed.exc_value)
+    else:
+        threading.__excepthook__(failed)
 
 
 def _name_lines(name: str) -> None:

@@ -42,6 +42,10 @@ class FinishedRun:
             state = "holds no record.json; did that run fail?" if self.folder.is_dir() else "does not exist"
             raise InputError(f"run: expected the folder of a finished run, got {folder}, which {state}")
         config = build.read_yaml(self.folder / "config.yaml")
+        if not isinstance(config, dict) or "trainer" not in config or "evaluation" not in config:
+            raise InputError(
+                f"{self.folder / 'config.yaml'}: expected the whole config of a run, found a part; type its command again"
+            )
         attack = config["evaluation"]["attack"] if attack is None else attack
         self.attack: Attack = threat_model(attack)
         self.config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}

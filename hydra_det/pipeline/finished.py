@@ -44,7 +44,7 @@ class FinishedRun:
         config = build.read_yaml(self.folder / "config.yaml")
         if not isinstance(config, dict) or "trainer" not in config or "evaluation" not in config:
             raise InputError(
-                f"{self.folder / 'config.yaml'}: expected the whole config of a run, found a part; type its command again"
+                f"{self.folder / 'config.yaml'}: expected the config of a run, found a part of one; run it again"
             )
         attack = config["evaluation"]["attack"] if attack is None else attack
         self.attack: Attack = threat_model(attack)

@@ -4,6 +4,9 @@ python compact.py run=outputs/runs/...
 python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,openvino_int8]
 """
 
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+
+# isort: split
 import dataclasses
 import logging
 from datetime import UTC, datetime

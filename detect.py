@@ -5,6 +5,9 @@ python detect.py run=outputs/runs/... source=street.mp4 attack=pgd network=dense
 python detect.py model=yolov3 model.weights=yolov3.weights names=coco.names source=dog.jpg
 """
 
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+
+# isort: split
 import logging
 import time
 from pathlib import Path

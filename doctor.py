@@ -4,6 +4,9 @@ python doctor.py data=coco data.root=...
 python doctor.py data=yolo data.root=... sheet=48
 """
 
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+
+# isort: split
 import logging
 from dataclasses import asdict
 from pathlib import Path

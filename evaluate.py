@@ -5,6 +5,9 @@ python evaluate.py run=outputs/runs/... attack=noise network=dense
 python evaluate.py run=outputs/runs/... suite=standard suite.epsilon=0.0157
 """
 
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+
+# isort: split
 import logging
 from pathlib import Path
 

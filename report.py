@@ -4,6 +4,9 @@ python report.py runs=outputs/sweeps/smoke_grid
 python report.py runs=[outputs/sweeps/a,outputs/sweeps/b] paper=true
 """
 
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+
+# isort: split
 import logging
 from pathlib import Path
 
@@ -39,15 +42,12 @@ def main(config: DictConfig) -> None:
     except RecordError as error:
         raise InputError(str(error)) from error
     cells, comparisons = cell_table(runs.frame), compare(runs.records, runs.frame)
-    cautions = cautions_of(
-        runs.records, runs.problems, runs.frame, comparisons, failures=runs.failures, suites=runs.suites
-    )
+    found = runs.records, runs.problems, runs.frame, comparisons
+    cautions = cautions_of(*found, failures=runs.failures, suites=runs.suites)
     pictures, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
-    report = Report(
-        runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=pictures, samples=samples
+    html = page(
+        Report(runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=pictures, samples=samples)
     )
-    html = page(report)
-
     folder = Path(HydraConfig.get().runtime.output_dir)
     write_tables(folder, runs.frame, cells, comparisons)
     write_pictures(folder / "figures", pictures, samples)

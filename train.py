@@ -7,6 +7,9 @@ python train.py target.map_attacked=0.25                      the largest ratio 
 python train.py sweep=smoke_grid experiment=smoke dry_run=true    what would run, what is there, how long it takes
 """
 
+from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+
+# isort: split
 from pathlib import Path
 
 import hydra

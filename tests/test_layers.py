@@ -76,6 +76,8 @@ TORCH_FREE = (
     "hydra_det/schema.py",
     "hydra_det/objectives.py",
     "hydra_det/robustness.py",
+    "hydra_det/pipeline/drives.py",
+    "hydra_det/pipeline/interrupts.py",
     "hydra_det/pipeline/script.py",
     "hydra_det/pipeline/memory_errors.py",
     "hydra_det/reports/",

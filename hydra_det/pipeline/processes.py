@@ -23,7 +23,7 @@ import torch.distributed as dist
 from hydra_det.errors import InputError
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.script import is_helper, same_job
+from hydra_det.pipeline.script import fail_at_once, is_helper, same_job
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +140,10 @@ def _watch(further: _Further) -> None:
     while not further.over.wait(1):
         failed = [number for number, process in enumerate(further.running, 1) if process.poll()]
         if failed and not further.over.wait(PATIENCE):
-            log.error("error: process %d of this job ended, and the others wait for it; all of them end", failed[0])
             for process in further.running:
                 process.kill()
-            os._exit(1)
+            # Nothing gets the first one out of what it waits in, so the jobs of a sweep after this one end with it.
+            fail_at_once(f"process {failed[0]} of this job ended and the others waited; type the same command again")
 
 
 def _outlive_nobody(parent: int) -> None:

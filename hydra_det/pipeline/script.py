@@ -3,23 +3,29 @@
 Nothing here needs torch, so `report.py` runs where it is not installed.
 """
 
+import contextlib
 import functools
 import logging
+import os
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.pipeline.drives import Refusal, refusal
+from hydra_det.pipeline.interrupts import INTERRUPTED, started
 from hydra_det.pipeline.memory_errors import explain
 from hydra_det.reports.runs import FAILED_NAME as FAILED
 
@@ -34,7 +40,7 @@ CONFIG_DIR = str(SCRIPTS / "conf")
 Config = Mapping[str, Any]
 
 ALONE = 3  # seconds in which the first process ends the others if it failed as they did
-INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
+FIRST_FILES = 2**16  # bytes: room for what Hydra writes of a run before the run begins
 
 # What Lightning warns of here is meant: stages that train nothing have no optimiser, small sets have few batches,
 # pictures kept in memory need no workers, and a stage that goes on finds its folder. The last one is about Lightning's
@@ -70,21 +76,24 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make a task end in one clear line and exit code 1 when what it was given is wrong.
 
     A failing job leaves its reason in its folder. In a sweep the others go on, and `SweepSummary` names it at the end.
-    What the task returns is for the sweeper, which is given the reason where a job failed. An error that is not the
-    user's keeps its traceback. Of several processes only the first one speaks.
+    What the task returns is for the sweeper, which is given the reason where a job failed. What a drive refuses is one
+    line too, and a full one ends a sweep: its next job would meet the same, maybe after hours. An error that is neither
+    keeps its traceback. Of several processes only the first one speaks.
     """
 
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> Any:
+        started()
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         _quieten()
         folder = Path(HydraConfig.get().runtime.output_dir)
         if in_parallel():
             _name_lines(job_name())
-        if not is_helper():
-            (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
+        refused = None
         try:
+            if not is_helper():
+                (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
             return task(config)
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
             resumes = HydraConfig.get().job.name == "train"
@@ -95,8 +104,10 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             reason = one_line(error)
             log.error("error: %s%s", _of_which(), reason)
         except Exception as error:
-            if no_memory := explain(error):
-                reason = no_memory
+            no_memory = explain(error)  # first: shared memory that runs out is no drive, though it says so
+            refused = None if no_memory else refusal(error, _places(config, folder))
+            if known := refused.line if refused else no_memory:
+                reason = known
                 log.error("error: %s%s", _of_which(), reason)
             else:
                 log.exception("%sthis is a bug of the program, not of your input", _of_which())
@@ -106,8 +117,8 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         if is_helper():
             _speak_alone(reason)
         else:
-            write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            leave_reason(folder, reason)
+        if HydraConfig.get().mode != RunMode.MULTIRUN or _ends_sweep(refused):
             sys.exit(1)
         return reason
 
@@ -117,6 +128,46 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 def one_line(error: InputError) -> str:
     """The message; an error of a process that loads images comes wrapped in that process's traceback."""
     return str(error).strip().rpartition(f"{InputError.__name__}: ")[2]
+
+
+def leave_reason(folder: Path, reason: str) -> None:
+    """Say in the folder of a job why it failed."""
+    # On the drive that is full there is no room for that either; it was said on the terminal.
+    with contextlib.suppress(OSError):
+        write_atomically(folder / FAILED, " ".join(reason.split()) + "\n")
+
+
+def fail_at_once(reason: str) -> NoReturn:
+    """End this process from a thread, where the job itself hangs; the reason is said and left in its folder."""
+    log.error("error: %s%s", _of_which(), reason)
+    leave_reason(Path(HydraConfig.get().runtime.output_dir), reason)
+    os._exit(1)
+
+
+class OutputCheck(Callback):
+    """Refuses a folder that cannot be written to; Hydra writes there before a job begins, and gives a traceback."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Exit code 1 and one line."""
+        HydraConfig.instance().set_config(config)  # which the name of the folder is made from
+        self._check("hydra.run.dir", config)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Exit code 1 and one line."""
+        self._check("hydra.sweep.dir", config)
+
+    def _check(self, setting: str, config: DictConfig) -> None:
+        folder = Path(OmegaConf.select(config, setting))
+        probe = folder / ".room"
+        try:
+            write_atomically(probe, bytes(FIRST_FILES))
+            probe.unlink()
+        except OSError as error:
+            refused = refusal(error, {setting: folder})
+            log.error(
+                "error: %s", refused.line if refused else f"{setting}: expected a folder to write to, got {error}"
+            )
+            sys.exit(1)
 
 
 def same_job(rank: int) -> tuple[list[str], str]:
@@ -136,6 +187,20 @@ def same_job(rank: int) -> tuple[list[str], str]:
         f"hydra.job.name={hydra.job.name}_process_{rank}",
     ]
     return [sys.executable, str(SCRIPTS / f"{hydra.job.name}.py"), *words], str(hydra.runtime.cwd)
+
+
+def _places(config: DictConfig, folder: Path) -> dict[str, Path]:
+    """The folders that a job writes to, by the setting that moves them."""
+    store = {"store": Path(config.store)} if "store" in config else {}
+    return {**store, f"hydra.{'sweep' if in_sweep() else 'run'}.dir": folder}
+
+
+def _ends_sweep(refused: Refusal | None) -> bool:
+    """Whether the jobs that are left are not tried; of several at once, none knows about the others."""
+    if refused is None or not refused.full or not in_sweep() or in_parallel():
+        return False
+    log.error("the jobs after it are not tried, as they would meet the same")
+    return True
 
 
 def _end_helpers() -> None:
@@ -191,11 +256,21 @@ class NamedLines(logging.Formatter):
 
 
 def _quieten() -> None:
-    """A warning is said once, and a further process is silent."""
+    """A warning is said once, a further process is silent, and a log file that cannot be written is no traceback."""
+    logging.raiseExceptions = False
+    threading.excepthook = _say_of_thread
     if is_helper():
         logging.getLogger().setLevel(logging.CRITICAL)
     for handler in logging.getLogger().handlers:
         handler.addFilter(Once())
+
+
+def _say_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread; what a drive refuses it is raised in the job too, with the next number."""
+    if failed.exc_value is not None and refusal(failed.exc_value, {}):
+        log.warning("not written: %s", failed.exc_value)
+    else:
+        threading.__excepthook__(failed)
 
 
 def _name_lines(name: str) -> None:

@@ -21,6 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline.check import check, check_objectives
+from hydra_det.pipeline.drives import refusal
+from hydra_det.pipeline.interrupts import INTERRUPTED, started
 from hydra_det.pipeline.plan import PLANNED, outlook
 from hydra_det.pipeline.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
 from hydra_det.reports.front import FRONT, draw_front
@@ -45,6 +47,7 @@ class SweepCheck(Callback):
         # For processes that a launcher starts in another way than this one was started.
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         sys.excepthook = _say_interrupted
+        started()
         logging.disable(logging.WARNING)  # every job says what it has to say when it runs
         try:
             check_objectives(config)  # only what no job changes is read
@@ -72,6 +75,14 @@ class SweepSummary(Callback):
             log.info("%d jobs: %s", len(PLANNED), outlook(PLANNED))
             return
         folder = Path(config.hydra.sweep.dir)
+        try:
+            self._sum_up(config, folder)
+        except OSError as error:
+            refused = refusal(error, {"hydra.sweep.dir": folder})
+            log.error("error: %s", refused.line if refused else error)
+            sys.exit(1)
+
+    def _sum_up(self, config: DictConfig, folder: Path) -> None:
         records, failures = load_records(folder)
         failures |= {str(p.parent.relative_to(folder)): p.read_text().strip() for p in folder.rglob(FAILED)}
         frame = records_frame(records)
@@ -139,6 +150,7 @@ def _say_interrupted(kind: type[BaseException], error: BaseException, trace: Tra
     """Ctrl-C while the jobs run in other processes, which say it themselves; a traceback of the launcher is no use."""
     if issubclass(kind, KeyboardInterrupt):
         log.error("interrupted; the same command goes on")
+        sys.exit(INTERRUPTED)
     else:
         sys.__excepthook__(kind, error, trace)
 

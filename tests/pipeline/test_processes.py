@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from safetensors.numpy import load_file
 
 from hydra_det.pipeline import processes
-from hydra_det.pipeline.build import CONFIG_DIR, plain
+from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS, plain
 from hydra_det.pipeline.script import same_job
 from tests.pipeline.test_command_line import outputs, script
 from tests.pipeline.test_launchers import processes_with, waited_for
@@ -169,6 +170,32 @@ def test_what_a_job_started_is_gone_after_it_and_all_is_as_it_was(monkeypatch):
     assert dict(os.environ) == before
     assert torch.get_num_threads() == threads
     processes.leave()
+
+
+def test_a_first_process_that_hangs_says_why_it_ends_and_leaves_the_reason(tmp_path):
+    code = f"""
+import threading, time
+from types import SimpleNamespace
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import read_write
+from hydra_det.pipeline import processes
+from tests.pipeline.tiny import compose
+
+compose(["hydra.mode=RUN"])
+runtime = HydraConfig.instance().cfg.hydra.runtime
+with read_write(runtime):
+    runtime.output_dir = {str(tmp_path)!r}
+processes.PATIENCE = 0
+lost = SimpleNamespace(poll=lambda: -9, kill=lambda: None)
+further = SimpleNamespace(running=[SimpleNamespace(poll=lambda: None, kill=lambda: None), lost], over=threading.Event())
+threading.Thread(target=processes._watch, args=(further,)).start()
+time.sleep(60)  # in a collective that never ends
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=SCRIPTS)
+    assert done.returncode == 1, done.stderr
+    said = "process 2 of this job ended and the others waited; type the same command again"
+    assert f"error: {said}" in done.stderr
+    assert (tmp_path / "failed.txt").read_text() == said + "\n"
 
 
 def test_alone_a_process_decides_and_meets_nobody():

@@ -27,6 +27,9 @@ def write_atomically(path: str | Path, *content: str | bytes | memoryview) -> No
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing into an open file does not say which one it is
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)

@@ -10,14 +10,16 @@ RECORDS = {
     "no text": Row("record", b"\xff\xfe{}", "not JSON"),
     "a list": Row("record", b"[]", "the whole file: expected a JSON object"),
     "nested without end": Row("record", b'{"a":' * 100_000, "not JSON"),
-    "another version": Row("record", swap('"schema_version": 4', '"schema_version": 3'), "expected 4, got 3"),
+    "another version": Row("record", swap('"schema_version": 5', '"schema_version": 3'), "expected 5, got 3"),
     "an unknown key": Row(
-        "record", swap('"seed": 7,\n  "sizes"', '"seed": 7, "a\\nb": 1,\n  "sizes"'), "not a key of a record"),
+        "record", swap('"seed": 7,\n  "sha256"', '"seed": 7, "a\\nb": 1,\n  "sha256"'), "not a key of a record"),
     "no name": Row("record", swap('"name": "deeplift_0.9",', ""), "name: missing"),
-    "a seed in words": Row("record", swap('"seed": 7,\n  "sizes"', '"seed": "7",\n  "sizes"'), "seed: expected int"),
-    "a true seed": Row("record", swap('"seed": 7,\n  "sizes"', '"seed": true,\n  "sizes"'), "seed: expected int"),
+    "a digit that flipped": Row("record", swap('"seed": 7,\n  "sha256"', '"seed": 6,\n  "sha256"'), "sha256: expected"),
+    "another checksum": Row("record", swap('"sha256": "', '"sha256": "0'), "sha256: expected"),
+    "a seed in words": Row("record", swap('"seed": 7,\n  "sha256"', '"seed": "7",\n  "sha256"'), "seed: expected int"),
+    "a true seed": Row("record", swap('"seed": 7,\n  "sha256"', '"seed": true,\n  "sha256"'), "seed: expected int"),
     "a seed of 65 bits": Row(
-        "record", swap('"seed": 7,\n  "sizes"', f'"seed": {2**64},\n  "sizes"'), "at most 64 bits"),
+        "record", swap('"seed": 7,\n  "sha256"', f'"seed": {2**64},\n  "sha256"'), "at most 64 bits"),
     "NaN": Row("record", swap('"lr": 0.1', '"lr": NaN'), "config.lr: expected a finite number"),
     "infinity": Row("record", swap('"epsilon": 0.05', '"epsilon": 1e400'), "attack.epsilon: expected a finite number"),
     "a long epsilon": Row(

@@ -121,8 +121,8 @@ def test_another_run_in_the_folder_leaves_no_old_network(finished):
 def test_an_older_record_is_one_line(finished):
     run(finished, "prune=filter_group", "prune.ratio=0.6", name="older")
     file = finished / "older" / "record.json"
-    file.write_text(file.read_text().replace('"schema_version": 4', '"schema_version": 3'))
-    with pytest.raises(InputError, match="schema_version: expected 4, got 3"):
+    file.write_text(file.read_text().replace('"schema_version": 5', '"schema_version": 3'))
+    with pytest.raises(InputError, match="schema_version: expected 5, got 3"):
         compacted(finished / "older")
 
 

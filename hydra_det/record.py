@@ -5,17 +5,15 @@ against. Nothing here needs more than the standard library, so a report is made 
 """
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from hydra_det.atomic import write_atomically
-from hydra_det.schema import RecordError, check_keys, check_plain, read_object, refuse
+from hydra_det.schema import CHECKSUM, RecordError, check_keys, check_plain, checksum, read_object, refuse
 
 SCHEMA_VERSION = 5
-CHECKSUM = "sha256"  # the key of the file that is no part of the record: of all others
 
 
 class AveragePrecision(TypedDict):
@@ -208,7 +206,7 @@ def write_record(path: str | Path, record: Record) -> None:
     payload = dataclasses.asdict(record)
     check_plain(payload, str(path))
     _check_payload(payload, str(path))
-    content = {**payload, CHECKSUM: _checksum(payload)}
+    content = {**payload, CHECKSUM: checksum(payload)}
     write_atomically(path, json.dumps(content, allow_nan=False, indent=2, sort_keys=True) + "\n")
 
 
@@ -221,15 +219,9 @@ def read_record(path: str | Path) -> Record:
     payload = read_object(path, what="the record of a run")
     written = payload.pop(CHECKSUM, None)
     _check_payload(payload, str(path))
-    if written != (computed := _checksum(payload)):
+    if written != (computed := checksum(payload)):
         refuse(str(path), CHECKSUM, f"{computed}, as of what the file says; was it changed or damaged?", written)
     return Record(**payload)
-
-
-def _checksum(payload: dict[str, Any]) -> str:
-    """sha256 of a record as JSON without blanks, keys in order."""
-    text = json.dumps(payload, allow_nan=False, separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_payload(payload: dict[str, Any], path: str) -> None:

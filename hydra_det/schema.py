@@ -1,5 +1,6 @@
 """A value out of JSON against typed dictionaries: what is wrong is said by its key."""
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typed
 from hydra_det.errors import single_line
 
 LARGEST = 2**63  # what tables and files of results hold as a whole number is below it
+CHECKSUM = "sha256"  # in a file of ours, the key of the sha256 of all other keys
 
 
 class RecordError(ValueError):
@@ -87,6 +89,12 @@ def check_plain(value: Any, path: str) -> None:
     """
     for where, expected in _not_plain(value, ""):
         raise RecordError(f"{path}: {where:.200}: expected {expected}")
+
+
+def checksum(payload: dict[str, Any]) -> str:
+    """sha256 of an object as JSON without blanks, keys in order, to be kept in its file under the key `CHECKSUM`."""
+    text = json.dumps(payload, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def refuse(path: str, where: str, expected: str, value: Any) -> NoReturn:

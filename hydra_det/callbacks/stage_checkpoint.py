@@ -7,14 +7,14 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
-
 
 class StageCheckpoint(Checkpoint):
     """Saves at the end of every epoch, and within an epoch every few minutes.
 
     Within an epoch it saves where nothing is under way that a checkpoint does not hold, such as gradients that are
-    being accumulated. Which batches of the epoch are done is in the state of the data loader.
+    being accumulated. A callback that keeps something from one batch to the next has it in its `state_dict`, or has a
+    method `holds_back(trainer, batch_idx)` that says whether it does so now. Which batches of the epoch are done is in
+    the state of the data loader.
 
     Args:
         path: of the file, which each checkpoint replaces.
@@ -43,8 +43,8 @@ class StageCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        hardening = [callback for callback in trainer.callbacks if isinstance(callback, AdversarialBatch)]  # type: ignore[attr-defined]
-        held_back = any(callback.holds_back(trainer, batch_idx) for callback in hardening)
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        held_back = any(part.holds_back(trainer, batch_idx) for part in callbacks if hasattr(part, "holds_back"))
         if accumulating or held_back or batch_idx + 1 >= trainer.num_training_batches:
             return
         # The first process decides, since saving is a meeting of all of them.

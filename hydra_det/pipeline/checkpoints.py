@@ -4,6 +4,7 @@ A file is the sha256 of what follows, and what `torch.save` writes. The checkpoi
 it, so that one damaged file costs minutes. They are for resuming only; nothing in them is executed when they are read.
 """
 
+import errno
 import hashlib
 import io
 import logging
@@ -55,19 +56,28 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def resumable(folder: Path) -> Path | None:
-    """The newest checkpoint in a folder that is as it was written; None: there is none."""
+    """The newest checkpoint in a folder that is as it was written; None: there is none. Damaged ones are removed.
+
+    Were a damaged one left there, the next checkpoint would take it for the one to keep, in place of the good one.
+    """
     for path in (folder / LAST, folder / EARLIER):
         if not path.is_file():
             continue
         if _content(path) is not None:
             return path
-        log.warning("%s: expected a checkpoint as it was written, found a damaged one; it is not read", path)
+        log.warning("%s: expected a checkpoint as it was written, found a damaged one; it is removed", path)
+        path.unlink(missing_ok=True)
     return None
 
 
 def _content(path: Path) -> memoryview | None:
-    """What a file holds behind its checksum; None if it is another thing."""
-    content = memoryview(path.read_bytes())
+    """What a file holds behind its checksum; None if it is another thing, or the drive cannot read it any more."""
+    try:
+        content = memoryview(path.read_bytes())
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return None
     if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
         return None
     return content[DIGEST:]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from hydra_det.atomic import write_atomically
+from hydra_det.atomic import TEMPORARY, write_atomically
 from hydra_det.attacks import ATTACKS
 from hydra_det.compaction.channels import layout
 from hydra_det.compaction.compact import as_graph, compact
@@ -185,6 +185,8 @@ class Run:
         (self.folder / RECORD_NAME).unlink(missing_ok=True)
         shutil.rmtree(self.folder / COMPACT, ignore_errors=True)
         shutil.rmtree(self.folder / board.FOLDER, ignore_errors=True)
+        for half in self.folder.glob(f".*{TEMPORARY}"):  # of a process that was killed
+            half.unlink(missing_ok=True)
 
     @rank_zero_only
     def _report(self, record: Record) -> None:

@@ -9,6 +9,7 @@ A stage that is there, with the files that its checksums name, is not run again.
 the same time take turns; the lock of a process that died is released by the operating system.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,11 +24,12 @@ from typing import Any
 
 from hydra_det.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.errors import InputError
+from hydra_det.schema import CHECKSUM, checksum
 
 log = logging.getLogger(__name__)
 
 # Raise it when the code computes something else from the same config: old results are then made anew.
-FORMAT = 3
+FORMAT = 4
 ABOUT = "stage.json"
 FILES = "files"  # the key in it of sizes and checksums
 PARTIAL, DAMAGED = ".partial", ".damaged"
@@ -88,7 +90,9 @@ class Store:
         for path in results:
             sync(path)
         content = {**about, FILES: {path.name: _content(path) for path in results}}
-        write_atomically(partial / ABOUT, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        content = json.loads(json.dumps(content, allow_nan=False))  # as it will be read
+        sealed = {**content, CHECKSUM: checksum(content)}
+        write_atomically(partial / ABOUT, json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
         self._finish(name, key)
 
     def claim_missing(
@@ -154,7 +158,7 @@ def is_sound(folder: Path) -> bool:
     about = _about(folder)
     if about is None:
         return False
-    wrong = [name for name, content in about.get(FILES, {}).items() if _known_content(folder / name) != content]
+    wrong = [name for name, content in about[FILES].items() if _known_content(folder / name) != content]
     if wrong:
         log.warning("%s: expected the file that was written, found another one, by its sha256", folder / wrong[0])
     return not wrong
@@ -178,10 +182,13 @@ def read_about(folder: Path) -> dict[str, Any]:
 def _about(folder: Path) -> dict[str, Any] | None:
     try:
         about = json.loads((folder / ABOUT).read_bytes())
-        sizes = {name: content["bytes"] for name, content in about.get(FILES, {}).items()}
-        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-        if any(Path(name).name != name for name in sizes):  # a stranger's might name files elsewhere
-            return None
+        written = about.pop(CHECKSUM)
+        sizes = {name: content["bytes"] for name, content in about[FILES].items()}
+        whole = written == checksum(about) and all(
+            Path(name).name == name  # a stranger's might name files elsewhere
+            and (folder / name).stat().st_size == size
+            for name, size in sizes.items()
+        )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # not there, or damaged
         return None
     return about if whole else None
@@ -197,12 +204,17 @@ def _content(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _known_content(path: Path) -> dict[str, Any]:
-    """Size and sha256, read once by a process as long as the file does not change."""
+def _known_content(path: Path) -> dict[str, Any] | None:
+    """Size and sha256, read once by a process as long as the file does not change; None if the drive cannot read it."""
     stat = path.stat()
     key = (path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if key not in _contents:
-        _contents[key] = _content(path)
+        try:
+            _contents[key] = _content(path)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return None
     return _contents[key]
 
 

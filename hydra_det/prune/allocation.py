@@ -126,7 +126,9 @@ def lamp(_units: Units, importance: Importance) -> Ladder:
     """LAMP (Lee et al. 2021, arXiv 2010.07611): one threshold for s^2 / (sum of t^2 over t >= s of its pool)."""
     scores = {}
     for pool, values in importance.items():
-        rising = _rising(values).double().cpu()  # sums on a GPU have no fixed order
+        rising = _rising(values).double()
+        if torch.are_deterministic_algorithms_enabled():
+            rising = rising.cpu()  # running sums on a GPU have no fixed order
         above = rising.square().flip(0).cumsum(0).flip(0)  # of those not smaller
         # The root has the same order and a smaller range.
         lamp_scores = rising / above.sqrt().clamp(min=torch.finfo(torch.float64).tiny)

@@ -53,7 +53,6 @@ def _kth_smallest(flat: Tensor, k: int) -> Tensor:
         # The same value as `kthvalue` in an eighth of its time; a mask is refreshed after every step.
         return torch.as_tensor(np.partition(flat.numpy(), k - 1)[k - 1])
     if torch.are_deterministic_algorithms_enabled():
-        return flat.sort().values[
-            k - 1
-        ]  # of equal values `kthvalue` may name any, so it refuses, though not their value
+        # `kthvalue` refuses, since which of several equal values it names is left open.
+        return flat.sort().values[k - 1]
     return flat.kthvalue(k).values

@@ -1,6 +1,8 @@
 """A checkpoint is what was written, or it is not read; nothing in it is ever run."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +35,44 @@ def test_what_is_saved_is_read_and_the_one_before_it_is_kept(tmp_path, files):
     assert {path.name for path in tmp_path.iterdir()} == {LAST, EARLIER}
 
 
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_good_one_before_it(tmp_path, files, monkeypatch):
+    for epoch in (3, 4):
+        files.save_checkpoint({"epoch": epoch}, tmp_path / LAST)
+    (tmp_path / LAST).write_bytes(b"damaged")
+    assert resumable(tmp_path) == tmp_path / EARLIER
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hydra_det.pipeline.checkpoints.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.save_checkpoint({"epoch": 5}, tmp_path / LAST)
+    assert resumable(tmp_path) == tmp_path / EARLIER
+    assert files.load_checkpoint(tmp_path / EARLIER) == {"epoch": 3}
+
+
+@pytest.mark.parametrize(("number", "found"), [(errno.EIO, EARLIER), (errno.EMFILE, None)])
+def test_a_checkpoint_on_a_bad_sector_is_a_damaged_one_and_want_of_handles_is_not(
+    tmp_path, files, monkeypatch, number, found
+):
+    for epoch in (3, 4):
+        files.save_checkpoint({"epoch": epoch}, tmp_path / LAST)
+    original = Path.read_bytes
+
+    def read(path):
+        if path.name == LAST:
+            raise OSError(number, os.strerror(number))
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    if found is None:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            resumable(tmp_path)
+        assert (tmp_path / LAST).exists()
+    else:
+        assert resumable(tmp_path) == tmp_path / found
+
+
 def test_every_single_changed_byte_is_noticed(tmp_path, files):
     files.save_checkpoint({"epoch": 3}, tmp_path / LAST)
     content = (tmp_path / LAST).read_bytes()
@@ -41,6 +81,7 @@ def test_every_single_changed_byte_is_noticed(tmp_path, files):
         changed[place] ^= 0x10
         (tmp_path / LAST).write_bytes(changed)
         assert resumable(tmp_path) is None
+    (tmp_path / LAST).write_bytes(changed)
     with pytest.raises(InputError, match=r"last\.ckpt: expected a checkpoint as it was written, found a damaged one"):
         files.load_checkpoint(tmp_path / LAST)
 

@@ -50,11 +50,11 @@ def undisturbed(tmp_path_factory):
     return of
 
 
-def weights(folder, way):
-    """What a stage leaves that saves whenever it can."""
+def weights(folder, way, *, minutes=0):
+    """What a stage leaves that saves whenever it can, or so many minutes apart."""
     last, overrides = WAYS[way]
     short = (f"stage.{name}.epochs={count}" for name, count in EPOCHS.items())
-    config = compose(arguments(folder, "attack.steps=1", *short, "checkpoint_minutes=0", *overrides))
+    config = compose(arguments(folder, "attack.steps=1", *short, f"checkpoint_minutes={minutes}", *overrides))
     run = Run(config, folder / "run", choices={}, overrides=[])
     stage = None
     for name in STAGES[: STAGES.index(last) + 1]:
@@ -93,6 +93,10 @@ RARE = ("random start", "workers", "fast", "task_wise", "consistent", "channels"
 def test_a_stopped_stage_leaves_what_one_leaves_that_was_not_stopped(tmp_path, monkeypatch, undisturbed, way, saves):
     stop(monkeypatch, tmp_path, way, saves)
     assert weights(tmp_path, way) == undisturbed(way)
+
+
+def test_how_often_a_stage_is_saved_does_not_change_it(tmp_path, undisturbed):
+    assert weights(tmp_path, "pgd", minutes=1000) == undisturbed("pgd")
 
 
 def test_within_an_epoch_it_goes_on_and_does_not_begin_again(tmp_path, monkeypatch, caplog):

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,7 @@ def test_a_published_stage_names_its_results_with_their_checksums(store, publish
         ("weights.safetensors", bytes(999) + b"\1"),
         ("stage.json", None),
         ("stage.json", b""),
+        ("stage.json", b"{}"),
         ("stage.json", b'{"name": "prune"'),
         ("stage.json", b"[1]"),
         ("stage.json", b'{"files": {"scores.json": 3}}'),
@@ -126,6 +128,51 @@ def test_a_damaged_stage_is_set_aside_and_to_be_run_again(store, published, capl
         store.publish("prune", "k", {"name": "prune"})
     assert not is_missing(store)
     assert list(store.finished("prune")) == [store.find("prune", "k")]
+
+
+def test_every_digit_of_what_is_said_of_a_stage_counts(store, published):
+    text = (published / "stage.json").read_text()
+    places = [place for place, letter in enumerate(text) if letter.isdigit()]
+    assert len(places) > 100
+    for place in places:
+        other = str(9 - int(text[place]))
+        (published / "stage.json").write_text(text[:place] + other + text[place + 1 :])
+        assert store.find("prune", "k") is None
+    (published / "stage.json").write_text(text)
+    assert store.find("prune", "k")
+
+
+@pytest.mark.parametrize(("number", "missing"), [(errno.EIO, True), (errno.EMFILE, None)])
+def test_a_stage_on_a_bad_sector_is_a_damaged_one_and_want_of_handles_is_not(
+    store, published, monkeypatch, number, missing
+):
+    original = module._content
+
+    def read(path):
+        if path.name == "weights.safetensors":
+            raise OSError(number, os.strerror(number))
+        return original(path)
+
+    monkeypatch.setattr(module, "_content", read)
+    if missing is None:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            is_missing(store)
+        assert published.exists()
+    else:
+        assert is_missing(store)
+        assert not published.exists()
+
+
+def test_a_stage_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
+    seen = []
+    original = Path.rename
+    monkeypatch.setattr(module, "sync", lambda path: seen.append(path.name))
+    monkeypatch.setattr(Path, "rename", lambda path, to: (seen.append(f"{path.name} > {to.name}"), original(path, to)))
+    partial = store.partial("prune", "k")
+    (partial / "a.json").write_text("{}")
+    (partial / "b.json").write_text("{}")
+    store.publish("prune", "k", {})
+    assert seen == ["a.json", "b.json", "prune-k.partial", "prune-k.partial > prune-k", "store"]
 
 
 def test_a_stage_that_only_lacks_its_rename_is_finished_and_not_run_again(store, published):

@@ -13,7 +13,7 @@ from typing import Any
 from hydra_det.record import read_record
 
 # Of a record: when and at which commit it was made, how fast this machine was then, where things lie, who found a stage
-# finished, and the memory of a network, which is measured in pages.
+# finished, the memory of a network, which is measured in pages, and the checksum over all that.
 CHANGING = (
     "created",
     "seconds",
@@ -26,6 +26,7 @@ CHANGING = (
     "overrides",
     "peak_bytes",
     "commit",
+    "sha256",
 )
 TIMED = ("_ms", "seconds")  # in the names of columns of tables
 WHOLE = ("weights.safetensors", "detections_clean.csv", "detections_clean.json", "detections_attacked.csv",

@@ -169,10 +169,10 @@ class OutputCheck(Callback):
         if is_helper():  # the first process of the job has looked
             return
         folder = Path(OmegaConf.select(config, setting))
-        probe = folder / f".room-{os.getpid()}"
+        probe = folder / ".room"
         try:
             write_atomically(probe, bytes(FIRST_FILES))
-            probe.unlink(missing_ok=True)
+            probe.unlink(missing_ok=True)  # another process of this folder may have been here
         except OSError as error:
             refused = refusal(error, {setting: folder})
             log.error(

@@ -4,9 +4,11 @@ python compact.py run=outputs/runs/...
 python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,openvino_int8]
 """
 
-from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts
 
-# isort: split
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # the imports below take seconds
+
 import dataclasses
 import logging
 from datetime import UTC, datetime
@@ -29,21 +31,19 @@ def compact(settings: Config) -> Record:
     """From masks to a smaller network, its files, its AP and its time."""
     with Compacting(settings) as task:
         networks, differences = task.networks()  # equal, or refused
-        exported = task.export(networks["compact"])
         compaction = Compaction(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             commit=current_commit(),
             versions=collect_versions(),
             multiple=settings["multiple"],
             differences=differences,
-            engines=task.score(networks["compact"], exported),
+            engines=task.score(networks["compact"], task.export(networks["compact"])),
             latency=task.time(networks),
             sizes=task.sizes(networks),
         )
         record = dataclasses.replace(task.record, compaction=compaction)
         draw_compaction(record, task.partial / "speed.png")
         task.finish(record)
-
     show(compaction_tables(record))
     log.info("compact network: %s", task.folder)
     return record

@@ -5,9 +5,11 @@ python detect.py run=outputs/runs/... source=street.mp4 attack=pgd network=dense
 python detect.py model=yolov3 model.weights=yolov3.weights names=coco.names source=dog.jpg
 """
 
-from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts
 
-# isort: split
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # the imports below take seconds
+
 import logging
 import time
 from pathlib import Path
@@ -18,9 +20,9 @@ from omegaconf import DictConfig
 
 from hydra_det.data.frames import Frames
 from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
-from hydra_det.pipeline.command_line import track
 from hydra_det.pipeline.pictures import Pictures
 from hydra_det.pipeline.predict import open_predictor
+from hydra_det.pipeline.progress_bar import track
 from hydra_det.pipeline.script import job
 from hydra_det.types import InputError
 

@@ -4,9 +4,11 @@ python doctor.py data=coco data.root=...
 python doctor.py data=yolo data.root=... sheet=48
 """
 
-from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts
 
-# isort: split
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # the imports below take seconds
+
 import logging
 from dataclasses import asdict
 from pathlib import Path

@@ -5,9 +5,11 @@ python evaluate.py run=outputs/runs/... attack=noise network=dense
 python evaluate.py run=outputs/runs/... suite=standard suite.epsilon=0.0157
 """
 
-from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts
 
-# isort: split
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # the imports below take seconds
+
 import logging
 from pathlib import Path
 

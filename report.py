@@ -4,9 +4,11 @@ python report.py runs=outputs/sweeps/smoke_grid
 python report.py runs=[outputs/sweeps/a,outputs/sweeps/b] paper=true
 """
 
-from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts
 
-# isort: split
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # the imports below take seconds
+
 import logging
 from pathlib import Path
 
@@ -44,14 +46,12 @@ def main(config: DictConfig) -> None:
     cells, comparisons = cell_table(runs.frame), compare(runs.records, runs.frame)
     found = runs.records, runs.problems, runs.frame, comparisons
     cautions = cautions_of(*found, failures=runs.failures, suites=runs.suites)
-    pictures, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
-    html = page(
-        Report(runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=pictures, samples=samples)
-    )
+    drawn, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
+    report = Report(runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=drawn, samples=samples)
     folder = Path(HydraConfig.get().runtime.output_dir)
     write_tables(folder, runs.frame, cells, comparisons)
-    write_pictures(folder / "figures", pictures, samples)
-    write_atomically(folder / "report.html", html)
+    write_pictures(folder / "figures", drawn, samples)
+    write_atomically(folder / "report.html", page(report))
     show(report_table(cells, cautions))
     log.info("report: %s", folder / "report.html")
 

@@ -7,9 +7,11 @@ python train.py target.map_attacked=0.25                      the largest ratio 
 python train.py sweep=smoke_grid experiment=smoke dry_run=true    what would run, what is there, how long it takes
 """
 
-from hydra_det.pipeline import interrupts  # noqa: F401 - first, so that Ctrl-C from here on is one line
+from hydra_det.pipeline import interrupts
 
-# isort: split
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # the imports below take seconds
+
 from pathlib import Path
 
 import hydra

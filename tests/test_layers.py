@@ -78,6 +78,8 @@ TORCH_FREE = (
     "hydra_det/robustness.py",
     "hydra_det/pipeline/drives.py",
     "hydra_det/pipeline/interrupts.py",
+    "hydra_det/pipeline/locations.py",
+    "hydra_det/pipeline/log_lines.py",
     "hydra_det/pipeline/script.py",
     "hydra_det/pipeline/memory_errors.py",
     "hydra_det/reports/",

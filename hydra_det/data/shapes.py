@@ -1,9 +1,14 @@
 """The built-in data set: pictures drawn once, kept on disk in COCO form, read like any other COCO set."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
+import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +22,8 @@ from hydra_det.types import InputError
 
 # Raise it whenever the same parameters would give other pictures: old folders are then left alone and new ones drawn.
 GENERATOR = 2
+
+PARTIAL = ".partial-"  # how the name of a folder begins while pictures are drawn into it
 
 _RUN_LENGTHS = 3  # zlib's Z_RLE: on noise smaller than a search for repeats, and faster
 
@@ -57,7 +64,7 @@ def draw_shapes(root: Path, parameters: ShapesParameters) -> Path:
     log.info("drawing %d pictures into %s", parameters.train_size + parameters.test_size, folder)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".partial-") as temporary:
+        with _drawing(root), tempfile.TemporaryDirectory(dir=root, prefix=PARTIAL) as temporary:
             # A folder inside: the temporary one itself may be entered by nobody else, and keeps that when renamed.
             partial = Path(temporary) / "set"
             partial.mkdir()
@@ -68,6 +75,26 @@ def draw_shapes(root: Path, parameters: ShapesParameters) -> Path:
             f"{root}: expected a folder to write the shapes into ({error.strerror}); set data.root"
         ) from error
     return folder
+
+
+@contextlib.contextmanager
+def _drawing(root: Path) -> Iterator[None]:
+    """While pictures are drawn into a folder in `root`; what killed processes left there is removed first.
+
+    Who draws shares a lock on `root`, which a process gives back however it ends. So who gets it alone knows that the
+    unfinished folders there are nobody's. Where a drive has no such locks, they stay.
+    """
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in root.glob(f"{PARTIAL}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _check(parameters: ShapesParameters) -> None:

@@ -1,29 +1,9 @@
-"""A bar for the terminal, and the console scripts. Nothing here needs torch."""
+"""The console scripts. Importing this file takes no time; the scripts, which load torch, take seconds."""
 
 import runpy
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
-from rich import progress
-from rich.console import Console
-
-from hydra_det.pipeline.script import SCRIPTS
-
-Item = TypeVar("Item")
-
-
-def track(items: Iterable[Item], *, total: int, text: str) -> Iterator[Item]:
-    """The items, with a bar on stderr if that is a terminal.
-
-    Args:
-        items: passed on.
-        total: how many; 0 if that is not known.
-        text: in front of the bar.
-    """
-    console = Console(stderr=True)
-    return progress.track(
-        items, description=text, total=total or None, console=console, disable=not console.is_terminal
-    )  # type: ignore[return-value]
+from hydra_det.pipeline.interrupts import leave_at_once
+from hydra_det.pipeline.locations import SCRIPTS
 
 
 def train() -> None:
@@ -57,4 +37,5 @@ def compact() -> None:
 
 
 def _run_script(name: str) -> None:
+    leave_at_once()
     runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")

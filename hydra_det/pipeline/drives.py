@@ -16,6 +16,8 @@ TOO_MANY = (errno.EMFILE, errno.ENFILE)
 # Libraries that write on their own pass the system's words on, but not its number. Those of `CLOSED` mean other things
 # as well, such as a device that is in use.
 WORDS = {os.strerror(number): number for number in (*FULL, errno.EROFS, *BROKEN, *TOO_MANY)}
+# Who does, beside an OSError of a process that loads images, which is made anew from its text: torch and safetensors.
+SPEAKERS = ("RuntimeError", "SafetensorError")
 LITTLE = 2**20  # bytes: with less left, a drive is the one that is full
 
 
@@ -39,15 +41,12 @@ def refusal(error: BaseException, places: Mapping[str, Path]) -> Refusal | None:
         places: by the setting that names it, the folders that are written to.
     """
     for cause in _causes(error):
-        number = cause.errno if isinstance(cause, OSError) else None
-        number = number or next((known for words, known in WORDS.items() if words in str(cause)), None)
-        if number is None:
-            continue
+        number = _number(cause)
         file = (cause.filename2 or cause.filename) if isinstance(cause, OSError) else None  # of a move its end
         where, settings = os.fsdecode(file) if file else _where(places), " or ".join(f"{name}=" for name in places)
         if number in FULL:
             why, what = "expected room to write", f"make room there, or give another drive by {settings}"
-        elif number in CLOSED:
+        elif number in CLOSED and (file or number == errno.EROFS) and not _of_program(cause):
             why, what = "expected the right to read and write", f"give it, or another folder by {settings}"
         elif number in BROKEN:
             why, what = "expected a drive that works", f"look at it, or give another one by {settings}"
@@ -65,6 +64,23 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
+
+
+def _number(cause: BaseException) -> int | None:
+    """The system's number for an error, also if only its words are there."""
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return cause.errno
+    if not isinstance(cause, OSError) and type(cause).__name__ not in SPEAKERS:
+        return None
+    return next((known for words, known in WORDS.items() if words in str(cause)), None)
+
+
+def _of_program(cause: BaseException) -> bool:
+    """Whether it came up where a program was started: the file is the program then, and nothing was to be written."""
+    trace = cause.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "subprocess"
 
 
 def _where(places: Mapping[str, Path]) -> str:

@@ -1,7 +1,7 @@
 """Ctrl-C at any instant of a script: it ends within moments, with one line and not with a traceback.
 
-Every script imports this first, for what it does while the script starts: loading torch takes seconds, and an exception
-might come up inside of a library that takes it for a failure of its own. Nothing has been begun by then, so the process
+A script calls `leave_at_once` before it imports anything else: loading torch takes seconds, and an exception might
+come up inside of a library that takes it for a failure of its own. Nothing has been begun by then, so the process
 simply ends.
 """
 
@@ -9,15 +9,21 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 SOON = 0.05  # seconds after which a destructor is done
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_SCRIPTS = (_PACKAGE.parent, _PACKAGE / "verbs")  # in a checkout, in an installed wheel
+
+def leave_at_once() -> None:
+    """From here to `started`, Ctrl-C ends the process with one line; for the program that runs, not for a library."""
+    # A program that was started in the background has been told to ignore Ctrl-C.
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):
+        signal.signal(signal.SIGINT, _leave)
 
 
 def started() -> None:
@@ -40,18 +46,3 @@ def _not_lost(unraisable: Any) -> None:
         again.start()
     else:
         sys.__unraisablehook__(unraisable)
-
-
-def _is_script() -> bool:
-    """Whether one of our scripts is the program that runs; a test or a notebook only imports one."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return file is not None and Path(file).resolve().parent in _SCRIPTS
-
-
-# A program that was started in the background has been told to ignore Ctrl-C.
-if (
-    threading.current_thread() is threading.main_thread()
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    and _is_script()
-):
-    signal.signal(signal.SIGINT, _leave)

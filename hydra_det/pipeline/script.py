@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,21 +19,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
-from hydra_det.pipeline.drives import Refusal, refusal
+from hydra_det.pipeline.drives import refusal
 from hydra_det.pipeline.interrupts import INTERRUPTED, started
+from hydra_det.pipeline.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
+from hydra_det.pipeline.log_lines import calm_lines, name_lines
 from hydra_det.pipeline.memory_errors import explain
 from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
-
-PACKAGE = Path(__file__).resolve().parents[1]
-# The scripts and their configs lie at the top of a checkout; an installed wheel carries them inside the package.
-SCRIPTS = PACKAGE / "verbs" if (PACKAGE / "verbs" / "conf").is_dir() else PACKAGE.parent
-CONFIG_DIR = str(SCRIPTS / "conf")
 
 # A resolved config. Only the scripts, this file and `build` know that it was made by Hydra.
 Config = Mapping[str, Any]
@@ -86,43 +82,56 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         started()
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
-        _quieten()
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        if in_parallel():
-            _name_lines(job_name())
-        refused = None
-        try:
-            if not is_helper():
-                (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
-            return task(config)
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
-            resumes = HydraConfig.get().job.name == "train"
-            log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
-            own = getattr(stop, "code", None)  # by another code a scheduler says that it queues the job again
-            sys.exit(INTERRUPTED if own in (None, 1) else own)
-        except InputError as error:
-            reason = one_line(error)
-            log.error("error: %s%s", _of_which(), reason)
-        except Exception as error:
-            no_memory = explain(error)  # first: shared memory that runs out is no drive, though it says so
-            refused = None if no_memory else refusal(error, _places(config, folder))
-            if known := refused.line if refused else no_memory:
-                reason = known
-                log.error("error: %s%s", _of_which(), reason)
-            else:
-                log.exception("%sthis is a bug of the program, not of your input", _of_which())
-                reason = f"{type(error).__name__}: {error}"
-        finally:
-            _end_helpers()
         if is_helper():
-            _speak_alone(reason)
-        else:
-            leave_reason(folder, reason)
-        if HydraConfig.get().mode != RunMode.MULTIRUN or _ends_sweep(refused):
-            sys.exit(1)
-        return reason
+            logging.getLogger().setLevel(logging.CRITICAL)
+        if in_parallel():
+            name_lines(job_name())
+        with calm_lines():
+            return _ended(task, config)
 
     return wrapped
+
+
+def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
+    """Run a task to its end, whatever that is."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        if not is_helper():
+            (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
+        return task(config)
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
+        resumes = HydraConfig.get().job.name == "train"
+        log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
+        own = getattr(stop, "code", None)  # by another code a scheduler says that it queues the job again
+        sys.exit(INTERRUPTED if own in (None, 1) else own)
+    except Exception as error:
+        reason, full = _say(error, _places(config, folder))
+    finally:
+        _end_helpers()
+    if is_helper():
+        _speak_alone(reason)
+    else:
+        leave_reason(folder, reason)
+    if HydraConfig.get().mode != RunMode.MULTIRUN or (full and _ends_sweep()):
+        sys.exit(1)
+    return reason
+
+
+def _say(error: Exception, places: Mapping[str, Path]) -> tuple[str, bool]:
+    """Log why a job failed; returns it, and whether a drive is full."""
+    refused = None
+    if isinstance(error, InputError):
+        reason = one_line(error)
+    elif no_memory := explain(error):  # before drives: shared memory that runs out is none, though it says so
+        reason = no_memory
+    elif refused := refusal(error, places):
+        reason = refused.line
+    else:
+        log.exception("%sthis is a bug of the program, not of your input", _of_which())
+        return f"{type(error).__name__}: {error}", False
+    log.error("error: %s%s", _of_which(), reason)
+    log.debug("where that came up", exc_info=error)  # shown by hydra.verbose=true
+    return reason, refused is not None and refused.full
 
 
 def one_line(error: InputError) -> str:
@@ -157,11 +166,13 @@ class OutputCheck(Callback):
         self._check("hydra.sweep.dir", config)
 
     def _check(self, setting: str, config: DictConfig) -> None:
+        if is_helper():  # the first process of the job has looked
+            return
         folder = Path(OmegaConf.select(config, setting))
         probe = folder / ".room"
         try:
             write_atomically(probe, bytes(FIRST_FILES))
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another process of this folder may have been here
         except OSError as error:
             refused = refusal(error, {setting: folder})
             log.error(
@@ -191,13 +202,16 @@ def same_job(rank: int) -> tuple[list[str], str]:
 
 def _places(config: DictConfig, folder: Path) -> dict[str, Path]:
     """The folders that a job writes to, by the setting that moves them."""
-    store = {"store": Path(config.store)} if "store" in config else {}
-    return {**store, f"hydra.{'sweep' if in_sweep() else 'run'}.dir": folder}
+    store: Any = None
+    with contextlib.suppress(OmegaConfBaseException):  # a value that cannot be resolved may be what the job failed of
+        store = OmegaConf.select(config, "store")
+    places = {"store": Path(store)} if isinstance(store, str) else {}
+    return {**places, f"hydra.{'sweep' if in_sweep() else 'run'}.dir": folder}
 
 
-def _ends_sweep(refused: Refusal | None) -> bool:
-    """Whether the jobs that are left are not tried; of several at once, none knows about the others."""
-    if refused is None or not refused.full or not in_sweep() or in_parallel():
+def _ends_sweep() -> bool:
+    """Whether the jobs that are left are not tried on a full drive; of several at once, none knows about the others."""
+    if not in_sweep() or in_parallel():
         return False
     log.error("the jobs after it are not tried, as they would meet the same")
     return True
@@ -227,57 +241,6 @@ def in_parallel() -> bool:
 def job_name() -> str:
     """Of a job of a sweep: its folder there, as the summary names it."""
     return str(HydraConfig.get().sweep.subdir)
-
-
-class Once(logging.Filter):
-    """Lets a warning through once: a job makes many parts from the same config, and each of them would repeat it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to say it."""
-        new = record.levelno != logging.WARNING or record.getMessage() not in self.said
-        self.said.add(record.getMessage() if record.levelno == logging.WARNING else "")
-        return new
-
-
-class NamedLines(logging.Formatter):
-    """Another formatter's text with a name before every line of it, also before those of a traceback."""
-
-    def __init__(self, name: str, inner: logging.Formatter) -> None:
-        super().__init__()
-        self.name, self.inner = name, inner
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The text of a record."""
-        return "\n".join(f"{self.name} | {line}" for line in self.inner.format(record).splitlines())
-
-
-def _quieten() -> None:
-    """A warning is said once, a further process is silent, and a log file that cannot be written is no traceback."""
-    logging.raiseExceptions = False
-    threading.excepthook = _say_of_thread
-    if is_helper():
-        logging.getLogger().setLevel(logging.CRITICAL)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(Once())
-
-
-def _say_of_thread(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread; what a drive refuses it is raised in the job too, with the next number."""
-    if failed.exc_value is not None and refusal(failed.exc_value, {}):
-        log.warning("not written: %s", failed.exc_value)
-    else:
-        threading.__excepthook__(failed)
-
-
-def _name_lines(name: str) -> None:
-    """Say on the terminal, which several jobs write to, whose a line is; the file in the job's folder needs none."""
-    for handler in logging.getLogger().handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setFormatter(NamedLines(name, handler.formatter or logging.Formatter()))
 
 
 def _of_which() -> str:

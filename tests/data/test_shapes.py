@@ -1,5 +1,10 @@
 """The built-in data set: reproducible, labelled exactly, and greyscale takes the colours away."""
 
+import errno
+import fcntl
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +67,36 @@ def test_a_faster_process_is_no_error(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shapes, "_write_set", slow)
     folder = draw_shapes(tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_draws_is_not(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from hydra_det.data.shapes import ShapesParameters, draw_shapes\n"
+    code += "draw_shapes(Path(sys.argv[1]), ShapesParameters(train_size=10**6))"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".partial-*/set/images/train/*.png")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        (partial,) = tmp_path.glob(".partial-*")
+        first = draw_shapes(tmp_path, SMALL)
+        assert sorted(tmp_path.iterdir()) == sorted([partial, first])
+    finally:
+        process.kill()
+        process.wait()
+    second = draw_shapes(tmp_path, SMALL._replace(seed=2))
+    assert sorted(tmp_path.iterdir()) == sorted([first, second])
+
+
+def test_a_drive_without_locks_is_drawn_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".partial-maybe-alive").mkdir()
+    folder = draw_shapes(tmp_path, SMALL)
+    assert sorted(tmp_path.iterdir()) == sorted([folder, tmp_path / ".partial-maybe-alive"])
 
 
 def test_a_place_that_cannot_be_written_and_bad_sizes(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Faults built into a process: at a chosen event of the file system it is killed, or what it asked for is refused.
 
-Python tells an audit hook of every file that it is about to open, rename, make or remove. Counting them gives every
-instant at which what lies on disk may differ, so that none of them is left to chance.
+Python tells an audit hook of every file that it is about to open, rename, make or remove. Counting these events gives
+every instant at which other names lie on disk, and of each file the instant before its first byte. What is not seen:
+`write` and `fsync`, so the instants within a file, and all that native code does by itself, such as the files of torch
+and safetensors where they are given a path. `file_bytes`, small drives (`places`) and kills at random instants
+(`chains`) reach those.
 """
 
 import errno as numbers

@@ -3,7 +3,6 @@
 python -m tests.faults.launch '{"folder": "/tmp/x", "event": 7}' train prune.ratio=0.5
 """
 
-import importlib
 import json
 import runpy
 import sys
@@ -18,9 +17,6 @@ def run_script(fault: Fault | None, name: str, words: list[str]) -> None:
     """What `python <name>.py <words>` does, with a fault; returns only where the script does."""
     path = f"{ROOT}/{name}.py"
     sys.argv = [path, *words]
-    if interrupts := sys.modules.get("hydra_det.pipeline.interrupts"):  # loaded when this was no script yet
-        sys.modules["__main__"].__file__ = path
-        importlib.reload(interrupts)
     if fault is not None:
         install(fault)
     runpy.run_path(path, run_name="__main__")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,13 @@ import pytest
 from tests.faults.launch import ROOT
 from tests.faults.outcome import differences, outcome
 from tests.faults.scenes import COMMANDS, ONE, SWEEP, run_all, succeed
-from tests.faults.warm import cold
+from tests.faults.test_damage import wait_for
+from tests.faults.warm import cold, started_from
 
-SOON = 5.0  # seconds; on a machine with nothing else to do
+HANGS = 60.0  # seconds after which a process has not heard the signal
 
 # What was said last -> seconds after it.
 INSTANTS = {
-    "": 0.7,  # configs are composed
     "shapes: ": 0.1,
     "pretrain: starts": 0.2,
     "pretrain 1/3": 0.1,
@@ -47,41 +48,75 @@ except KeyboardInterrupt:
 """
 
 
-def interrupted(process, after, seconds, *, said="interrupted"):
-    """Send Ctrl-C so many seconds after something was said; returns how long it took to end."""
-    deadline = time.monotonic() + 200
-    while after not in process.said:
-        assert process.running(), process.said
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def interrupted(process, when, seconds=0.0, *, said="interrupted"):
+    """Send Ctrl-C at an instant; returns how long it took to end.
+
+    Args:
+        process: that runs.
+        when: text that it says, or a function that is true from some instant on.
+        seconds: to wait after that.
+        said: what it has to say in the end.
+    """
+    wait_for(when if callable(when) else lambda: when in process.said, process)
     time.sleep(seconds)
     process.signal(signal.SIGINT)
     start = time.monotonic()
-    code = process.wait(60)
+    code = process.wait(HANGS)
     assert "Traceback" not in process.said, process.said
     assert code == 130, process.said
     assert said in process.said
     return time.monotonic() - start
 
 
+def loads(process, library):
+    """Whether a process has begun to load a library."""
+    with contextlib.suppress(OSError):
+        return library in Path(f"/proc/{process.pid}/maps").read_text()
+    return False
+
+
 @pytest.mark.parametrize("name", ["train", "evaluate", "detect", "compact", "report", "doctor"])
-def test_while_torch_is_loaded_there_is_nothing_to_leave(tmp_path, name):
-    took = interrupted(cold(tmp_path, name, []), "", 0.9, said="interrupted; nothing was begun yet")
-    assert took < SOON
+def test_while_libraries_are_loaded_there_is_nothing_to_leave(tmp_path, name):
+    process = cold(tmp_path, name, [])
+    library = "pandas" if name == "report" else "libtorch"
+    interrupted(process, lambda: loads(process, library), said="interrupted; nothing was begun yet")
+
+
+@pytest.mark.parametrize(("name", "library"), [("train", "libtorch"), ("report", "pandas")], ids=str)
+def test_a_console_script_does_the_same(tmp_path, name, library):
+    console_script = f"import sys; from hydra_det.pipeline.command_line import {name}; sys.exit({name}())"
+    process = started_from(tmp_path, ["-c", console_script])
+    interrupted(process, lambda: loads(process, library), said="interrupted; nothing was begun yet")
+
+
+def test_a_console_script_is_safe_before_it_loads_anything():
+    code = "import sys, hydra_det.pipeline.command_line; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not {"hydra", "omegaconf", "numpy", "pandas", "rich", "torch"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
-    ("file", "before", "after"),
-    [
-        ("report.py", "default_int_handler", "interrupts._leave"),
-        ("tests/test_configs.py", "default_int_handler", "signal.default_int_handler"),  # that imports a script
-        ("report.py", "SIG_IGN", "signal.SIG_IGN"),  # started in the background
-    ],
+    ("before", "after"), [("default_int_handler", "interrupts._leave"), ("SIG_IGN", "signal.SIG_IGN")], ids=str
 )
-def test_only_a_script_that_may_be_interrupted_leaves_at_once(file, before, after):
-    code = f"import signal, __main__; __main__.__file__ = {file!r}; signal.signal(signal.SIGINT, signal.{before})\n"
-    code += f"from hydra_det.pipeline import interrupts; assert signal.getsignal(signal.SIGINT) == {after}"
+def test_what_was_started_in_the_background_goes_on_ignoring(before, after):
+    code = f"""
+import signal, hydra_det.pipeline.interrupts as interrupts
+signal.signal(signal.SIGINT, signal.{before})
+assert signal.getsignal(signal.SIGINT) == signal.{before}
+interrupts.leave_at_once()
+assert signal.getsignal(signal.SIGINT) == {after}
+"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_to_import_a_script_changes_nothing():
+    code = "import signal; before = signal.getsignal(signal.SIGINT)\n"
+    code += "import train, evaluate, detect, compact, report, doctor\n"
+    code += "assert signal.getsignal(signal.SIGINT) == before == signal.default_int_handler"
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
 
 
 def test_an_interrupt_in_a_destructor_is_not_lost():
@@ -93,20 +128,19 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
     assert done.stderr == ""
 
 
-def test_a_run_goes_on_after_an_interrupt(nursery, tmp_path):
+def test_a_run_goes_on_after_an_interrupt(nursery, tmp_path, record_property):
     took = interrupted(nursery.start(tmp_path, "train", ONE), "pretrain 1/3", 0.1, said="the same command goes on")
-    assert took < SOON
+    record_property("seconds_to_end", took)
 
 
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_everywhere_comes_to_the_same(nursery, tmp_path, undisturbed, record_property):
-    took = {}
+    took = {"configs are composed": interrupted(nursery.start(tmp_path, "train", ONE), (tmp_path / "run").exists)}
     for after, seconds in INSTANTS.items():
         took[after] = interrupted(nursery.start(tmp_path, "train", ONE), after, seconds)
     succeed(nursery.start(tmp_path, "train", ONE))
     assert differences(outcome(tmp_path), undisturbed[1]) == []
     record_property("seconds_to_end", max(took.values()))
-    assert max(took.values()) < SOON, took
 
 
 @pytest.mark.slow
@@ -115,7 +149,7 @@ def test_a_run_that_is_interrupted_everywhere_comes_to_the_same(nursery, tmp_pat
 )
 def test_a_sweep_ends_as_a_whole(nursery, tmp_path, after, seconds):
     words = [*SWEEP, "prune.ratio=0.5,0.75"]
-    assert interrupted(nursery.start(tmp_path, "train", words), after, seconds) < SOON
+    interrupted(nursery.start(tmp_path, "train", words), after, seconds)
 
 
 @pytest.mark.slow
@@ -123,29 +157,45 @@ def test_a_sweep_ends_as_a_whole(nursery, tmp_path, after, seconds):
 def test_a_sweep_of_several_processes_ends_as_a_whole(nursery, tmp_path, after, seconds):
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     process = nursery.start(tmp_path, "train", [*SWEEP, "prune.ratio=0.5,0.75", *joblib])
-    assert interrupted(process, after, seconds) < SOON
-    deadline = time.monotonic() + SOON
-    while _group(process.pid):
-        assert time.monotonic() < deadline, "processes are left"
-        time.sleep(0.1)
+    interrupted(process, after, seconds)
+    leaves_nobody(process)
 
 
 @pytest.mark.slow
 def test_processes_that_load_images_end_too(nursery, tmp_path):
     words = [*ONE, "data.workers=2", "data.cache_images=false"]
     process = nursery.start(tmp_path, "train", words)
-    assert interrupted(process, "pretrain: starts", 0.3) < SOON
-    assert not _group(process.pid)
+    interrupted(process, "pretrain: starts", 0.3)
+    leaves_nobody(process)
 
 
 @pytest.mark.slow
 def test_the_other_scripts(nursery, tmp_path):
     folder = tmp_path / "all"
     run_all(nursery, folder, [("train", [*COMMANDS["sweep"][1], "prune.ratio=0.5,0.75", "seed=0"])])
-    for name, instants in {"evaluate": (0.7, 1.5), "report": (0.7, 2.0, 5.0), "compact": (0.7, 2.0, 6.0, 15.0)}.items():
-        for seconds in instants:
-            assert interrupted(nursery.start(folder, *COMMANDS[name]), "", seconds) < SOON, (name, seconds)
+    instants = [
+        ("evaluate", (folder / "evaluated").exists, 0.0),
+        ("evaluate", (folder / "evaluated").exists, 0.5),
+        ("report", (folder / "report").exists, 0.0),
+        ("report", (folder / "report").exists, 0.5),
+        ("compact", (folder / "compacted").exists, 0.0),
+        ("compact", "raw maps differ", 0.1),
+        ("compact", "evaluate: compact network in", 0.1),
+        ("compact", "time: ", 0.1),
+    ]
+    for name, when, seconds in instants:
+        for left in ("evaluated", "report", "compacted"):
+            shutil.rmtree(folder / left, ignore_errors=True)
+        interrupted(nursery.start(folder, *COMMANDS[name]), when, seconds)
     assert not list((folder / "sweep").glob("*/compact*"))
+
+
+def leaves_nobody(process):
+    """Wait until all that a process started has ended."""
+    deadline = time.monotonic() + HANGS
+    while _group(process.pid):
+        assert time.monotonic() < deadline, "processes are left"
+        time.sleep(0.1)
 
 
 def _group(leader):

@@ -122,10 +122,16 @@ class Nursery:
 
 def cold(folder: Path, name: str, words: Sequence[str], fault: Fault | None = None) -> Process:
     """Run a script in a folder, in a process that is started from nothing."""
+    given = json.dumps(asdict(fault) if fault else None)
+    return started_from(folder, ["-m", "tests.faults.launch", given, name, *words])
+
+
+def started_from(folder: Path, words: Sequence[str]) -> Process:
+    """Run Python with these words in a folder, in a session of its own."""
     output = folder / f"said-{time.monotonic_ns()}.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.launch", json.dumps(asdict(fault) if fault else None), name, *words],
+            [sys.executable, *words],
             cwd=folder, env={**os.environ, **ENVIRONMENT, "PYTHONPATH": ROOT}, stdin=subprocess.DEVNULL,
             stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads yet

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import subprocess
 
 import pytest
+from safetensors import SafetensorError
 
 from hydra_det.pipeline import drives
 from hydra_det.pipeline.drives import refusal
@@ -82,7 +84,32 @@ def test_room_is_asked_of_the_next_folder_that_is_there(tmp_path):
         ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
         RuntimeError("CUDA error: operation not permitted when stream is capturing"),
         RuntimeError("Operation not permitted"),
+        PermissionError(errno.EPERM, "Operation not permitted"),  # of a signal to the process of another user
+        ValueError("expected a message, got 'Input/output error'"),
+        type("ParseError", (RuntimeError,), {})("line 3: No space left on device"),
     ],
 )
 def test_what_is_not_a_drive_is_left_to_others(tmp_path, error):
     assert refusal(error, {"store": tmp_path}) is None
+
+
+def test_a_program_that_must_not_be_started_is_not_a_drive(tmp_path):
+    (tmp_path / "program").touch(mode=0o600)
+    with pytest.raises(PermissionError) as refused:
+        subprocess.run([tmp_path / "program"], check=False)
+    assert refused.value.filename is not None
+    assert refusal(refused.value, {"store": tmp_path}) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("Error while serializing: I/O error: Input/output error (os error 5)"),
+        OSError("Caught OSError in DataLoader worker process 0.\nOSError: [Errno 5] Input/output error: 'x'"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_who_passes_on_the_words_only_is_understood(tmp_path, error):
+    found = refusal(error, {"store": tmp_path})
+    assert found is not None
+    assert "expected a drive that works" in found.line

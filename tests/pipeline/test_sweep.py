@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline.build import CONFIG_DIR
-from hydra_det.pipeline.script import NamedLines, Once, job
+from hydra_det.pipeline.log_lines import NamedLines, Once
+from hydra_det.pipeline.script import job
 from hydra_det.pipeline.sweep import SweepCheck, check_jobs, grid_of, pairs_covered
 
 
@@ -119,7 +120,8 @@ def test_every_line_names_its_job():
 
 def test_an_interruption_of_the_launcher_is_one_line_and_an_error_keeps_its_traceback(loader, caplog, capsys):
     SweepCheck().on_multirun_start(sweep_of(loader, "prune.ratio=0.25,0.5"))
-    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with pytest.raises(SystemExit, match="130"):
+        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert [record.message for record in caplog.records] == ["interrupted; the same command goes on"]
     sys.excepthook(ValueError, ValueError("told in full"), None)
     assert "ValueError: told in full" in capsys.readouterr().err

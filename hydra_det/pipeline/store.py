@@ -23,6 +23,7 @@ from typing import Any
 
 from hydra_det.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.errors import InputError
+from hydra_det.machine_errors import is_of_machine
 
 log = logging.getLogger(__name__)
 
@@ -182,8 +183,10 @@ def _about(folder: Path) -> dict[str, Any] | None:
         whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
         if any(Path(name).name != name for name in sizes):  # a stranger's might name files elsewhere
             return None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # not there, or damaged
-        return None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        if is_of_machine(error):  # what took hours is not made anew for want of a handle
+            raise
+        return None  # not there, or damaged
     return about if whole else None
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,17 @@ def test_a_damaged_stage_is_set_aside_and_to_be_run_again(store, published, capl
         store.publish("prune", "k", {"name": "prune"})
     assert not is_missing(store)
     assert list(store.finished("prune")) == [store.find("prune", "k")]
+
+
+def test_a_whole_stage_that_cannot_be_opened_now_stays_where_it_is(store, published, monkeypatch):
+    def read(path):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "read_bytes", read)
+        with pytest.raises(OSError, match="Too many open files"):
+            is_missing(store)
+    assert not is_missing(store)
 
 
 def test_a_stage_that_only_lacks_its_rename_is_finished_and_not_run_again(store, published):

@@ -14,19 +14,22 @@ from typing import Any
 
 import yaml
 
-from hydra_det.data.plain_yaml import plain_scalars
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, Config
+from hydra_det.plain_yaml import plain_scalars
 from hydra_det.types import InputError
 
 # What is read of it. The callbacks and optimisers of stages are not: nothing makes them again.
 NEEDED: dict[str, type[Any] | UnionType] = {
-    "store": str, "data": dict, "model": dict, "trainer": dict, "trainer.precision": str | int, "stage": dict,
-    "stage.pretrain": dict, "stage.pretrain.masked": bool,
-    "stage.finetune": dict, "stage.finetune.masked": bool, "stage.finetune.exclude": list,
-    "evaluation": dict, "evaluation.attack": dict, "evaluation.attack_seed": int, "evaluation.bootstrap": int,
-    "evaluation.samples": int,
+    "store": str, "data": dict, "data._target_": str, "data.image_size": int, "data.greyscale": bool,
+    "model": dict, "model._target_": str, "model.nms": dict,
+    "trainer": dict, "trainer._target_": str, "trainer.precision": str | int, "trainer.enable_progress_bar": bool,
+    "stage": dict, "stage.pretrain": dict, "stage.pretrain.masked": bool,
+    "stage.finetune": dict, "stage.finetune.masked": bool,
+    "evaluation": dict, "evaluation.attack": dict, "evaluation.attack._target_": str, "evaluation.attack_seed": int,
+    "evaluation.bootstrap": int, "evaluation.samples": int,
 }  # fmt: skip
+READ_STAGES = ("pretrain", "finetune")  # whose networks are made again
 NEVER_MADE = ("callbacks", "stage")
 
 

@@ -57,11 +57,15 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
     except (yaml.YAMLError, ValueError, AssertionError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error!s:.200}"
         raise InputError(f"{path}: expected the config of a run, cannot be read ({reason}); is it damaged?") from error
-    for key, kind in NEEDED.items():
+    excluded = [f"stage.{name}.exclude" for name in READ_STAGES if _at(config, f"stage.{name}.masked") is True]
+    for key, kind in {**NEEDED, **dict.fromkeys(excluded, list)}.items():
         part = _at(config, key)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             came = "nothing" if part is None else f"{part!r:.60}"
             raise InputError(f"{path}: {key}: expected {getattr(kind, '__name__', kind)}, came {came}; is it damaged?")
+    for key in excluded:
+        if odd := [name for name in _at(config, key) if not isinstance(name, str)]:
+            raise InputError(f"{path}: {key}: expected names of layers, came {odd[0]!r:.60}; is it damaged?")
     for where, name in targets({key: part for key, part in config.items() if key not in NEVER_MADE}):
         if name not in (*own_targets(), *trusted):
             raise InputError(

@@ -9,8 +9,8 @@ from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typeddict
 
 from hydra_det.errors import single_line
+from hydra_det.plain_values import LARGEST, is_text
 
-LARGEST = 2**63  # what tables and files of results hold as a whole number is below it
 CHECKSUM = "sha256"  # in a file of ours, the key of the sha256 of all other keys
 
 
@@ -130,20 +130,13 @@ def _not_plain(value: Any, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict | list | tuple):
         for key, item in _items(value):
             inner = f"{where}.{key}" if where else str(key)
-            if isinstance(key, str) and not _is_text(key):
+            if isinstance(key, str) and not is_text(key):
                 yield inner, "a key that UTF-8 can hold"
             yield from _not_plain(item, inner)
     elif isinstance(value, float) and not math.isfinite(value):
         yield where, "a finite number; write None for a value that does not exist"
-    elif isinstance(value, str) and not _is_text(value):
+    elif isinstance(value, str) and not is_text(value):
         yield where, "text that UTF-8 can hold"
-
-
-def _is_text(value: str) -> bool:
-    try:
-        return b"\0" not in value.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _items(value: dict[str, Any] | Sequence[Any]) -> Iterable[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Collection
 from importlib import metadata
 
 import pytest
@@ -243,24 +244,45 @@ def test_a_bad_version_is_excluded(name: str, version: str, why: str) -> None:
     assert requirement.specifier.contains(locked_versions(LOCK)[name][0])
 
 
-def exclusions_without_a_reason(pyproject: str) -> list[str]:
-    """The requirements that exclude versions, or have an upper bound, below no comment."""
-    lines = [line.strip() for line in pyproject.splitlines()]
-    pairs = zip(["", *lines], lines, strict=False)
-    return [
-        text
-        for above, line in pairs
-        for text in re.findall(r'"([A-Za-z0-9_.-]+[><=!~][^"]*)"', line)
-        if re.search(r"!=|<|==|~=", text) and not above.startswith("#")
-    ]
+REQUIREMENT = re.compile(r'"([A-Za-z0-9_.-]+(?:[><=!~][^"]*)?)"')
+LIMITS = re.compile(r"!=|<|==|~=")
+BOUNDED = {name for name, _, _ in BAD}  # whose bound is a reasoned one, also where it is only a lower one
 
 
-def test_every_exclusion_says_why() -> None:
-    assert exclusions_without_a_reason(PYPROJECT) == []
+def without_a_reason(pyproject: str, bounded: Collection[str] = BOUNDED) -> list[str]:
+    """The requirements that need a reason and have none: they exclude versions, have an upper bound or are bounded.
+
+    The reason of a requirement is a comment directly above its line, which it shares with no other one.
+    """
+    found, above = [], ""
+    for line in map(str.strip, pyproject.splitlines()):
+        if line.startswith("#"):
+            above = line
+            continue
+        for number, text in enumerate(REQUIREMENT.findall(line)):
+            needs_one = LIMITS.search(text) or canonicalize_name(re.split("[><=!~]", text)[0]) in bounded
+            if needs_one and (number or not above):
+                found.append(text)
+        above = ""
+    return found
+
+
+def test_every_exclusion_and_every_bound_against_a_bad_version_says_why() -> None:
+    assert without_a_reason(PYPROJECT) == []
 
 
 @pytest.mark.parametrize("text", ["idna>=3,!=3.1", "idna<4", "idna==3", "idna~=3.1"])
 def test_an_exclusion_without_a_reason_is_found(text: str) -> None:
-    assert exclusions_without_a_reason(f'dependencies = [\n  "{text}",\n]') == [text]
-    assert exclusions_without_a_reason(f'dependencies = [\n  # Why.\n  "{text}",\n]') == []
-    assert exclusions_without_a_reason('dependencies = [\n  "idna>=3",\n]') == []
+    assert without_a_reason(f'dependencies = [\n  "{text}",\n]') == [text]
+    assert without_a_reason(f'dependencies = [\n  # Why.\n  "{text}",\n]') == []
+    assert without_a_reason('dependencies = [\n  "idna>=3",\n]') == []
+
+
+def test_the_reason_of_another_requirement_is_none() -> None:
+    assert without_a_reason('dependencies = [\n  # Why.\n  "first>=1",\n  "idna<4",\n]') == ["idna<4"]
+    assert without_a_reason('dev = [\n  # Why.\n  "first>=1", "idna<4"]') == ["idna<4"]
+
+
+def test_a_lower_bound_against_a_bad_version_needs_a_reason() -> None:
+    assert without_a_reason('dependencies = [\n  "Idna>=3",\n]', ["idna"]) == ["Idna>=3"]
+    assert without_a_reason('dependencies = [\n  # Why.\n  "idna>=3",\n]', ["idna"]) == []

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -31,6 +32,20 @@ class _Seen(NamedTuple):
     ids: list[int]
     images: Tensor  # [B] sums, finite where the image is
     terms: dict[str, Tensor]  # scalars
+
+
+class _Root(IntEnum):
+    """What can be wrong. Each may bring about all that follow it, so the first one found in any process is said."""
+
+    STATE, IMAGES, TERMS, SCORES, SCALE, GRADIENTS, NORM = range(7)
+
+
+class _Cause(NamedTuple):
+    """What is wrong, and what to do; of several the smallest is the root."""
+
+    root: _Root
+    what: str
+    advice: str
 
 
 class NumbersWatch(pl.Callback):
@@ -113,7 +128,7 @@ class NumbersWatch(pl.Callback):
     def _far_scores(self, pl_module: pl.LightningModule) -> Tensor:
         """How many layers have a score beyond their bound, or one that is not a number."""
         far = [
-            ~(torch.stack(layer.scores.detach().aminmax()).abs().max() <= self._bounds[name])
+            ~(torch.stack(layer.scores.detach().aminmax()).abs().max() <= self._bound(name))
             for name, layer in _learning_scores(pl_module)
         ]
         return torch.stack(far).sum() if far else torch.zeros((), device=pl_module.device)
@@ -130,16 +145,14 @@ class NumbersWatch(pl.Callback):
         if not alone and dist.is_available() and dist.is_initialized():
             found = [None] * dist.get_world_size()
             dist.all_gather_object(found, cause)
-        _, what, advice = min(found)
+        root = min(found)
         raise InputError(
-            f"{place(trainer, self.name)}: expected finite numbers, got {what}; {advice}; what is changed makes "
-            "another stage, which begins anew"
+            f"{place(trainer, self.name)}: expected finite numbers, got {root.what}; {root.advice}; what is changed "
+            "makes another stage, which begins anew"
         )
 
-    def _causes(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, seen: list[_Seen]
-    ) -> Iterator[tuple[int, str, str]]:
-        """What is wrong in this process, the root of it first: the order, the part, and what to do."""
+    def _causes(self, trainer: pl.Trainer, pl_module: pl.LightningModule, seen: list[_Seen]) -> Iterator[_Cause]:
+        """What is wrong in this process, the root of it first."""
         stage = f"stage.{self.name}"
         rate = f" ({trainer.optimizers[0].param_groups[0]['lr']:.3g} in this step)" if trainer.optimizers else ""
         calmer = f"lower {stage}.optimizer.lr{rate} or trainer.gradient_clip_val, raise {stage}.warmup_steps"
@@ -148,26 +161,50 @@ class NumbersWatch(pl.Callback):
         calmer += ", or look at these images with doctor.py"
         # One bad batch breaks the statistics of BatchNorm as well, before anything else is seen.
         if broken := _broken(pl_module, buffers=not seen):
-            yield 0, f"{broken} not finite after an earlier step", calmer
-        for part in seen:
-            if bad := [i for i, total in zip(part.ids, part.images.tolist(), strict=True) if not math.isfinite(total)]:
-                yield 1, f"images {listed(bad)} not finite", "look at them with doctor.py, and at attack= if attacked"
-        for part in seen:
-            for name, value in part.terms.items():
-                if not value.isfinite():
-                    yield 2, f"a loss term {name} of {float(value)} on images {listed(part.ids)}", calmer
-        for name, layer in _learning_scores(pl_module):
-            if not (largest := float(layer.scores.detach().abs().max())) <= self._bounds[name]:
-                allowed = f"where {self._bounds[name]:.3g} is the most that is allowed"
-                yield 3, f"a score of {largest:.3g} in {name} {allowed}", f"lower {stage}.optimizer.lr{rate}"
-        images = f" on images {listed([image for part in seen for image in part.ids])}" if seen else ""
+            yield _Cause(_Root.STATE, f"{broken} not finite after an earlier step", calmer)
+        yield from _bad_images(seen)
+        yield from _bad_terms(seen, calmer)
+        yield from self._exploded_scores(pl_module, f"lower {stage}.optimizer.lr{rate}")
         if self._skipped:
             what = f"gradients that overflow in float16 whatever their scale, {self._skipped} steps in a row"
-            yield 4, what, "take trainer.precision=bf16-mixed or 32-true"
-        for name, parameter in pl_module.get_submodule("net").named_parameters():
-            if parameter.grad is not None and (count := _not_finite(parameter.grad)):
-                yield 5, f"{count} of {parameter.numel()} values not finite in the gradient of {name}{images}", calmer
-        yield 6, f"gradients whose norm overflows{images}", calmer
+            yield _Cause(_Root.SCALE, what, "take trainer.precision=bf16-mixed or 32-true")
+        yield from _bad_gradients(pl_module, seen, calmer)
+
+    def _exploded_scores(self, pl_module: pl.LightningModule, advice: str) -> Iterator[_Cause]:
+        for name, layer in _learning_scores(pl_module):
+            bound = self._bound(name)
+            if not (largest := float(layer.scores.detach().abs().max())) <= bound:
+                what = f"a score of {largest:.3g} in {name} where {bound:.3g} is the most that is allowed"
+                yield _Cause(_Root.SCORES, what, advice)
+
+    def _bound(self, name: str) -> float:
+        """Of |score| in a layer; none where the layer began to learn after the fit did."""
+        return self._bounds.get(name, math.inf)
+
+
+def _bad_images(seen: list[_Seen]) -> Iterator[_Cause]:
+    for part in seen:
+        if bad := [i for i, total in zip(part.ids, part.images.tolist(), strict=True) if not math.isfinite(total)]:
+            advice = "look at them with doctor.py, and at attack= if attacked"
+            yield _Cause(_Root.IMAGES, f"images {listed(bad)} not finite", advice)
+
+
+def _bad_terms(seen: list[_Seen], advice: str) -> Iterator[_Cause]:
+    for part in seen:
+        for name, value in part.terms.items():
+            if not value.isfinite():
+                what = f"a loss term {name} of {float(value)} on images {listed(part.ids)}"
+                yield _Cause(_Root.TERMS, what, advice)
+
+
+def _bad_gradients(pl_module: pl.LightningModule, seen: list[_Seen], advice: str) -> Iterator[_Cause]:
+    """At least one: where all values are finite, their norm is not."""
+    images = f" on images {listed([image for part in seen for image in part.ids])}" if seen else ""
+    for name, parameter in pl_module.get_submodule("net").named_parameters():
+        if parameter.grad is not None and (count := _not_finite(parameter.grad)):
+            what = f"{count} of {parameter.numel()} values not finite in the gradient of {name}{images}"
+            yield _Cause(_Root.GRADIENTS, what, advice)
+    yield _Cause(_Root.NORM, f"gradients whose norm overflows{images}", advice)
 
 
 def _learning_scores(pl_module: nn.Module) -> Iterator[tuple[str, MaskedConv2d]]:

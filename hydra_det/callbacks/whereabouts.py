@@ -1,6 +1,7 @@
 """What an error that stops a stage cannot know: which stage, epoch, step and images it met."""
 
 import resource
+import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -78,5 +79,6 @@ def _peak(pl_module: pl.LightningModule) -> str:
     device = pl_module.device
     if device.type == "cuda":
         return f"at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB in use on {device} so far"
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux
-    return f"at most {kibibytes / 2**20:.1f} GiB in use so far"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    size = peak if sys.platform == "darwin" else peak * 1024  # bytes; macOS counts them, Linux kibibytes
+    return f"at most {size / 2**30:.1f} GiB in use so far"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hydra_det.atomic import write_atomically
+from hydra_det.machine_errors import is_of_machine
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
 from hydra_det.modules.loss import LossSettings
 from hydra_det.modules.weights import check_shapes, save_weights
@@ -85,23 +86,29 @@ def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
             f"{file}: expected a {FORMAT} of version {VERSION}, got {kind!s:.60} of version {version!s:.60}; write it "
             "anew by compact.py, or read it with the hydra_det that wrote it"
         )
-    weights = Path(folder) / WEIGHTS
     try:
         # Shapes first: a number too many in the description may ask for more memory than there is.
         with torch.device("meta"):
             planned = _build(content)
             _try(planned)
-        found = check_shapes(planned, weights)
+    except _NO_NETWORK as error:
+        raise _no_network(file, error) from error
+    found = check_shapes(planned, Path(folder) / WEIGHTS)
+    try:
         network = _build(content)
     except _NO_NETWORK as error:
-        if isinstance(error, InputError) and str(error).startswith(str(weights)):
+        if is_of_machine(error):  # what was planned has the size of the weights
             raise
-        reason = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(f"{file}: expected a whole description, got one that builds no network ({reason})") from error
+        raise _no_network(file, error) from error
     network.load_state_dict(found)
     if broken := [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]:
         raise InputError(f"{Path(folder) / WEIGHTS}: expected finite weights, got others in {broken[0]}; write it anew")
     return network.eval(), about
+
+
+def _no_network(file: Path, error: Exception) -> InputError:
+    reason = f"{type(error).__name__}: {error!s:.200}"
+    return InputError(f"{file}: expected a whole description, got one that builds no network ({reason})")
 
 
 def _build(content: Mapping[str, Any]) -> GraphDetector:

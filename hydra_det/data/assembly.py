@@ -11,6 +11,7 @@ import numpy as np
 
 from hydra_det.data.images import check_size
 from hydra_det.data.samples import ImageRecord, Split
+from hydra_det.machine_errors import is_of_machine
 from hydra_det.types import InputError
 
 # Genuine annotations overshoot the image by rounding; only more than this is called a fault.
@@ -115,7 +116,9 @@ def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Pat
         file = inside(root, image.file_name, what=f"the file of image {image.image_id} of {path.name}", folder=folder)
         try:
             files.append((file, file.stat().st_size))
-        except OSError:
+        except OSError as error:
+            if is_of_machine(error):
+                raise
             missing.append(file)
     if missing:
         raise InputError(

@@ -6,9 +6,8 @@ from typing import Any
 
 from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry, assemble, inside
 from hydra_det.data.samples import Split
+from hydra_det.plain_values import LARGEST, is_text
 from hydra_det.types import InputError
-
-LARGEST = 2**63  # ids are whole numbers of 64 bits in all tables behind
 
 
 def read_coco(root: Path, annotations: str, images: str, *, name: str, strict: bool = False) -> Split:
@@ -68,7 +67,7 @@ class _Entry:
 
     def text(self, key: str) -> str:
         value = self.get(key)
-        if not isinstance(value, str) or not value or not _is_text(value):
+        if not isinstance(value, str) or not value or not is_text(value):
             raise self.error(f"expected a text for {key!r}, came {_short(value)}")
         return value
 
@@ -111,14 +110,6 @@ def _short(value: object) -> str:
         return f"{value!r:.100}"
     except (ValueError, RecursionError):
         return _kind(value)
-
-
-def _is_text(value: str) -> bool:
-    """Whether files can hold it: JSON can spell half a surrogate pair, which no encoding has."""
-    try:
-        return bool(value.encode()) and "\0" not in value
-    except UnicodeEncodeError:
-        return False
 
 
 def _kind(value: object) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from hydra_det.machine_errors import is_of_machine
 from hydra_det.types import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -60,13 +61,17 @@ def check_size(path: Path, *, size: tuple[int, int]) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image file, open; whatever Pillow says of it while it is used is an error of the file."""
+    """An image file, open; whatever Pillow says of it while it is used is an error of the file, or of the machine."""
     try:
         with Image.open(path, formats=_FORMATS) as opened:
             yield opened
     except InputError:
         raise
     except Exception as error:  # of a broken file it raises nearly every kind, SyntaxError and struct.error among them
+        if is_of_machine(error):
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)  # reading from an open file does not say which one it is
+            raise
         reason = str(error) or type(error).__name__
         raise InputError(
             f"{path}: expected an image file, could not read it ({reason:.200}); replace or remove it"

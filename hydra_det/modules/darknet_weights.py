@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hydra_det.atomic import write_atomically
+from hydra_det.machine_errors import is_of_machine
 from hydra_det.modules.darknet import ConvBlock
 from hydra_det.modules.yolo import YoloDetector
 from hydra_det.types import InputError
@@ -110,6 +111,8 @@ def _read(path: Path) -> NDArray[np.float32]:
     try:
         content = path.read_bytes()
     except OSError as error:
+        if is_of_machine(error):
+            raise
         raise InputError(f"{path}: expected a Darknet .weights file, could not read it ({error.strerror})") from error
     if len(content) < NEW_HEADER:
         raise InputError(f"{path}: expected a header of {NEW_HEADER} bytes, found {len(content)}; is it truncated?")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hydra_det.atomic import write_atomically
+from hydra_det.machine_errors import is_of_machine
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: expected a .safetensors file with weights, found none; check the path")
     try:
+        path.open("rb").close()  # of a file that the system does not open the library says that it is not there
         return load_file(path)
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if is_of_machine(error):
+            raise
         reason = f"cannot be read ({str(error) or type(error).__name__:.200})"
         raise InputError(f"{path}: expected a .safetensors file, {reason}; is it truncated?") from error
 
@@ -41,6 +45,8 @@ def weights_hash(path: Path) -> str:
         try:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
+            if is_of_machine(error):
+                raise
             raise InputError(
                 f"{path}: expected a file with weights, could not read it ({error.strerror}); check the path"
             ) from error

@@ -113,7 +113,10 @@ def overrides() -> list[str]:
 
 def data(config: Config) -> DetectionData:
     """The data module; images are read later."""
-    return instantiate(config["data"])
+    made = instantiate(config["data"])
+    if not isinstance(made, DetectionData):
+        raise InputError(f"data._target_: expected a DetectionData, got {type(made).__name__}; choose one by data=")
+    return made
 
 
 def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
@@ -132,7 +135,9 @@ def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
 
 def network(model: Mapping[str, Any]) -> nn.Module:
     """A network from the config of `model_config`, with the weights that it names."""
-    made: nn.Module = instantiate({key: value for key, value in model.items() if key not in MODEL_OPTIONS})
+    made = instantiate({key: value for key, value in model.items() if key not in MODEL_OPTIONS})
+    if not isinstance(made, nn.Module):
+        raise InputError(f"model._target_: expected a network, got {type(made).__name__}; choose one by model=")
     if model.get("weights"):
         load(made, Path(model["weights"]))
     if model.get("channels_last"):

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra_det.machine_errors import BROKEN, TOO_MANY
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-BROKEN = (errno.EIO, errno.ESTALE)
-TOO_MANY = (errno.EMFILE, errno.ENFILE)
 # Libraries that write on their own pass the system's words on, but not its number. Those of `CLOSED` mean other things
 # as well, such as a device that is in use.
 WORDS = {os.strerror(number): number for number in (*FULL, errno.EROFS, *BROKEN, *TOO_MANY)}

@@ -5,6 +5,8 @@ Nothing here needs torch: types are known by their names, the rest by texts of t
 
 from collections.abc import Iterator
 
+from hydra_det.machine_errors import NO_MEMORY
+
 DEVICE, HOST, WORKER = "device", "host", "worker"
 
 # What the message of a RuntimeError or an OSError holds, and whose memory that is.
@@ -14,10 +16,7 @@ TEXTS = {
     "CUDNN_STATUS_ALLOC_FAILED": DEVICE,  # cuDNN and cuBLAS for their workspaces
     "CUBLAS_STATUS_ALLOC_FAILED": DEVICE,
     "MPS backend out of memory": DEVICE,  # torch aten/src/ATen/mps/MPSAllocator.mm
-    "DefaultCPUAllocator: can't allocate memory": HOST,  # torch c10/core/impl/alloc_cpu.cpp, on Linux
-    "DefaultCPUAllocator: not enough memory": HOST,  # the same on Windows
-    "std::bad_alloc": HOST,
-    "Cannot allocate memory": HOST,  # strerror(ENOMEM), as when a worker is forked
+    **dict.fromkeys(NO_MEMORY, HOST),
     "unable to allocate shared memory(shm)": WORKER,  # torch aten/src/ATen/MapAllocator.cpp
     # torch/csrc/DataLoader.cpp. The kernel kills with SIGKILL what takes too much, and sends SIGBUS where a page of
     # /dev/shm cannot be had.

@@ -1,7 +1,8 @@
 """A stage that does not fit into memory is trained with smaller batches, if that is asked for.
 
 Then it starts again from its beginning with the largest smaller batch that divides the one before, by half where that
-is even, and gradients are summed over so many batches that the same images make a step. Three things differ from the
+is even, and gradients are summed over so many batches that the same images make a step. Of fewer training images than
+the batch that was asked for all of them make a step: there it begins with their number. Three things differ from the
 batch that was asked for: BatchNorm counts over fewer images; which batches are attacked and which size they have
 (`data.multi_scale`) goes by the smaller ones; and rounding.
 
@@ -55,8 +56,7 @@ class SmallerBatch(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        images, whole = len(data.splits["train"].records), self.batch_size * self.parts
-        batches = max(1, images // whole)  # of fewer images than a batch all are used
+        batches = len(data.splits["train"].records) // (self.batch_size * self.parts)
         limit = trainer.limit_train_batches
         asked = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
         trainer.limit_train_batches = asked * self.parts
@@ -82,6 +82,7 @@ def fit_in_memory(fit: Callable[[], None], *, name: str, data: DetectionData, fo
         Exception: what `fit` raised, if that is no want of memory or the batch is a single image.
     """
     asked, evaluation = data.batch_size, data.evaluation_batch_size
+    whole = min(asked, len(data.splits["train"].records))  # images of a step
     while True:
         found = _read(folder)
         data.batch_size = found["batch_size"] if found else asked
@@ -91,16 +92,17 @@ def fit_in_memory(fit: Callable[[], None], *, name: str, data: DetectionData, fo
             return
         except Exception as error:
             why = explain(error)
-            if why is None or data.batch_size == 1:
+            tried = min(data.batch_size, whole)
+            if why is None or tried == 1:
                 raise
-            smaller = next(size for size in range(data.batch_size // 2, 0, -1) if data.batch_size % size == 0)
+            smaller = next(size for size in range(tried // 2, 0, -1) if tried % size == 0)
         finally:
             data.batch_size, data.evaluation_batch_size = asked, evaluation
         # Only here the exception is gone, and with it the frames that hold the tensors of the step.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        parts = asked // smaller
+        parts = whole // smaller
         log.warning("%s: starts again with batches of %d, %d a step, after: %s", name, smaller, parts, why)
         shutil.rmtree(folder)
         folder.mkdir()

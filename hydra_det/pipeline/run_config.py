@@ -14,19 +14,22 @@ from typing import Any
 
 import yaml
 
-from hydra_det.data.plain_yaml import plain_scalars
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, Config
+from hydra_det.plain_yaml import plain_scalars
 from hydra_det.types import InputError
 
 # What is read of it. The callbacks and optimisers of stages are not: nothing makes them again.
 NEEDED: dict[str, type[Any] | UnionType] = {
-    "store": str, "data": dict, "model": dict, "trainer": dict, "trainer.precision": str | int, "stage": dict,
-    "stage.pretrain": dict, "stage.pretrain.masked": bool,
-    "stage.finetune": dict, "stage.finetune.masked": bool, "stage.finetune.exclude": list,
-    "evaluation": dict, "evaluation.attack": dict, "evaluation.attack_seed": int, "evaluation.bootstrap": int,
-    "evaluation.samples": int,
+    "store": str, "data": dict, "data._target_": str, "data.image_size": int, "data.greyscale": bool,
+    "model": dict, "model._target_": str, "model.nms": dict,
+    "trainer": dict, "trainer._target_": str, "trainer.precision": str | int, "trainer.enable_progress_bar": bool,
+    "stage": dict, "stage.pretrain": dict, "stage.pretrain.masked": bool,
+    "stage.finetune": dict, "stage.finetune.masked": bool,
+    "evaluation": dict, "evaluation.attack": dict, "evaluation.attack._target_": str, "evaluation.attack_seed": int,
+    "evaluation.bootstrap": int, "evaluation.samples": int,
 }  # fmt: skip
+READ_STAGES = ("pretrain", "finetune")  # whose networks are made again
 NEVER_MADE = ("callbacks", "stage")
 
 
@@ -54,11 +57,15 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
     except (yaml.YAMLError, ValueError, AssertionError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error!s:.200}"
         raise InputError(f"{path}: expected the config of a run, cannot be read ({reason}); is it damaged?") from error
-    for key, kind in NEEDED.items():
+    excluded = [f"stage.{name}.exclude" for name in READ_STAGES if _at(config, f"stage.{name}.masked") is True]
+    for key, kind in {**NEEDED, **dict.fromkeys(excluded, list)}.items():
         part = _at(config, key)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             came = "nothing" if part is None else f"{part!r:.60}"
             raise InputError(f"{path}: {key}: expected {getattr(kind, '__name__', kind)}, came {came}; is it damaged?")
+    for key in excluded:
+        if odd := [name for name in _at(config, key) if not isinstance(name, str)]:
+            raise InputError(f"{path}: {key}: expected names of layers, came {odd[0]!r:.60}; is it damaged?")
     for where, name in targets({key: part for key, part in config.items() if key not in NEVER_MADE}):
         if name not in (*own_targets(), *trusted):
             raise InputError(

@@ -24,6 +24,7 @@ from typing import Any
 
 from hydra_det.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.errors import InputError
+from hydra_det.machine_errors import is_of_machine
 from hydra_det.schema import CHECKSUM, checksum
 
 log = logging.getLogger(__name__)
@@ -189,8 +190,10 @@ def _about(folder: Path) -> dict[str, Any] | None:
             and (folder / name).stat().st_size == size
             for name, size in sizes.items()
         )
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # not there, or damaged
-        return None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        if is_of_machine(error) and not _is_bad_sector(error):  # what took hours is not made anew for want of a handle
+            raise
+        return None  # not there, or damaged
     return about if whole else None
 
 
@@ -212,10 +215,15 @@ def _known_content(path: Path) -> dict[str, Any] | None:
         try:
             _contents[key] = _content(path)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if not _is_bad_sector(error):
                 raise
             return None
     return _contents[key]
+
+
+def _is_bad_sector(error: Exception) -> bool:
+    """Whether a drive cannot read what it once wrote; everything else that it refuses says nothing of the file."""
+    return isinstance(error, OSError) and error.errno == errno.EIO
 
 
 def _set_aside(folder: Path) -> None:

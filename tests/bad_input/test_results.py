@@ -58,6 +58,7 @@ SUITES = {
     "search: a true ratio": Row("search", swap('"ratio": 0.5', '"ratio": true'), "trials.0.ratio: expected float"),
 }
 
+FINETUNE = "  finetune:\n    masked: true\n    epochs: 1\n    exclude: "
 RUN_CONFIGS = {
     "empty": Row("run_config", b"", "expected", "config.yaml"),
     "a list": Row("run_config", b"[a, b]", "expected the config of a run"),
@@ -65,6 +66,17 @@ RUN_CONFIGS = {
     "not closed": Row("run_config", b"a: [b", "expected the config of a run"),
     "nested without end": Row("run_config", b"[" * 100_000, "expected at most 40 levels"),
     "no data": Row("run_config", swap("data:", "dada:"), "data: expected dict, came nothing"),
+    "no suppression": Row("run_config", swap("  nms:", "  mns:"), "model.nms: expected dict, came nothing"),
+    "no size": Row("run_config", swap("image_size:", "imago_size:"), "data.image_size: expected int, came nothing"),
+    "no colours": Row("run_config", swap("greyscale: false", "greyscale: 3"), "data.greyscale: expected bool, came 3"),
+    "no data module": Row("run_config", swap("_target_: hydra_det.data.sources.ShapesData", "x: 1"), "data._target_"),
+    "no list of layers left out": Row(
+        "run_config", swap(FINETUNE, f"{FINETUNE}no #"), "exclude: expected list, came False"),
+    "layers that are no names": Row(
+        "run_config", swap(FINETUNE, f"{FINETUNE}[1] #"), "exclude: expected names of layers, came 1"),
+    "no mask to be left out": Row(
+        "run_config", swap("  pretrain:\n    masked: false", "  pretrain:\n    masked: true\n    excluded: 1"),
+                           "stage.pretrain.exclude: expected list"),
     "a store that is a list": Row("run_config", swap("store: outputs/store", "store: [a]"), "store: expected str"),
     "an alias": Row("run_config", b"a: &a [1]\nb: *a\n", "line 2: expected plain values, came the yaml alias a"),
     "a tag of Python": Row(

@@ -182,6 +182,20 @@ def test_scores_that_explode_are_named_and_those_that_learn_are_not():
         train(1e6)
 
 
+def test_scores_that_begin_to_learn_later_have_no_bound():
+    net = to_masked(network("yolov3_tiny"))
+    layers = [layer for _, layer in masked_layers(net)]
+    for layer in layers:
+        layer.scores.requires_grad_(False)
+
+    def release(*_: object) -> None:
+        for layer in layers:
+            layer.scores.requires_grad_(True)
+
+    fit(net, At("on_train_batch_start", 1, release), max_epochs=1)
+    assert all(layer.scores.requires_grad for layer in layers)
+
+
 def test_a_stage_that_goes_on_keeps_the_bounds_of_its_beginning():
     net = to_masked(network("yolov3_tiny"))
     watch = NumbersWatch(name="train_scores")

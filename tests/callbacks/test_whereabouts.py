@@ -1,15 +1,18 @@
 """What an exception says of where it happened."""
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from hydra_det.attacks.gradient import PGD
+from hydra_det.callbacks import whereabouts
 from hydra_det.callbacks.adversarial_batch import AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
 from hydra_det.callbacks.whereabouts import Whereabouts, listed
 from hydra_det.types import InputError
-from tests.callbacks.example import TinyData, detector, trainer
+from tests.callbacks.example import TinyData, detector, fake_trainer, trainer
 from tests.modules.example import network
 
 
@@ -33,6 +36,15 @@ def test_another_exception_has_a_note_and_keeps_its_words():
     (note,) = error.__notes__
     assert note.startswith("finetune, epoch 1, step 2, batch of 2, images 1, 2, at most ")
     assert note.endswith(" GiB in use so far")
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 2**10), ("darwin", 1)])
+def test_memory_is_counted_as_the_system_does(monkeypatch, platform, unit):
+    monkeypatch.setattr(whereabouts.sys, "platform", platform)
+    monkeypatch.setattr(whereabouts.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * 2**30 // unit))
+    run, error = fake_trainer(state=SimpleNamespace(fn="test")), RuntimeError("out of order")
+    Whereabouts(name="finetune").on_exception(run, detector(network("yolov3_tiny")), error)
+    assert error.__notes__[0].endswith("at most 3.0 GiB in use so far")
 
 
 @pytest.mark.parametrize("verb", ["fit", "test"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hydra_det.compaction import files
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
 from hydra_det.modules.yolo import NmsSettings
@@ -147,4 +148,17 @@ def test_a_truncated_file_of_weights_is_named(folder):
     whole = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="is it truncated"):
+        load_compact(folder)
+
+
+def test_a_good_description_is_not_blamed_for_want_of_memory(folder, monkeypatch):
+    made = files.GraphDetector
+
+    def detector(*arguments, **options):
+        if torch.empty(0).device.type == "meta":
+            return made(*arguments, **options)
+        raise MemoryError
+
+    monkeypatch.setattr(files, "GraphDetector", detector)
+    with pytest.raises(MemoryError):
         load_compact(folder)

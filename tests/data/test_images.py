@@ -1,12 +1,17 @@
 """Every kind of file becomes 8-bit RGB of the annotated size."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hydra_det.data.images import check_size, load_rgb
+from hydra_det.pipeline import drives
+from hydra_det.pipeline.memory_errors import explain
 from hydra_det.types import InputError
 
 RNG = np.random.default_rng(0)
@@ -77,3 +82,22 @@ def test_other_sizes_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="holds 9x6"):
             check_size(tmp_path / "x.png", size=size)
     check_size(tmp_path / "x.png", size=(9, 6))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, os.strerror(errno.EMFILE))], ids=repr)
+def test_a_good_image_is_not_blamed_for_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    def convert(*_: object) -> None:
+        raise error
+
+    Image.fromarray(COLOUR).save(tmp_path / "good.png")
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(type(error)) as raised:
+        load_rgb(tmp_path / "good.png")
+    assert raised.value is error
+    monkeypatch.undo()
+    refused = drives.refusal(error, {})
+    said = refused.line if refused else explain(error)
+    assert said is not None
+    assert "expected enough memory" in said or said.startswith(f"{tmp_path / 'good.png'}: expected to open one more")

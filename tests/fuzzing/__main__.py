@@ -20,8 +20,8 @@ import atheris
 from tests.fuzzing.mutations import spoil
 
 # Our readers and those in Python that they call; all of torch and Lightning would take minutes.
-MODULES = ("data", "schema", "record", "modules.weights", "modules.darknet_weights", "compaction.files",
-           "pipeline.run_config", "pipeline.store")  # fmt: skip
+MODULES = ("data", "plain_values", "plain_yaml", "schema", "record", "modules.weights", "modules.darknet_weights",
+           "compaction.files", "pipeline.run_config", "pipeline.store")  # fmt: skip
 with atheris.instrument_imports(include=[*(f"hydra_det.{name}" for name in MODULES), "json", "PIL"]):
     from tests.fuzzing.readers import READERS, complaint
 

@@ -18,6 +18,7 @@ from PIL import Image
 from hydra_det.compaction.compact import as_graph
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
 from hydra_det.data.coco import read_coco
+from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.images import load_rgb, read_size
 from hydra_det.data.samples import Split
 from hydra_det.data.sources import KittiData, VocData, YoloData
@@ -29,9 +30,12 @@ from hydra_det.modules.darknet_weights import load_darknet_weights, save_darknet
 from hydra_det.modules.weights import load_pretrained, save_weights
 from hydra_det.modules.yolov3 import YOLOv3Tiny
 from hydra_det.objectives import read_search, write_search
+from hydra_det.pipeline import build
 from hydra_det.pipeline.build import to_yaml
-from hydra_det.pipeline.run_config import read_run_config
+from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.pipeline.predict import Predictor
 from hydra_det.pipeline.store import Store
+from hydra_det.pipeline.store import fingerprint as store_fingerprint
 from hydra_det.record import RecordError, read_record, write_record
 from hydra_det.reports.records import records_frame
 from hydra_det.robustness import read_robustness
@@ -183,6 +187,25 @@ def _config() -> str:
     return to_yaml({key: config[key] for key in kept})
 
 
+def _run(folder: Path) -> None:
+    _text(folder / "config.yaml", _config())
+    _record(folder)
+
+
+def _opened(folder: Path) -> None:
+    """A finished run, with whatever is read of its config before its data and weights are."""
+    run = FinishedRun(folder)
+    assert isinstance(run.data, DetectionData)
+    for name in ("pretrain", "finetune"):
+        spec = run.config["stage"][name]
+        assert not spec["masked"] or all(isinstance(layer, str) for layer in spec["exclude"])
+    settings = [run.config["evaluation"][key] for key in ("attack", "attack_seed", "bootstrap", "samples")]
+    store_fingerprint({"a": [*settings, run.config["model"]["nms"], run.config["trainer"]["precision"]]})
+    build.wants_bar(run.config)
+    shown = {key: run.config["data"][key] for key in ("image_size", "greyscale")}
+    Predictor(torch.nn.Identity(), class_names=["a"], **shown)
+
+
 def _stage(folder: Path) -> None:
     store = Store(folder)
     _text(store.partial("prune", "0123456789ab") / "weights.safetensors", "weights")
@@ -237,11 +260,7 @@ READERS: dict[str, Reader] = {
     ),
     "compact": Reader(ARCHITECTURE, _compact, load_compact),
     "compact_weights": Reader(WEIGHTS, _compact, load_compact),
-    "run_config": Reader(
-        "config.yaml",
-        lambda f: _text(f / "config.yaml", _config()),
-        lambda f: read_run_config(f / "config.yaml"),
-    ),
+    "run_config": Reader("config.yaml", _run, _opened),
     "stage": Reader(
         "prune-0123456789ab/stage.json", _stage, lambda f: Store(f).find("prune", "0123456789ab")
     ),

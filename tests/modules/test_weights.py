@@ -1,11 +1,16 @@
 """Weights come back bit by bit, and a file that does not fit leaves the network alone."""
 
+import errno
+import os
+import resource
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hydra_det.modules import weights
 from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.modules.weights import load_pretrained, load_weights, save_weights, weights_hash
+from hydra_det.modules.weights import load_pretrained, load_weights, read_weights, save_weights, weights_hash
 from hydra_det.modules.yolov3 import YOLOv3
 from hydra_det.types import InputError
 from tests.modules.example import CLASSES, NETWORKS, assert_untouched, network, snapshot
@@ -165,3 +170,38 @@ def test_weights_of_another_width_are_no_other_classes(tmp_path):
     with pytest.raises(InputError, match="another width"):
         load_pretrained(net, path)
     assert_untouched(net, before)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+        RuntimeError("unable to open file <a> in read-only mode: Too many open files (24)"),
+    ],
+    ids=repr,
+)
+def test_a_good_file_is_not_blamed_for_the_machine(tmp_path, monkeypatch, error):
+    def load(_: object) -> None:
+        raise error
+
+    path = saved(network("yolov3_tiny"), tmp_path)
+    monkeypatch.setattr(weights, "load_file", load)
+    with pytest.raises(type(error)) as raised:
+        weights_hash(path)
+    assert raised.value is error
+
+
+def test_a_file_for_which_there_is_no_handle_is_there(tmp_path):
+    path = saved(network("yolov3_tiny"), tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with path.open("rb") as file:
+        lowest = file.fileno()  # that is free
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        with pytest.raises(OSError, match="Too many open files") as raised:
+            read_weights(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert raised.value.errno == errno.EMFILE

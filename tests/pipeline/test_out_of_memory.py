@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from hydra_det.modules.detector import Detector
@@ -93,6 +94,31 @@ def test_smaller_batches_make_steps_of_the_same_images_and_the_record_says_so(tm
     ]
     assert "pretrain, epoch 1, step 1, batch of 6, images " in warnings[0]
     assert stage.key == whole.key
+
+
+def test_all_of_few_images_make_a_step_and_its_gradient_is_the_mean_over_them(tmp_path, monkeypatch):
+    gradients: list[torch.Tensor] = []
+
+    def keep(module: Any, optimizer: Any) -> None:
+        gradients.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
+
+    def normalise(norm: torch.nn.BatchNorm2d, maps: torch.Tensor) -> torch.Tensor:
+        """Without the statistics of a batch, which depend on its size."""
+        return F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+
+    monkeypatch.setattr(Detector, "on_before_optimizer_step", keep)
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalise)
+    few = [HALVE, "data.train_images=6", "data.batch_size=8", "stage.pretrain.epochs=1"]
+    memory = Memory(monkeypatch, room=6)
+    pretrain(tmp_path / "whole", *few)
+    expected, memory.steps, memory.batches, memory.room = memory.steps, [], [], 2
+    stage, _ = pretrain(tmp_path, *few)
+    assert [sorted(step) for step in memory.steps] == [sorted(step) for step in expected]
+    assert len(set(expected[0])) == 6
+    assert memory.batches == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert (stage.facts["batch_size"], stage.facts["batches_a_step"]) == (1, 6)
+    whole, parts = gradients
+    torch.testing.assert_close(parts, whole, atol=1e-5 * float(whole.abs().max()), rtol=1e-4)
 
 
 def test_a_stage_that_goes_on_begins_with_the_batch_that_fitted(tmp_path, monkeypatch):

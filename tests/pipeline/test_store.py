@@ -175,6 +175,17 @@ def test_a_stage_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
     assert seen == ["a.json", "b.json", "prune-k.partial", "prune-k.partial > prune-k", "store"]
 
 
+def test_a_whole_stage_that_cannot_be_opened_now_stays_where_it_is(store, published, monkeypatch):
+    def read(path):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "read_bytes", read)
+        with pytest.raises(OSError, match="Too many open files"):
+            is_missing(store)
+    assert not is_missing(store)
+
+
 def test_a_stage_that_only_lacks_its_rename_is_finished_and_not_run_again(store, published):
     partial = published.rename(published.with_name("prune-k.partial"))
     (partial / "last.ckpt").write_text("a checkpoint")

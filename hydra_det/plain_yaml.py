@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from hydra_det.types import InputError
+from hydra_det.errors import InputError
 
 DEEPEST = 40  # collections within each other; configs have about six
 

@@ -167,7 +167,12 @@ def test_a_stage_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
     seen = []
     original = Path.rename
     monkeypatch.setattr(module, "sync", lambda path: seen.append(path.name))
-    monkeypatch.setattr(Path, "rename", lambda path, to: (seen.append(f"{path.name} > {to.name}"), original(path, to)))
+
+    def rename(path, to):
+        seen.append(f"{path.name} > {to.name}")
+        return original(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
     partial = store.partial("prune", "k")
     (partial / "a.json").write_text("{}")
     (partial / "b.json").write_text("{}")

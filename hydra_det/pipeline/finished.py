@@ -36,6 +36,12 @@ class FinishedRun:
         folder: of the run.
         attack: config of the attack; None: the one that the run was scored under.
         trusted: classes that the config in the folder may name besides the package's own.
+
+    Attributes:
+        record: as it was written.
+
+    Raises:
+        InputError: there is no finished run, or its record or config are not as they were written.
     """
 
     def __init__(
@@ -45,6 +51,10 @@ class FinishedRun:
         if not (self.folder / RECORD_NAME).is_file():
             state = "holds no record.json; did that run fail?" if self.folder.is_dir() else "does not exist"
             raise InputError(f"run: expected the folder of a finished run, got {folder}, which {state}")
+        try:
+            self.record: Record = read_record(self.folder / RECORD_NAME)
+        except RecordError as error:
+            raise InputError(str(error)) from error
         config = read_run_config(self.folder / "config.yaml", trusted=trusted)
         attack = config["evaluation"]["attack"] if attack is None else attack
         self.attack: Attack = threat_model(attack)
@@ -53,14 +63,6 @@ class FinishedRun:
         self.data = build.data(self.config)
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
-
-    @property
-    def record(self) -> Record:
-        """As it was written."""
-        try:
-            return read_record(self.folder / RECORD_NAME)
-        except RecordError as error:
-            raise InputError(str(error)) from error
 
     @property
     def class_names(self) -> list[str]:

@@ -159,9 +159,12 @@ class Run:
 
     def _earlier(self, but: Sequence[str]) -> Record | None:
         """The record in this folder, if its config is this one but for some keys."""
+        if not (self.folder / RECORD_NAME).is_file():
+            return None
         try:
             record = read_record(self.folder / RECORD_NAME)
-        except RecordError:
+        except RecordError as error:
+            log.warning("%s", error)
             return None
         asked = {**self.config, "choices": self.choices} if "model" in but else self._resolved()
         pair = (

@@ -80,7 +80,8 @@ def stop(monkeypatch, folder, way, saves):
     return next((folder / "store").glob(f"{WAYS[way][0]}-*.partial"))
 
 
-RARE = ("random start", "workers", "fast", "task_wise", "consistent", "channels")  # they need half a minute together
+# They take the most time together, and resume by what the others resume by.
+RARE = ("random start", "augmentation", "workers", "accumulated", "fast", "task_wise", "consistent", "channels")
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def _content(path: Path) -> memoryview | None:
     try:
         content = memoryview(path.read_bytes())
     except OSError as error:
-        if error.errno != errno.EIO:
+        if error.errno not in (errno.EIO, errno.ENOENT):  # another process of the job may have removed a damaged one
             raise
         return None
     if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:

@@ -51,8 +51,8 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_the_good_one_before_it(
     assert files.load_checkpoint(tmp_path / EARLIER) == {"epoch": 3}
 
 
-@pytest.mark.parametrize(("number", "found"), [(errno.EIO, EARLIER), (errno.EMFILE, None)])
-def test_a_checkpoint_on_a_bad_sector_is_a_damaged_one_and_want_of_handles_is_not(
+@pytest.mark.parametrize(("number", "found"), [(errno.EIO, EARLIER), (errno.ENOENT, EARLIER), (errno.EMFILE, None)])
+def test_a_checkpoint_that_cannot_be_read_any_more_is_none_and_want_of_handles_says_nothing_of_it(
     tmp_path, files, monkeypatch, number, found
 ):
     for epoch in (3, 4):

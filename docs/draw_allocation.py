@@ -1,4 +1,4 @@
-"""Allocations beside `uniform` at equal ratio, paired by seed: a table and the figure of results.md.
+"""Allocations beside `uniform` at equal ratio, paired by seed: a table and the figure of measurements.md.
 
 python -m docs.draw_allocation outputs/sweeps/<date> outputs/sweeps/<date>
 

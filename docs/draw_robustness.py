@@ -1,4 +1,4 @@
-"""Curves of several networks under the suites `epsilon` and `steps`: the figure of results.md.
+"""Curves of several networks under the suites `epsilon` and `steps`: the figure of measurements.md.
 
 python -m docs.draw_robustness clean=outputs/evaluations/<date>,outputs/evaluations/<date> hardened=...
 

@@ -1,4 +1,4 @@
-"""AP against time of the networks of several runs, each made small by compact.py: the figure of results.md.
+"""AP against time of the networks of several runs, each made small by compact.py: the figure of measurements.md.
 
 python -m docs.draw_speed outputs/sweeps/<date> outputs/sweeps/<date>
 python -m docs.draw_speed outputs/runs --engine onnxruntime --output speed.png

@@ -49,7 +49,7 @@ def main(config: DictConfig) -> None:
     drawn, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
     report = Report(runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=drawn, samples=samples)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    write_tables(folder, runs.frame, cells, comparisons)
+    write_tables(folder, runs.frame, cells, comparisons, report.answered)
     write_pictures(folder / "figures", drawn, samples)
     write_atomically(folder / "report.html", page(report))
     show(report_table(cells, cautions))

@@ -2,6 +2,7 @@
 
 records, runs                    what lies in folders -> one tidy frame, a row a run
 cells, pairs, comparisons        frame -> cells, and how much two of them differ; the tests are in statistics
+claims, answers                  what the paper and we claim, and what the runs say to it
 cautions                         what not to believe
 figures, forest, learning,       pictures; looks and colours are in style, their texts in captions
   layers, samples, front

@@ -46,6 +46,9 @@ METRICS = {
     "forward_ms_compact": Metric("forward time, compact network", "ms", _column("forward_ms_compact"), "{:.2f}"),
     # The one time that compares between runs: both networks were timed in turn, in the same minutes.
     "speed_up": Metric("speed-up of the compact network", "", _ratio("total_ms_dense", "total_ms_compact"), "{:.2f}"),
+    "speed_up_masked": Metric(
+        "speed-up of the masked network", "", _ratio("total_ms_dense", "total_ms_pruned"), "{:.2f}"
+    ),
     "forward_speed_up": Metric(
         "speed-up of the forward pass, compact network", "", _ratio("forward_ms_dense", "forward_ms_compact"), "{:.2f}"
     ),
@@ -54,6 +57,7 @@ METRICS = {
         "parameters, compact / dense", "", _ratio("parameters_compact", "parameters_dense"), "{:.3f}"
     ),
     "weights_kept": Metric("weights kept by the masks", "", lambda frame: 1 - frame["sparsity"], "{:.3f}"),
+    "training_seconds": Metric("time of all stages", "s", _column("seconds_of_stages"), "{:.0f}"),
     "retention_clean": Metric("AP clean, pruned / dense", "", _ratio("map_clean_pruned", "map_clean_dense"), "{:.3f}"),
     "retention_attacked": Metric(
         "AP attacked, pruned / dense", "", _ratio("map_attacked_pruned", "map_attacked_dense"), "{:.3f}"

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
+from hydra_det.reports.answers import RULE, answers, is_tested
 from hydra_det.reports.captions import CAPTIONS, common_caption, in_section
 from hydra_det.reports.cautions import Caution
 from hydra_det.reports.cells import METRICS
+from hydra_det.reports.claims import IMPROVEMENTS, PAPER
 from hydra_det.reports.explanation import explanation
 from hydra_det.reports.markup import Markup, bullets, figure, image, tag, text
 from hydra_det.reports.overview import overview
@@ -16,7 +19,13 @@ from hydra_det.reports.runs import Runs
 from hydra_det.reports.samples import SampleGrid
 from hydra_det.reports.style import looks
 from hydra_det.reports.summary import summary
-from hydra_det.reports.value_tables import comparison_notes, configuration_tables, headline_tables, p_value_tables
+from hydra_det.reports.value_tables import (
+    claim_table,
+    comparison_notes,
+    configuration_tables,
+    headline_tables,
+    p_value_tables,
+)
 
 STYLE = Path(__file__).with_name("page.css")
 # What is folded would be missing on paper.
@@ -34,6 +43,11 @@ class Report:
     cautions: Sequence[Caution]
     pictures: Mapping[str, bytes]  # figures as PNG and SVG, by the names of their files
     samples: Mapping[str, SampleGrid]  # by condition
+
+    @cached_property
+    def answered(self) -> pd.DataFrame:
+        """`answers` of the runs."""
+        return answers(self.runs.frame, self.runs.failures)
 
 
 def page(report: Report) -> str:
@@ -68,6 +82,8 @@ def page(report: Report) -> str:
 def _sections(report: Report) -> dict[str, Iterator[Markup]]:
     return {
         "Summary": _summary(report),
+        "What the paper claims, and what came out": _claims(report, PAPER),
+        "What we claim beside it, and what came out": _claims(report, IMPROVEMENTS),
         "What was run": _overview(report),
         "Numbers": _numbers(report),
         "Accuracy": _figures(report, "accuracy"),
@@ -93,6 +109,13 @@ def _cautions(cautions: Sequence[Caution]) -> Markup:
 
 def _summary(report: Report) -> Iterator[Markup]:
     yield bullets(summary(report.runs.frame))
+
+
+def _claims(report: Report, family: str) -> Iterator[Markup]:
+    answered = report.answered[report.answered["family"] == family]
+    if is_tested(answered):
+        yield claim_table(answered)
+        yield tag("p", RULE, " In full precision: ", tag("code", "claims.csv"), class_="quiet")
 
 
 def _overview(report: Report) -> Iterator[Markup]:
@@ -173,6 +196,7 @@ def _files(report: Report) -> Iterator[Markup]:
             [tag("code", "runs.csv"), f" a row a run, {len(report.runs.frame)} of them, everything measured"],
             [tag("code", "cells.csv"), " a row a configuration, ratio and metric: seeds, mean, sd, least, largest"],
             [tag("code", "comparisons.csv"), " a row a metric, comparison and ratio: all tests and intervals"],
+            *([[tag("code", "claims.csv"), " a row a claim"]] if is_tested(report.answered) else []),
             [tag("code", "tables/"), " the paper's tables from these runs, as Markdown, LaTeX and CSV"],
             [tag("code", "figures/"), " every figure as PNG and SVG, and the pictures"],
         ]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from hydra_det.atomic import write_atomically
+from hydra_det.reports.answers import RULE, is_tested, shown
 from hydra_det.reports.cells import CELL, CELL_COLUMNS, METRICS, Metric, seed_values
 from hydra_det.reports.file_names import file_names
 from hydra_det.reports.paper import CONFIGURATIONS, paper_p_values, paper_results
@@ -21,7 +22,13 @@ TABULATED = {"map_attacked": ("map_attacked",), "time_ms": ("total_ms_masked", "
 # Its columns that are ours, for curves beside ours. Its AP is not COCO's, see paper/SOURCE.md: shapes compare, heights
 # do not. Its speed-up is of the masked network.
 PAPER_METRICS = {"map_attacked": "map_attacked", "time_ms": "total_ms_masked", "speed_up": "speed_up"}
-_ESCAPED = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$"}
+_ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "≥": r"$\geq$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+}
 _ESCAPED |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 
@@ -38,23 +45,29 @@ class Table(NamedTuple):
     forms: tuple[str, ...]  # of the values, a column each; "{}": text, which stands to the left
 
 
-def write_tables(folder: str | Path, frame: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataFrame) -> list[Path]:
+def write_tables(
+    folder: str | Path, frame: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataFrame, answered: pd.DataFrame
+) -> list[Path]:
     """Write `tables/*.md`, `.tex` and `.csv` in a folder, and beside `tables` all runs, cells and comparisons as CSV.
+
+    The answers to the claims are left out where none of them could be tested.
 
     Args:
         folder: is made where it is not there.
         frame: `records_frame`.
         cells: `cell_table` of it.
         comparisons: `compare` of it.
+        answered: `answers` of it.
 
     Returns:
         The files.
     """
     folder, written = Path(folder), []
-    for name, data in (("runs", frame), ("cells", cells), ("comparisons", comparisons)):
+    claims = [("claims", answered)] if is_tested(answered) else []
+    for name, data in (("runs", frame), ("cells", cells), ("comparisons", comparisons), *claims):
         written.append(folder / f"{name}.csv")
         write_atomically(written[-1], to_csv(data))
-    for table in (*result_tables(frame, cells), *p_value_tables(comparisons)):
+    for table in (*result_tables(frame, cells), *p_value_tables(comparisons), *claim_tables(answered)):
         for suffix, write in (("md", to_markdown), ("tex", to_latex)):
             written.append(folder / "tables" / f"{table.name}.{suffix}")
             write_atomically(written[-1], write(table))
@@ -105,6 +118,13 @@ def p_value_tables(comparisons: pd.DataFrame) -> Iterator[Table]:
                     table,
                     ("{}", "{:g}", "{:+" + metric.form[2:], "{:.2e}", "{:.2e}"),
                 )
+
+
+def claim_tables(answered: pd.DataFrame) -> Iterator[Table]:
+    """A row a claim, with the answer; none where no claim could be tested."""
+    if is_tested(answered):
+        table = shown(answered)
+        yield Table("claims", f"What is claimed, and what came out. {RULE}", table, ("{}",) * table.shape[1])
 
 
 def paper_cells() -> pd.DataFrame:

@@ -14,8 +14,12 @@ NETWORKS = ("dense", "pruned")
 TIMED = (*NETWORKS, "compact")
 PARTS = ("forward", "decode", "nms", "total")
 
-_TEXT = ("name", "configuration", "granularity", "init")
-_WORDS = (*_TEXT, "greyscale", "varied", "seed", "folder")
+# What tells configurations apart: the values of each are in `traits`.
+TRAITS = ("granularity", "init", "greyscale", "allocation", "pretraining", "hardening")
+# The paper's choices: they go without saying in the name of a configuration.
+USUAL = {"greyscale": False, "allocation": "uniform", "pretraining": "adversarial", "hardening": "attacked"}
+
+_WORDS = ("name", "configuration", *TRAITS, "varied", "seed", "folder")
 _PRECISION = tuple(
     f"{metric}_{condition}_{network}"
     for metric in ("map", "map_50", "map_50_paper")
@@ -25,7 +29,8 @@ _PRECISION = tuple(
 _LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in TIMED)
 _SIZE = tuple(f"{size}_{network}" for size in ("parameters", "flops", "megabytes") for network in ("dense", "compact"))
 _MEASURED = (*_PRECISION, *_LATENCY, *_SIZE)
-COLUMNS = (*_TEXT, "greyscale", "varied", "ratio", "seed", "sparsity", *_MEASURED, "seconds", "folder")
+_TIME = ("seconds", "seconds_of_stages")
+COLUMNS = ("name", "configuration", *TRAITS, "varied", "ratio", "seed", "sparsity", *_MEASURED, *_TIME, "folder")
 
 # What may differ between the runs of one configuration: what a sweep repeats or varies, and where things lie.
 _FREE = ("seed", "ratio", "store", "dry_run", "root", "workers", "experiment", "sweep", "configuration")
@@ -53,7 +58,8 @@ def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
     """One row a record, with `COLUMNS`; what a run did not measure is NaN.
 
     AP in [0, 1], latency in ms, time in s, a megabyte is 10^6 bytes. `configuration` names what runs have in common
-    that differ by seed and ratio only; `varied` holds the overrides of a run that not all runs have.
+    that differ by seed and ratio only; `varied` holds the overrides of a run that not all runs have. `seconds` is what
+    this run spent in its stages, `seconds_of_stages` what these cost whichever run trained them.
     """
     common = set.intersection(*(set(record.overrides) for record in records.values())) if records else set()
     names = configurations(records)
@@ -77,7 +83,7 @@ def configurations(records: Mapping[str, Record]) -> dict[str, str]:
     Runs of one name differ by seed and ratio only: where the name alone would not tell, what was typed follows it, and
     where that does not either, a letter.
     """
-    names = {folder: _name(record) for folder, record in records.items()}
+    names = {folder: name_of(traits(record)) for folder, record in records.items()}
     configs = {folder: json.dumps(bound_config(record.config), sort_keys=True) for folder, record in records.items()}
     several = _kinds(names, configs)
     typed = {folder: _typed(records[folder]) if len(several[name]) > 1 else "" for folder, name in names.items()}
@@ -87,6 +93,30 @@ def configurations(records: Mapping[str, Record]) -> dict[str, str]:
         folder: name if len(several[name]) == 1 else f"{name}, {chr(ord('A') + several[name].index(configs[folder]))}"
         for folder, name in names.items()
     }
+
+
+def traits(record: Record) -> dict[str, Any]:
+    """`TRAITS` of a run. What a record does not say, or what is not done in it, is None."""
+    choices = record.config.get("choices", {})
+    return {
+        "granularity": record.sparsity["granularity"],
+        "init": choices.get("init"),
+        "greyscale": is_greyscale(record),
+        "allocation": record.sparsity["allocation"],
+        "pretraining": _pretraining(record),
+        "hardening": choices.get("hardening"),
+    }
+
+
+def name_of(found: Mapping[str, Any]) -> str:
+    """`TRAITS` in words, such as `deeplift, kernel, greyscale`: scores, units, and what is not `USUAL`."""
+    words = [str(found["init"]), found["granularity"]]
+    said = {trait: found[trait] for trait, usual in USUAL.items() if found[trait] not in (usual, None)}
+    words += [said["allocation"]] if "allocation" in said else []
+    words += ["greyscale"] if "greyscale" in said else []
+    words += [f"{said['pretraining']} pretraining"] if "pretraining" in said else []
+    words += [f"{said['hardening']} hardening"] if "hardening" in said else []
+    return ", ".join(words)
 
 
 def is_greyscale(record: Record) -> bool:
@@ -102,13 +132,12 @@ def achieved_sparsity(record: Record) -> float:
 def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": record.name,
-        "granularity": record.sparsity["granularity"],
-        "greyscale": is_greyscale(record),
-        "init": record.config.get("choices", {}).get("init"),
+        **traits(record),
         "ratio": record.sparsity["ratio_asked"],
         "seed": record.seed,
         "sparsity": achieved_sparsity(record),
         "seconds": sum(stage["seconds"] for stage in record.stages if not stage["reused"]),
+        "seconds_of_stages": sum(stage["seconds"] for stage in record.stages),
     }
     for network, metrics in (("dense", record.metrics["dense"]), ("pruned", record.metrics["pruned"])):
         row |= _precision(metrics["clean"], f"clean_{network}")
@@ -122,13 +151,14 @@ def _row(record: Record) -> dict[str, Any]:
     return row
 
 
-def _name(record: Record) -> str:
-    """Scores, units, and what is not the default."""
-    sparsity = record.sparsity
-    words = [str(record.config.get("choices", {}).get("init")), sparsity["granularity"]]
-    words += [sparsity["allocation"]] if sparsity["allocation"] != "uniform" else []
-    words += ["greyscale"] if is_greyscale(record) else []
-    return ", ".join(words)
+def _pretraining(record: Record) -> str | None:
+    """`clean` where no batch of it is attacked."""
+    stages = record.config.get("stage")
+    stage = stages.get("pretrain") if isinstance(stages, Mapping) else None
+    if not isinstance(stage, Mapping) or not stage.get("epochs") or stage.get("attacked_share") is None:
+        return None
+    never = stage["attacked_share"] == 0 or (stage.get("clean_epochs") or 0) >= stage["epochs"]
+    return "clean" if never else "adversarial"
 
 
 def _kinds(names: Mapping[str, str], configs: Mapping[str, str]) -> dict[str, list[str]]:

@@ -97,6 +97,26 @@ def hedges_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - L
     return Interval(low, high) if d > 0 else Interval(-high, -low)
 
 
+def paired_effect(first: ArrayLike, second: ArrayLike) -> float:
+    """The mean difference of pairs, `second - first`, in standard deviations of the differences (Cohen's d_z).
+
+    NaN where differences are equal.
+    """
+    one, two = _pairs(first, second)
+    if _constant(two - one, one, two):
+        return float("nan")
+    return float((two - one).mean() / (two - one).std(ddof=1))
+
+
+def paired_effect_interval(first: ArrayLike, second: ArrayLike, *, level: float = 1 - LEVEL) -> Interval:
+    """Of d_z, as `hedges_interval` is of g."""
+    effect, scale = paired_effect(first, second), math.sqrt(len(_values(first)))
+    if math.isnan(effect):
+        return Interval(float("nan"), float("nan"))
+    low, high = (shift / scale for shift in _shifts(abs(effect) * scale, round(scale**2) - 1, (1 - level) / 2))
+    return Interval(low, high) if effect > 0 else Interval(-high, -low)
+
+
 @functools.cache
 def detectable_effect(runs: int, *, level: float = LEVEL, power: float = POWER) -> float:
     """The least difference of two means, in standard deviations, that a two-sided t test of so many runs a cell finds.
@@ -105,12 +125,26 @@ def detectable_effect(runs: int, *, level: float = LEVEL, power: float = POWER) 
         >>> [round(detectable_effect(runs), 2) for runs in (10, 5, 3)]
         [1.33, 2.02, 3.07]
     """
-    if runs < 2:
-        return float("inf")
-    freedom, limit = 2 * runs - 2, float(stats.t.ppf(1 - level / 2, 2 * runs - 2))
+    return float("inf") if runs < 2 else _detectable(2 * runs - 2, math.sqrt(runs / 2), level, power)
+
+
+@functools.cache
+def detectable_paired_effect(pairs: int, *, level: float = LEVEL, power: float = POWER) -> float:
+    """The least d_z that a two-sided t test of so many pairs finds.
+
+    Example:
+        >>> [round(detectable_paired_effect(pairs), 2) for pairs in (10, 5, 3)]
+        [1.0, 1.68, 3.26]
+    """
+    return float("inf") if pairs < 2 else _detectable(pairs - 1, math.sqrt(pairs), level, power)
+
+
+def _detectable(freedom: int, scale: float, level: float, power: float) -> float:
+    """The effect that a t test finds with a power; `scale` takes an effect to the shift of its t."""
+    limit = float(stats.t.ppf(1 - level / 2, freedom))
 
     def missing(effect: float) -> float:
-        shift = effect * math.sqrt(runs / 2)
+        shift = effect * scale
         return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)) - power
 
     return _solve(missing, 1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_det.reports.answers import YES, shown
 from hydra_det.reports.cells import METRICS
 from hydra_det.reports.markup import Markup, details, table, tag, text
 from hydra_det.reports.statistics import LEVEL
@@ -64,6 +65,22 @@ def p_value_tables(comparisons: pd.DataFrame) -> list[Markup]:
         title = f"{_title(metric)}: second - first, and below it p after Holm; marked: below {LEVEL:g}"
         made.append(table(["", *map(percent, ratios)], body, caption=title))
     return made
+
+
+def claim_table(answered: pd.DataFrame) -> Markup:
+    """A row a claim, the answer marked where it is yes."""
+    rows = shown(answered).to_dict("records")
+    body = [
+        [
+            tag("div", row["claim"], class_="words") if heading == "claim"
+            else tag("td", tag("b", cell), class_="sure" if cell == YES else None) if heading == "answer"
+            else tag("td", tag("div", cell, class_="words")) if heading in ("compared", "note")
+            else cell
+            for heading, cell in row.items()
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return table([str(heading) for heading in rows[0]], body)
 
 
 def configuration_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> list[Markup]:

@@ -36,10 +36,12 @@ def test_every_metric_of_a_run_by_hand():
         "total_ms_compact": 306.75,
         "forward_ms_compact": 301.0,
         "speed_up": 431.75 / 306.75,
+        "speed_up_masked": 431.75 / 422.75,
         "forward_speed_up": 426 / 301,
         "megabytes_compact": 0.028,
         "parameters_share": 7 / 11,
         "weights_kept": 0.1,
+        "training_seconds": 7_384 + 3.5 + 125 + 0.25 + 600,
         "retention_clean": 0.304 / 0.412,
         "retention_attacked": 0.245 / 0.313,
     }

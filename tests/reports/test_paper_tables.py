@@ -9,6 +9,7 @@ import statistics as standard
 import pandas as pd
 import pytest
 
+from hydra_det.reports.answers import answers
 from hydra_det.reports.cells import CELL_COLUMNS, METRICS, cell_table
 from hydra_det.reports.comparisons import compare
 from hydra_det.reports.paper import CONFIGURATIONS
@@ -41,7 +42,7 @@ def written(tmp_path_factory):
     records = grid(ratios=(0.0, 0.5), seeds=range(3))
     del records["scaled_kernel_0.5_seed1"]
     frame = records_frame(records)
-    paths = write_tables(folder, frame, cell_table(frame), compare(records, frame))
+    paths = write_tables(folder, frame, cell_table(frame), compare(records, frame), answers(frame))
     assert sorted(paths) == sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths}, records
 
@@ -58,11 +59,14 @@ def test_every_table_in_every_form(written):
         )
     }
     times = {f"tables/p_{number}_total_ms_{network}" for number in ("II", "IV") for network in ("masked", "compact")}
-    assert names == results | times | {"tables/p_I_map_attacked", "tables/p_III_map_attacked"}
+    assert names == results | times | {
+        f"tables/{name}" for name in ("p_I_map_attacked", "p_III_map_attacked", "claims")
+    }
     assert {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv")} | {
         "runs.csv",
         "cells.csv",
         "comparisons.csv",
+        "claims.csv",
     } == set(files)
 
 
@@ -184,7 +188,7 @@ def test_comparisons_of_others_go_with_the_first_tables():
 
 def test_no_runs_give_no_tables_but_the_files_of_all(tmp_path):
     frame = records_frame({})
-    paths = write_tables(tmp_path / "new", frame, cell_table(frame), compare({}, frame))
+    paths = write_tables(tmp_path / "new", frame, cell_table(frame), compare({}, frame), answers(frame))
     assert [path.name for path in paths] == ["runs.csv", "cells.csv", "comparisons.csv"]
 
 

@@ -44,6 +44,9 @@ def test_row_holds_every_number(sweep):
         "granularity": "kernel",
         "init": "deeplift",
         "greyscale": False,
+        "allocation": "uniform",
+        "pretraining": None,  # this record does not say
+        "hardening": None,
         "varied": "init=deeplift",
         "ratio": 0.9,
         "seed": 7,
@@ -79,6 +82,7 @@ def test_row_holds_every_number(sweep):
         "megabytes_dense": 0.044,
         "megabytes_compact": 0.028,
         "seconds": 125.0 + 0.25 + 600.0,  # reused stages cost this run nothing
+        "seconds_of_stages": 7_384.0 + 3.5 + 125.0 + 0.25 + 600.0,
         "folder": "a/deep",
     }
 
@@ -97,6 +101,46 @@ def test_runs_of_one_configuration_differ_by_seed_and_ratio():
         name: example_record(config=given, overrides=["init=scaled"]) for name, given in (("a", config), ("b", longer))
     }
     assert sorted(configurations(untold).values()) == [f"scaled, kernel, greyscale, init=scaled, {k}" for k in "AB"]
+
+
+@pytest.mark.parametrize(
+    ("pretrain", "hardening", "name"),
+    [
+        ({"epochs": 6, "clean_epochs": 4, "attacked_share": 0.25}, "attacked", "scaled, kernel"),
+        ({"epochs": 6, "clean_epochs": 4, "attacked_share": 0.0}, "attacked", "scaled, kernel, clean pretraining"),
+        ({"epochs": 4, "clean_epochs": 4, "attacked_share": 1.0}, "attacked", "scaled, kernel, clean pretraining"),
+        ({"epochs": 0, "clean_epochs": 0, "attacked_share": 0.0}, "attacked", "scaled, kernel"),
+        ({"epochs": 6, "clean_epochs": 4, "attacked_share": 0.5}, "fast", "scaled, kernel, fast hardening"),
+        ({"epochs": 6, "attacked_share": 0}, "free", "scaled, kernel, clean pretraining, free hardening"),
+        ({"epochs": 6}, "attacked", "scaled, kernel"),
+        (None, "attacked", "scaled, kernel"),
+    ],
+)
+def test_pretraining_and_hardening_that_are_not_the_usual_ones_are_named(pretrain, hardening, name):
+    config = {"choices": {"init": "scaled", "hardening": hardening}, "stage": {"pretrain": pretrain}}
+    assert configurations({"a": example_record(config=config)}) == {"a": name}
+
+
+def test_runs_told_apart_in_words_need_no_letters():
+    """Beside a run that only what was typed tells from another one, which still is added."""
+    attacked = {"epochs": 6, "clean_epochs": 4, "attacked_share": 0.5}
+    clean = attacked | {"attacked_share": 0.0}
+    choices = {"init": "scaled", "hardening": "attacked"}
+    records = {
+        "plain": example_record(config={"choices": choices, "stage": {"pretrain": attacked}}, overrides=[]),
+        "clean": example_record(
+            config={"choices": choices, "stage": {"pretrain": clean}}, overrides=["stage.pretrain.attacked_share=0"]
+        ),
+        "longer": example_record(
+            config={"choices": choices, "stage": {"pretrain": attacked | {"epochs": 9}}},
+            overrides=["stage.pretrain.epochs=9"],
+        ),
+    }
+    assert configurations(records) == {
+        "plain": "scaled, kernel",
+        "clean": "scaled, kernel, clean pretraining",
+        "longer": "scaled, kernel, stage.pretrain.epochs=9",
+    }
 
 
 def test_what_was_not_measured_is_nan():

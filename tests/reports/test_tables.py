@@ -116,5 +116,6 @@ def test_summary_reads_back(tmp_path):
     write_summary_csv(path, sweep())
     back = pd.read_csv(path, dtype={"folder": str})
     expected = sweep()
-    expected["varied"] = expected["varied"].astype(float)  # nothing varies here: an empty cell, read as NaN
+    for empty in ("varied", "pretraining", "hardening"):  # nothing varies, nothing is said: empty cells, read as NaN
+        expected[empty] = expected[empty].astype(float)
     pd.testing.assert_frame_equal(back, expected, check_dtype=False)

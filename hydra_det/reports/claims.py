@@ -1,0 +1,215 @@
+"""What the paper claims and what we claim beside it, each as a comparison that records can answer.
+
+A claim says which configurations are ahead of which, by what their records say (`records.TRAITS`). Traits that neither
+side names must be the same on both; `answers` makes the tests.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from hydra_det.reports.cells import metric_values
+from hydra_det.reports.paper import CONFIGURATIONS
+from hydra_det.reports.records import TRAITS, USUAL, name_of
+
+PAPER, IMPROVEMENTS = "paper", "improvements"  # families, each with its own correction for many tests
+EFFECT = 0.01  # AP, the smallest difference that matters
+SPEED = math.log(1.05)  # 5 %
+PRUNED = (0.01, 0.999)  # ratios at which something is pruned
+ALL = (0.0, 0.999)
+BEST = "the best of the paper's"  # instead of traits: of those configurations the one with the highest mean here
+
+
+class Claim(NamedTuple):
+    """One side is ahead of the other, in one metric."""
+
+    words: str  # of the paper as it puts them, of ours as we do
+    metric: str  # of `METRICS`
+    ahead: Mapping[str, Any]  # traits of the side that is said to be ahead
+    behind: Mapping[str, Any] | str  # and of the other one, or `BEST`
+    both: Mapping[str, Collection[Any]] = {}  # values that the traits of the side ahead may have
+    ratios: tuple[float, float] = PRUNED  # from, up to
+    smallest: float = EFFECT  # effect that matters; of a relative one its logarithm
+    beyond: float = 0.0  # that the effect is said to be above
+    relative: bool = False  # the effect is a quotient, of geometric means, instead of a difference
+    lower: bool = False  # the smaller value is ahead
+    family: str = PAPER
+
+
+class Pair(NamedTuple):
+    """Two configurations that a claim compares."""
+
+    ahead: str
+    behind: str
+
+
+_USUAL = {trait: (usual,) for trait, usual in USUAL.items()}
+_COLOUR = _USUAL | {"init": ("deeplift", "scaled"), "granularity": ("weight", "kernel")}
+_STRUCTURED: dict[str, Any] = {
+    "ahead": {"granularity": "kernel"},
+    "behind": {"granularity": "weight"},
+    "both": _COLOUR,
+    "smallest": SPEED,
+    "relative": True,
+}
+_GREY: dict[str, Any] = {
+    "ahead": {"greyscale": False},
+    "behind": {"greyscale": True},
+    "both": _COLOUR | {"init": ("deeplift",), "granularity": ("weight",)},
+    "ratios": ALL,
+}
+_PAPERS_BEST = USUAL | {"init": "deeplift", "granularity": "weight"}
+_RIVALS: dict[str, Mapping[str, Any] | str] = {"the paper's best": _PAPERS_BEST, BEST: BEST}
+_LEARNED: dict[str, Any] = {
+    "ahead": {"allocation": "learned", "granularity": "weight"},
+    "both": {trait: _USUAL[trait] for trait in ("greyscale", "pretraining", "hardening")},
+    "family": IMPROVEMENTS,
+}
+_HYBRID = _LEARNED | {"ahead": {"granularity": "hybrid"}}
+_FAST = _LEARNED | {
+    "ahead": {"hardening": "fast"},
+    "both": {trait: _USUAL[trait] for trait in ("greyscale", "pretraining", "allocation")}
+    | {"granularity": ("weight",)},
+}
+
+# The words of the paper are those of its sections IV A to D.
+CLAIMS = (
+    Claim(
+        "Adversarial pretraining increases resilience against attacks",
+        "map_attacked",
+        {"pretraining": "adversarial"},
+        {"pretraining": "clean"},
+    ),
+    Claim(
+        "DeepLIFT outperforms scaled initialization within the 50%-85% range for both pruning methods",
+        "map_attacked",
+        {"init": "deeplift"},
+        {"init": "scaled"},
+        _COLOUR,
+        ratios=(0.5, 0.85),
+    ),
+    Claim(
+        "Unstructured pruning achieves higher mAP than structured pruning for both initialization methods",
+        "map_attacked",
+        {"granularity": "weight"},
+        {"granularity": "kernel"},
+        _COLOUR,
+    ),
+    Claim("Structured pruning boosts inference speed: networks with masks", "speed_up_masked", **_STRUCTURED),
+    Claim("Structured pruning boosts inference speed: compact networks", "speed_up", **_STRUCTURED),
+    Claim("Greyscale images exhibit lower mAP: under attack", "map_attacked", **_GREY),
+    Claim("Greyscale images exhibit lower mAP: clean", "map_clean", **_GREY),
+    *(
+        claim
+        for rival, behind in _RIVALS.items()
+        for claim in (
+            Claim(f"Learned allocation is ahead of {rival}", "map_attacked", behind=behind, **_LEARNED),
+            Claim(f"Hybrid masks are ahead of {rival}", "map_attacked", behind=behind, **_HYBRID),
+            Claim(
+                f"Hybrid masks are faster than {rival}: compact networks",
+                "speed_up",
+                behind=behind,
+                **_HYBRID | {"smallest": SPEED, "relative": True},
+            ),
+            # Its gain is the time, so under attack it has to be no worse, by the smallest effect that matters.
+            Claim(
+                f"One-step adversarial training loses less than {EFFECT:g} AP to {rival}",
+                "map_attacked",
+                behind=behind,
+                **_FAST | {"smallest": 0.0, "beyond": -EFFECT},
+            ),
+            Claim(
+                f"One-step adversarial training takes less time than {rival}",
+                "training_seconds",
+                behind=behind,
+                **_FAST | {"smallest": SPEED, "relative": True, "lower": True},
+            ),
+        )
+    ),
+)
+
+
+def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
+    """The pairs of configurations that a claim compares, and what is to be known of the choice.
+
+    Args:
+        claim: one of `CLAIMS`.
+        frame: `records_frame`.
+    """
+    kinds, note = _kinds(frame)
+    behind, said = _behind(claim, frame)
+    if behind is None:
+        return [], said
+    named = {**claim.ahead, **behind}
+    pairs = []
+    for one, ahead in kinds.items():
+        if not _is(ahead, claim.ahead) or any(ahead[trait] not in values for trait, values in claim.both.items()):
+            continue
+        for two, other in kinds.items():
+            if _is(other, behind) and all(ahead[trait] == other[trait] for trait in TRAITS if trait not in named):
+                pairs.append(Pair(one, two))
+    if not pairs:
+        asked = claim.ahead if not any(_is(found, claim.ahead) for found in kinds.values()) else behind
+        words = ", ".join(f"{trait} {value}" for trait, value in asked.items())
+        note = _joined(note, f"no such runs, or none alike to compare them with: {words}")
+    return pairs, _joined(said, note)
+
+
+def best_of_the_paper(frame: pd.DataFrame) -> str | None:
+    """Of the paper's configurations here, that with the highest mean AP under attack over ratios that all have."""
+    ours = [cell.configuration for cell in CONFIGURATIONS.values()]
+    here = frame.assign(value=metric_values(frame, "map_attacked"))
+    here = here[here["configuration"].isin(ours) & here["ratio"].between(*PRUNED)]
+    means = here.groupby(["configuration", "ratio"])["value"].mean().unstack("ratio").dropna(axis=1)
+    return None if means.empty or not means.shape[1] else str(means.mean(axis=1).idxmax())
+
+
+def _behind(claim: Claim, frame: pd.DataFrame) -> tuple[Mapping[str, Any] | None, str]:
+    """The traits of the side that is said to be behind, and a note; None where there is no such side."""
+    if not isinstance(claim.behind, str):
+        return claim.behind, ""
+    best = best_of_the_paper(frame)
+    if best is None:
+        return None, "no run of the paper's configurations"
+    traits = _traits(frame[frame["configuration"] == best])
+    if traits == _PAPERS_BEST:
+        return None, f"the best one here is that of the paper, {best}"
+    return traits, f"{best} has the highest mean of the paper's configurations, chosen by these runs themselves"
+
+
+def _kinds(frame: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], str]:
+    """The traits of every configuration; where several have the same, of the one whose name tells no more than these.
+
+    Returns:
+        Traits by configuration, and which ones were left out as nothing tells what they differ in.
+    """
+    by_traits: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, runs in frame.groupby("configuration"):
+        found = _traits(runs)
+        by_traits.setdefault(name_of(found), {})[str(name)] = found
+    kinds, left_out = {}, []
+    for plain, alike in by_traits.items():
+        if len(alike) == 1:
+            kinds |= alike
+        elif plain in alike:
+            kinds[plain] = alike[plain]
+        else:
+            left_out += alike
+    return kinds, f"left out, as they differ in something else: {' · '.join(left_out)}" if left_out else ""
+
+
+def _traits(runs: pd.DataFrame) -> dict[str, Any]:
+    """Of one configuration; what a record does not say counts as usual."""
+    found = runs.iloc[0][list(TRAITS)].to_dict()
+    found |= {trait: usual for trait, usual in USUAL.items() if pd.isna(found[trait])}
+    return found | {"greyscale": bool(found["greyscale"])}
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
+
+
+def _is(traits: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    return all(traits[trait] == value for trait, value in asked.items())

@@ -145,7 +145,8 @@ def _detectable(freedom: int, scale: float, level: float, power: float) -> float
 
     def missing(effect: float) -> float:
         shift = effect * scale
-        return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)) - power
+        above, below = float(stats.nct.sf(limit, freedom, shift)), float(stats.nct.cdf(-limit, freedom, shift))
+        return above + (0.0 if math.isnan(below) else below) - power  # scipy has NaN for some chances below 1e-15
 
     return _solve(missing, 1.0)
 

@@ -160,6 +160,29 @@ def test_what_is_missing_is_said(kind, tmp_path):
     assert "nan" not in words.lower().split()
 
 
+def test_claims_are_answered_near_the_top(whole):
+    report, source = whole
+    assert "What the paper claims" not in source, "TWO differ in scores and in masks: no claim is about that"
+    assert "claims.csv" not in source
+    records = grid(["deeplift, weight", "deeplift, kernel"], seeds=range(3))
+    report = report_of(records, report.runs.folders[0], draw=False)
+    found = read(page(report))
+    words = " ".join(found.words)
+    place = words.index("What the paper claims, and what came out", words.index("Summary") + 200)
+    assert place < words.index("AP attacked, mean")
+    assert "What we claim beside it" not in words, "no run of ours"
+    row = report.answered[report.answered["claim"].str.startswith("Unstructured")].iloc[0]
+    assert row["answer"] == "yes"
+    assert f"{row['effect']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" in found.cells
+
+
+def test_failed_runs_reach_the_answers(tmp_path):
+    records = grid(["deeplift, weight", "deeplift, kernel"], ratios=[0.5], seeds=range(3))
+    report = report_of(records, tmp_path, draw=False)
+    report.runs.failures["deeplift_kernel_0.9_seed0"] = "error: a layer kept nothing"
+    assert "failed runs of these configurations, which are in no mean: 1, at 90 %" in page(report)
+
+
 def test_markup_escapes_what_is_not_markup():
     assert tag("p", "a<b", Markup("<br>"), title='"') == '<p title="&quot;">a&lt;b<br></p>'
     assert text(["<", tag("b", "&")]) == "&lt;<b>&amp;</b>"

@@ -62,6 +62,11 @@ def test_everything_is_written(done):
     ]
     assert len(pd.read_csv(out / "cells.csv")) > 4
     assert set(pd.read_csv(out / "comparisons.csv")["ratio"]) == {0.0, 0.9}
+    answers = pd.read_csv(out / "claims.csv")
+    assert answers.loc[answers["answer"] != "not tested", "metric"].tolist() == [
+        *("map_attacked", "speed_up_masked", "speed_up")
+    ], "weights and kernels, with the scores of HYDRA"
+    assert {path.name for path in (out / "tables").glob("claims.*")} == {"claims.md", "claims.tex", "claims.csv"}
     assert list((out / "tables").glob("*.tex"))
     for name in ("ap_attacked", "paper_map", "kept_scaled_kernel", "difference_map_attacked"):
         assert (out / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -130,6 +130,28 @@ def test_the_detectable_effect_is_found_in_four_of_five_experiments(runs):
     assert statistics.detectable_effect(1) == float("inf")
 
 
+def test_the_effect_of_pairs_by_hand():
+    """Differences of 0.06, 0.05, 0.02, 0.06 and 0.06: mean 0.05, variance 0.0003."""
+    assert statistics.paired_effect(FIRST, SECOND) == pytest.approx(0.05 / math.sqrt(0.0003))
+    low, high = statistics.paired_effect_interval(FIRST, SECOND)
+    t = 0.05 / math.sqrt(0.0003 / 5)
+    # The effects of which the t that was found is the 97.5th and the 2.5th percentile.
+    assert stats.nct.cdf(t, 4, low * math.sqrt(5)) == pytest.approx(0.975, abs=1e-4)
+    assert stats.nct.cdf(t, 4, high * math.sqrt(5)) == pytest.approx(0.025, abs=1e-4)
+    assert statistics.paired_effect_interval(SECOND, FIRST) == pytest.approx((-high, -low))
+    same = np.array(FIRST) + 0.05
+    assert math.isnan(statistics.paired_effect(FIRST, same))
+    assert all(math.isnan(end) for end in statistics.paired_effect_interval(FIRST, same))
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 5, 10])
+def test_the_detectable_effect_of_pairs_is_found_in_four_of_five_experiments(pairs):
+    effect = statistics.detectable_paired_effect(pairs)
+    differences = np.random.default_rng(pairs).normal(effect, 1, size=(20_000, pairs))
+    assert (stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.015)
+    assert statistics.detectable_paired_effect(1) == float("inf")
+
+
 def test_where_nothing_varies_there_is_no_test():
     same = [0.5, 0.5, 0.5]
     for test in (statistics.one_way_anova, statistics.welch, statistics.paired, statistics.hedges_g):

@@ -1,0 +1,229 @@
+"""The tables of results.md and of the README, as Markdown, from the runs of one data set."""
+
+import itertools
+import shlex
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hydra_det.record import Record
+from hydra_det.reports.answers import shown
+from hydra_det.reports.cells import METRICS, metric_values, seed_values
+from hydra_det.reports.paper import CONFIGURATIONS
+from hydra_det.reports.paper_tables import Table, to_markdown
+from hydra_det.reports.runs import Runs
+from hydra_det.robustness import Robustness
+
+SHOWN_RATIO = 0.75  # of the table in the README, or the nearest there is
+ROWS = 8  # of that table at the most
+LEFT_OUT = ("hydra.", "store=", "dry_run=")  # of what was typed: where things lie
+PLACES = {"data.root": "path/to/{name}", "model.weights": "path/to/weights"}
+# After the paper's four in colour, by what the record says.
+OURS = (("allocation", "learned"), ("granularity", "hybrid"), ("hardening", "fast"), ("pretraining", "clean"))
+
+
+def command_lines(records: Iterable[Record]) -> list[str]:
+    """The commands that make these runs again: runs for which the same keys were typed share one."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for record in records:
+        typed = dict(_typed(record))
+        groups.setdefault(tuple(sorted(typed)), []).append(typed)
+    lines = []
+    for runs in groups.values():
+        values = {key: list(dict.fromkeys(run[key] for run in runs)) for key in runs[0]}
+        varied = {key: sorted(found, key=_by_number) for key, found in values.items() if len(found) > 1}
+        words = [f"{key}={','.join(found)}" for key, found in varied.items()]
+        words += [f"{key}={found[0]}" for key, found in values.items() if key not in varied]
+        asked = len(list(itertools.product(*varied.values())))
+        note = f"    # {len(runs)} of these {asked} finished" if len(runs) < asked else ""
+        lines.append(f"python train.py {'-m ' if varied else ''}{' '.join(map(shlex.quote, words))}{note}")
+    return lines
+
+
+def precision_table(frame: pd.DataFrame) -> str:
+    """AP clean and attacked of every cell, and first that of the dense networks."""
+    columns = {
+        metric: {"dense": _by_seed(frame, f"{metric}_dense"), **_cells(frame, metric)}
+        for metric in ("map_clean", "map_attacked")
+    }
+    return _pair_table(
+        frame,
+        columns,
+        "AP clean / AP attacked, mean ± standard deviation over seeds, by the share of the weights that is removed.",
+        "{:.3f}",
+    )
+
+
+def speed_table(frame: pd.DataFrame) -> str:
+    """How many times as fast as the dense one the masked and the compact network are."""
+    columns = {metric: _cells(frame, metric) for metric in ("speed_up_masked", "speed_up")}
+    caption = (
+        "How many times as fast as the dense network of the same run, timed in turn with it: masked / compact network."
+    )
+    return _pair_table(frame, columns, caption, "{:.2f}")
+
+
+def claim_table(answered: pd.DataFrame, family: str) -> str:
+    """A row a claim of a family, with the answer."""
+    table = shown(answered, family=family)
+    return to_markdown(Table("claims", "", table, ("{}",) * table.shape[1])).lstrip()
+
+
+def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
+    """What the data sets answer, a column each."""
+    columns = {}
+    for name, table in answered.items():
+        own = shown(table, family=family)
+        texts = own["answer"] + own["effect [95 %]"].map(lambda effect: f": {effect}" if effect else "")
+        keys = own["claim"] + ", " + own["metric"]
+        # Of ours a data set may have several rows a claim.
+        columns[name] = texts.groupby(keys, sort=False).agg("; ".join)
+    frame = pd.DataFrame(columns).reset_index(names="claim")
+    order = list(dict.fromkeys(key for column in columns.values() for key in column.index))
+    frame = frame.set_index("claim").loc[order].reset_index()
+    return to_markdown(Table("short", "", frame, ("{}",) * frame.shape[1])).lstrip()
+
+
+def suite_table(runs: Runs, suites: Sequence[tuple[str, Robustness]]) -> str:
+    """AP clean, under PGD of the suite and in the worst case over all of its attacks.
+
+    Args:
+        runs: of the data set.
+        suites: each with the folder of its run.
+    """
+    cells = runs.frame.set_index("folder")[["configuration", "ratio"]]
+    rows = []
+    for folder, found in suites:
+        pgd = next((a for a in found["attacks"] if a["name"] == "pgd"), None) or next(
+            (a for a in found["attacks"] if a["attack"]["name"] == "pgd"), None
+        )
+        rows.append(
+            {
+                "configuration": cells.loc[folder, "configuration"] if folder in cells.index else folder,
+                "removed": f"{100 * float(cells.loc[folder, 'ratio']):g} %" if folder in cells.index else "",
+                "network": found["network"],
+                "suite": found["suite"],
+                "epsilon": "" if found["epsilon"] is None else f"{found['epsilon'] * 255:.4g}/255",
+                "images": found["images"],
+                "clean": found["clean"]["coco"]["map"],
+                "PGD": pgd["metrics"]["coco"]["map"] if pgd else None,
+                "worst case": found["robust_map"],
+                "alarms": "; ".join(sorted(alarm["name"] for alarm in found["alarms"] if alarm["raised"])) or "none",
+            }
+        )
+    table = pd.DataFrame(rows)
+    keys = ["configuration", "removed", "network", "suite", "epsilon", "images"]
+    made = []
+    for key, own in table.groupby(keys, sort=True):
+        numbers = {name: _spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", "worst case")}
+        alarms = dict.fromkeys(name for text in own["alarms"] for name in text.split("; "))
+        said = "; ".join(name for name in alarms if name != "none") or "none"
+        made.append({**dict(zip(keys, key, strict=True)), "seeds": len(own), **numbers, "alarms": said})
+    frame = pd.DataFrame(made).astype(str)
+    caption = "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most."
+    return to_markdown(Table("suites", caption, frame, ("{}",) * frame.shape[1]))
+
+
+def headline(frame: pd.DataFrame) -> tuple[float, str]:
+    """The ratio and the table of the README: the main configurations at that ratio, a row each."""
+    ratios = sorted(ratio for ratio in frame["ratio"].unique() if ratio > 0)
+    ratio = min(ratios, key=lambda one: (abs(one - SHOWN_RATIO), one))
+    at = frame[frame["ratio"] == ratio]
+    rows = [
+        {
+            "": name,
+            "AP clean": _metric(at, name, "map_clean"),
+            "AP attacked": _metric(at, name, "map_attacked"),
+            "of it kept of the dense network's": _metric(at, name, "retention_attacked"),
+            "speed-up, compact": _metric(at, name, "speed_up"),
+        }
+        for name in _main(at)
+    ]
+    table = pd.DataFrame(rows)
+    return float(ratio), to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
+
+
+def _main(at: pd.DataFrame) -> list[str]:
+    """The paper's four in colour, then ours, by name."""
+    there = sorted(at["configuration"].unique())
+    first = [
+        cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale and cell.configuration in there
+    ]
+    ours = [
+        name
+        for trait, value in OURS
+        for name in there
+        if (at.loc[at["configuration"] == name, trait] == value).all() and name not in first
+    ]
+    return list(dict.fromkeys([*first, *ours]))[:ROWS] or there[:ROWS]
+
+
+def _metric(at: pd.DataFrame, configuration: str, metric: str) -> str:
+    own = at[at["configuration"] == configuration]
+    values = metric_values(own, metric).dropna().groupby(own["seed"]).mean()
+    if metric.startswith("retention"):
+        return _spread(100 * values, "{:.0f}") + " %" if len(values) else "-"
+    return _spread(values, METRICS[metric].form)
+
+
+def _cells(frame: pd.DataFrame, metric: str) -> dict[str, pd.Series]:
+    """Values by configuration and seed, by ratio as it heads a column."""
+    values = seed_values(frame, metric)
+    return {f"{100 * r:g} %": values.xs(r, level="ratio") for r in sorted(values.index.unique("ratio"))}
+
+
+def _by_seed(frame: pd.DataFrame, column: str) -> pd.Series:
+    return frame.dropna(subset=[column]).groupby(["configuration", "seed"])[column].mean()
+
+
+def _pair_table(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, pd.Series]], caption: str, form: str) -> str:
+    """Configurations down; in each cell the values of both metrics."""
+    heads = list(dict.fromkeys(head for found in columns.values() for head in found))
+    heads = sorted(heads, key=lambda head: -1.0 if head == "dense" else float(head.split()[0]))
+    rows = []
+    for name in sorted(frame["configuration"].unique()):
+        cells = {head: " / ".join(_of(found.get(head), name, form) for found in columns.values()) for head in heads}
+        rows.append({"": name, **cells})
+    table = pd.DataFrame(rows)
+    return to_markdown(Table("pairs", caption, table, ("{}",) * table.shape[1]))
+
+
+def _of(values: pd.Series | None, configuration: str, form: str) -> str:
+    if values is None or configuration not in values.index.unique("configuration"):
+        return "-"
+    return _spread(values.xs(configuration, level="configuration"), form)
+
+
+def _spread(values: pd.Series, form: str) -> str:
+    """Mean ± sd; of one value itself, of none a dash."""
+    found = values.tolist()
+    if not found:
+        return "-"
+    mean = form.format(statistics.fmean(found))
+    return mean if len(found) == 1 else f"{mean} ± {form.format(statistics.stdev(found))}"
+
+
+def _typed(record: Record) -> Iterator[tuple[str, str]]:
+    """What was typed for a run, without the places of one machine."""
+    for override in record.overrides:
+        key, _, value = override.partition("=")
+        if not override.startswith(LEFT_OUT):
+            yield key, PLACES.get(key, value).format(name=record.dataset["name"]) if key in PLACES else value
+
+
+def _by_number(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return 0.0, text
+
+
+def run_of(path: Path, found: Robustness, runs: Runs) -> str:
+    """The folder of the run that a suite was made on: the one it lies in, else the one called like its origin."""
+    for folder, place in runs.paths.items():
+        if place.resolve() in path.resolve().parents:
+            return folder
+    called = Path(found["origin"]["run"]).name
+    return next((folder for folder in runs.paths if Path(folder).name == called), called)

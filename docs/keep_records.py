@@ -2,8 +2,8 @@
 
 python -m docs.keep_records outputs/sweeps/<sweep> outputs/evaluations/<date> --to docs/replication/<data set>
 
-A JSON file is written without blanks, on one line: its values, and so the checksum in it, stay what they are. Suites go
-into a folder beside the runs.
+Every folder that is given becomes one of that name. A JSON file is written without blanks, on one line: its values, and
+so the checksum in it, stay what they are.
 """
 
 import argparse
@@ -27,6 +27,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="with runs or suites")
     parser.add_argument("--to", type=Path, required=True, help="folder to keep them in")
     options = parser.parse_args(words)
+    names = [folder.resolve().name for folder in options.folders]
+    if len(set(names)) < len(names):
+        sys.exit(f"expected folders of different names, got {', '.join(sorted(names))}; rename one")
     try:
         kept = [path for folder in options.folders for path in keep(folder, options.to)]
     except RecordError as error:
@@ -38,7 +41,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def keep(source: Path, target: Path) -> list[Path]:
-    """Copy what is below a folder, each into a folder that is called like that of its run; the copies.
+    """Copy what is below a folder, which keeps its name and its order; the copies.
 
     Raises:
         RecordError: A record or the result of a suite cannot be read.
@@ -46,7 +49,7 @@ def keep(source: Path, target: Path) -> list[Path]:
     kept = []
     for name in (RECORD_NAME, ROBUSTNESS, FAILED_NAME):
         for path in sorted(source.rglob(name)):
-            copy = target / path.resolve().parent.name / name
+            copy = target / source.resolve().name / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             if name in READERS:
                 READERS[name](path)  # refuses what is damaged

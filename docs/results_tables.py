@@ -136,7 +136,7 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
             "": name,
             "AP clean": _metric(at, name, "map_clean"),
             "AP attacked": _metric(at, name, "map_attacked"),
-            "of it kept of the dense network's": _metric(at, name, "retention_attacked"),
+            "kept of the dense AP attacked": _metric(at, name, "retention_attacked"),
             "speed-up, compact": _metric(at, name, "speed_up"),
         }
         for name in _main(at)

@@ -200,8 +200,8 @@ def _limits(one: Replication) -> Iterator[str]:
     ]
     if len(of_ap):
         yield (
-            f"In AP that is {of_ap.min():.3f} for the claim whose seeds vary least, {of_ap.max():.3f} for the one whose "
-            "seeds vary most."
+            f"In AP that is {of_ap.min():.3f} for the claim whose seeds vary least, {of_ap.max():.3f} for the one "
+            "whose seeds vary most."
         )
     sides = sorted({max(latency["image_size"]) for record in records for latency in record.latency.values()})
     network = first.config.get("choices", {}).get("model", "of no name")

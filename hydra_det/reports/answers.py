@@ -5,8 +5,7 @@ the mean of the same things, a comparison at a ratio counts only where every see
 """
 
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,23 +13,25 @@ import pandas as pd
 
 from hydra_det.reports import statistics
 from hydra_det.reports.cells import METRICS, seed_values
-from hydra_det.reports.claims import CLAIMS, IMPROVEMENTS, Claim, Pair, pairs_of
+from hydra_det.reports.claims import CLAIMS, EFFECT, IMPROVEMENTS, SPEED, Claim, Pair, pairs_of
+from hydra_det.reports.runs import failed_runs
 from hydra_det.reports.statistics import LEVEL
 
 YES, NO, UNDECIDED, NOT_TESTED = "yes", "no", "undecided", "not tested"
 ANSWER_COLUMNS = (
-    *("family", "claim", "metric", "comparisons", "ratios", "n", "effect", "low", "high", "d_z", "d_z_low", "d_z_high"),
+    *("family", "claim", "metric", "comparisons", "ratios", "n", "mean_ahead", "mean_behind"),
+    *("effect", "low", "high", "d_z", "d_z_low", "d_z_high"),
     *("p", "p_holm", "answer", "relative", "smallest", "detectable", "failed", "note"),
 )
 RULE = (
-    "Effect: how far the side that is said to be ahead is ahead, the mean over comparisons and ratios by seed, or the "
-    "quotient of geometric means. p: paired by seed. Yes: p after Holm is below 0.05, in the claimed direction. No: it "
-    "is in the other direction, or the whole interval is below what matters, 0.01 AP or 5 % of time. Could find: the "
-    "effect that a test of these seeds finds in four of five cases."
+    "Means: of the side that is said to be ahead and of the other one, over comparisons, ratios and seeds, of times "
+    "geometric. Effect: how far it is ahead, as a difference, of times as a quotient. p: paired by seed. Yes: p after "
+    "Holm is below 0.05, in the claimed direction. No: it is in the other direction, or the whole interval is below "
+    f"what matters, {EFFECT:g} AP or {100 * math.expm1(SPEED):.0f} % of time. Could find: the effect that a test of "
+    "these seeds finds in four of five cases."
 )
+ROOM = 0.02  # AP of the better side, below which no difference says nothing: there was nothing to lose
 TIMES = "\N{MULTIPLICATION SIGN} "
-# The folder of a run as sweeps name them: what it is, its ratio, its seed.
-FOLDER = re.compile(r"(?P<what>.+)_(?P<ratio>\d+(\.\d+)?)_seed(?P<seed>\d+)")
 
 
 class Block(NamedTuple):
@@ -50,8 +51,8 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     no effect (or of the effect that a claim says is exceeded), `p_holm` the same after Holm over the family.
 
     Yes: `p_holm` is below the level, in the claimed direction. No: it is in the other direction, or the whole interval
-    is below `smallest`, the least effect that matters. `detectable` is the effect that so many seeds, with the spread
-    that they have, find in four of five cases.
+    is below `smallest`, the least effect that matters, and the networks find something at all. `detectable` is the
+    effect that so many seeds, with the spread that they have, find in four of five cases.
 
     Args:
         frame: `records_frame`.
@@ -64,35 +65,13 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     for _, family in table.groupby("family"):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"].tolist())
     table["answer"] = [_answer(row) for row in table.to_dict("records")]
-    small = table["answer"].isin([YES, NO]) & (table["high"] < table["smallest"])
-    table.loc[small, "note"] = [
-        _joined(f"smaller than what matters, {_effect(row['smallest'], row)}", row["note"])
-        for row in table[small].to_dict("records")
-    ]
+    table["note"] = [_joined(_remark(row), row["note"]) for row in table.to_dict("records")]
     return table[list(ANSWER_COLUMNS)]
 
 
 def is_tested(table: pd.DataFrame) -> bool:
     """Whether any of the claims could be tested."""
     return bool((table["answer"] != NOT_TESTED).any())
-
-
-def failed_runs(frame: pd.DataFrame, failures: Iterable[str]) -> dict[str, list[float]]:
-    """Ratios of the runs that came to nothing, by configuration, as their folders tell beside those of finished ones.
-
-    Under `""` stand those whose configuration cannot be told.
-    """
-    known: dict[str, set[str]] = {}
-    for folder, configuration in zip(frame["folder"], frame["configuration"], strict=True):
-        if found := _folder(folder):
-            known.setdefault(found["what"], set()).add(configuration)
-    failed: dict[str, list[float]] = {}
-    for folder in set(failures) - set(frame["folder"]):
-        found = _folder(folder)
-        names = known.get(found["what"], set()) if found else set()
-        name = next(iter(names)) if len(names) == 1 else ""
-        failed.setdefault(name, []).append(float(found["ratio"]) if found else math.nan)
-    return failed
 
 
 def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
@@ -111,6 +90,7 @@ def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
                 "compared": row["comparisons"],
                 "ratios": row["ratios"],
                 "seeds": str(row["n"] or ""),
+                "means": _means(row),
                 "effect [95 %]": _with_interval(row),
                 "p": _p(row["p"]),
                 "p, Holm": _p(row["p_holm"]),
@@ -208,13 +188,14 @@ def _row(
     if not blocks:
         return row
     one, two = (np.mean([getattr(b, side).to_numpy() for b in blocks], axis=0) for side in ("ahead", "behind"))
+    row |= {f"mean_{side}": _unit(claim)(found.mean()) for side, found in (("ahead", one), ("behind", two))}
     ahead, behind = (-one, -two) if claim.lower else (one, two)
     return row | _tested(claim, ahead, behind, note)
 
 
 def _tested(claim: Claim, ahead: np.ndarray, behind: np.ndarray, note: str) -> dict[str, Any]:
     """Effect, interval and test of one value a seed and side."""
-    unit = math.exp if claim.relative else float
+    unit = _unit(claim)
     differences = ahead - behind
     found: dict[str, Any] = {"effect": unit(differences.mean()), "note": note}
     if len(differences) < 2:
@@ -229,19 +210,41 @@ def _tested(claim: Claim, ahead: np.ndarray, behind: np.ndarray, note: str) -> d
     return found | {"detectable": unit(least)}
 
 
+def _unit(claim: Claim) -> Callable[[float], float]:
+    """From what is averaged to what is shown."""
+    return math.exp if claim.relative else float
+
+
 def _answer(row: Mapping[str, Any]) -> str:
     """By the rule that `answers` states; its numbers are those of the table."""
     if math.isnan(row["p"]):
         return NOT_TESTED
     still = math.exp(row["beyond"]) if row["relative"] else row["beyond"]
     sure = row["p_holm"] < LEVEL
+    if _is_bare(row) and (row["beyond"] or not sure):
+        return UNDECIDED
     if sure and row["effect"] > still:
         return YES
     return NO if sure or row["high"] < row["smallest"] else UNDECIDED
 
 
-def _folder(folder: str) -> re.Match[str] | None:
-    return FOLDER.fullmatch(re.sub(r"^\d+_", "", folder.rpartition("/")[2]))
+def _remark(row: Mapping[str, Any]) -> str:
+    """Why an answer is not what its p alone says."""
+    if row["answer"] == UNDECIDED and _is_bare(row):
+        return "the AP of both is near 0: too little for an answer"
+    small = row["answer"] in (YES, NO) and row["high"] < row["smallest"] and not row["beyond"]
+    return f"smaller than what matters, {_effect(row['smallest'], row)}" if small else ""
+
+
+def _is_bare(row: Mapping[str, Any]) -> bool:
+    """Whether networks find so little that neither a small difference nor a small loss means anything."""
+    return row["metric"].startswith("map") and max(row["mean_ahead"], row["mean_behind"]) < ROOM
+
+
+def _means(row: Mapping[str, Any]) -> str:
+    form = METRICS[row["metric"]].form
+    means = row["mean_ahead"], row["mean_behind"]
+    return "" if math.isnan(means[0]) else " / ".join(map(form.format, means))
 
 
 def _with_interval(row: Mapping[str, Any]) -> str:

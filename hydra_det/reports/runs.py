@@ -1,6 +1,8 @@
 """The runs that a report is about, from one folder or several."""
 
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from hydra_det.robustness import ROBUSTNESS, Robustness, read_robustness
 
 FAILED_NAME = "failed.txt"  # why a run came to nothing, in its folder
 
+# The folder of a run as sweeps name them: what it is, its ratio, its seed.
+FOLDER = re.compile(r"(?P<what>.+)_(?P<ratio>\d+(\.\d+)?)_seed(?P<seed>\d+)")
 
 Folders = str | Path | Sequence[str | Path]
 
@@ -73,6 +77,25 @@ def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
     return Runs(given, records, paths, problems, failures, records_frame(records), found_suites)
 
 
+def failed_runs(frame: pd.DataFrame, failures: Iterable[str]) -> dict[str, list[float]]:
+    """Ratios of the runs that came to nothing, by configuration, as their folders tell beside those of finished ones.
+
+    Under `""` stand those whose configuration cannot be told.
+    """
+    known: dict[str, set[str]] = {}
+    for folder, configuration in zip(frame["folder"], frame["configuration"], strict=True):
+        for key in _whose(folder):
+            known.setdefault(key, set()).add(configuration)
+    failed: dict[str, list[float]] = {}
+    for folder in set(failures) - set(frame["folder"]):
+        names = next((known[key] for key in _whose(folder) if key in known), set())
+        found = _folder(folder)
+        failed.setdefault(next(iter(names)) if len(names) == 1 else "", []).append(
+            float(found["ratio"]) if found else math.nan
+        )
+    return failed
+
+
 def _paths(folders: Folders) -> list[Path]:
     return [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
 
@@ -107,3 +130,13 @@ def _name(root: Path, given: Sequence[Path], place: int) -> str:
     """The last part of a folder, with its place where another one is called the same."""
     names = [folder.resolve().name for folder in given]
     return root.resolve().name if names.count(names[place]) == 1 else f"{names[place]}#{place + 1}"
+
+
+def _whose(folder: str) -> list[str]:
+    """What a folder is called without its ratio and seed: with the sweep that it lies in, then alone."""
+    found = _folder(folder)
+    return [f"{folder.rpartition('/')[0]}/{found['what']}", found["what"]] if found else []
+
+
+def _folder(folder: str) -> re.Match[str] | None:
+    return FOLDER.fullmatch(re.sub(r"^\d+_", "", folder.rpartition("/")[2]))

@@ -6,9 +6,20 @@ import math
 import pytest
 from scipy import stats
 
-from hydra_det.reports.answers import ANSWER_COLUMNS, NO, NOT_TESTED, TIMES, UNDECIDED, YES, answers, is_tested, shown
+from hydra_det.reports.answers import (
+    ANSWER_COLUMNS,
+    NO,
+    NOT_TESTED,
+    TIMES,
+    UNDECIDED,
+    YES,
+    answers,
+    is_tested,
+    shown,
+)
 from hydra_det.reports.claims import IMPROVEMENTS, Claim
 from hydra_det.reports.records import records_frame
+from hydra_det.reports.runs import failed_runs
 from tests.reports.example import grid, grid_record, latency
 from tests.reports.test_claims import SCALED, WEIGHT, frame_of, variant
 
@@ -55,6 +66,7 @@ def test_an_answer_by_hand(differences, effect, reach, p, expected):
     assert row["d_z"] == pytest.approx(effect / (reach * math.sqrt(3) / 4.30265), abs=1e-3)
     assert row["answer"] == expected
     assert ("smaller than what matters, +0.010" in row["note"]) == (effect + reach < 0.01)
+    assert (row["mean_ahead"], row["mean_behind"]) == (pytest.approx(0.21 + effect), pytest.approx(0.21))
     assert (row["comparisons"], row["ratios"], row["failed"]) == (PAIR, "50 %", 0)
 
 
@@ -140,6 +152,18 @@ def test_no_worse_by_more_than_a_margin():
     assert answer(frame_of(*both((-0.001, -0.012, -0.02))), claim)["answer"] == UNDECIDED
 
 
+def test_networks_that_find_nothing_answer_nothing():
+    """The same differences, at an AP of 0.21 and of 0.01: what has nothing cannot lose."""
+    nothing, margin = (0.000, 0.001, -0.001), DEEPLIFT._replace(beyond=-0.01, smallest=0.0)
+    assert answer(frame_of(*both(nothing)))["answer"] == NO
+    assert answer(frame_of(*both(nothing)), margin)["answer"] == YES
+    for claim in (DEEPLIFT, margin):
+        row = answer(frame_of(*both(nothing, level=0.0)), claim)
+        assert (row["answer"], row["note"]) == (UNDECIDED, "the AP of both is near 0: too little for an answer")
+        assert row["mean_ahead"] == pytest.approx(0.01)
+    assert answer(frame_of(*both((0.004, 0.0041, 0.0042), level=0.0)))["answer"] == YES, "a difference all the same"
+
+
 def test_a_quotient_is_of_geometric_means():
     """Speed-ups of 4, 2 and 2 over 2, 2 and 1: quotients 2, 1 and 2, whose logarithms have the mean 2/3 ln 2."""
     times = [(SCALED, 0, 2.0), (SCALED, 1, 2.0), (SCALED, 2, 1.0), (WEIGHT, 0, 4.0), (WEIGHT, 1, 2.0), (WEIGHT, 2, 2.0)]
@@ -153,6 +177,7 @@ def test_a_quotient_is_of_geometric_means():
     claim = DEEPLIFT._replace(metric="speed_up", relative=True, smallest=math.log(1.05))
     row = answer(frame_of(*records), claim)
     assert row["effect"] == pytest.approx(2 ** (2 / 3))
+    assert (row["mean_ahead"], row["mean_behind"]) == pytest.approx((2 ** (4 / 3), 2 ** (2 / 3)))
     assert row["high"] == pytest.approx(2 ** (2 / 3 + 4.30265 / 3), rel=1e-5)
     assert (row["smallest"], row["answer"]) == (pytest.approx(1.05), UNDECIDED)
     assert shown(answers(frame_of(*records), claims=[claim]))["effect [95 %]"][0].startswith(
@@ -175,6 +200,18 @@ def test_failed_runs_of_a_claim_are_counted():
     row = answer(records_frame(records), failures=failures)
     assert row["failed"] == 2
     assert row["note"].endswith("failed runs of these configurations, which are in no mean: 2, at 90 %, 95 %")
+
+
+def test_failed_runs_are_told_by_the_sweep_they_lie_in():
+    """Sweeps call their folders alike whatever else was typed, so the one of a failed run says most."""
+    records = {"a/weight_0.5_seed0": variant(WEIGHT), "b/weight_0.5_seed0": variant(WEIGHT, allocation="learned")}
+    frame = records_frame(records)
+    learned = f"{WEIGHT}, learned"
+    assert failed_runs(frame, ["b/3_weight_0.9_seed1"]) == {learned: [0.9]}
+    assert failed_runs(frame, ["c/weight_0.9_seed1"]) == {"": [0.9]}, "it may be of either"
+    assert failed_runs(frame, ["a/weight_0.5_seed0"]) == {}, "it was run again"
+    (unknown,) = failed_runs(frame, ["a/something"])[""]
+    assert math.isnan(unknown)
 
 
 def test_ours_have_a_row_a_configuration():

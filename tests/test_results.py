@@ -1,0 +1,206 @@
+"""results.md and the README's table: what the command writes, with numbers worked out by hand for a few runs."""
+
+import dataclasses
+import json
+import math
+import shutil
+from typing import Any
+
+import pytest
+
+from docs import keep_records, write_results
+from docs.results_tables import command_lines, headline, run_of
+from hydra_det.record import read_record, write_record
+from hydra_det.reports.records import records_frame
+from hydra_det.reports.runs import read_runs
+from tests.reports.example import latency, network
+from tests.reports.test_claims import KERNEL, SCALED, WEIGHT, variant
+from tests.test_packaging import ROOT
+
+README = "# A project\n\n<!-- results: begin -->\nold\n<!-- results: end -->\n\nThe rest.\n"
+
+
+def suite(run, worst, pgd):
+    """As evaluate.py leaves it."""
+    protocols = {
+        name: network(value, None)["clean"] for name, value in (("worst", worst), ("pgd", pgd), ("clean", 0.4))
+    }
+    origin = {"run": run, "created": "2030", "commit": None, "versions": {}, "attack_seed": 0, "dataset": "f"}
+    attack = {"attack": {"name": "pgd", "epsilon": 8 / 255}, "config": {}, "worst_for": 3, "seconds": 1.5}
+    alarm = {"figure": 0.6, "limit": 0.5, "meaning": "share"}
+    return {
+        "origin": origin | {"transfer": None},
+        "suite": "standard",
+        "epsilon": 8 / 255,
+        "network": "pruned",
+        "images": 30,
+        "clean": protocols["clean"],
+        "attacks": [attack | {"name": "pgd", "metrics": protocols["pgd"]}],
+        "combined": protocols["worst"],
+        "robust_map": worst,
+        "curve": [1.0],
+        "alarms": [alarm | {"name": "loud", "raised": True}, alarm | {"name": "silent", "raised": False}],
+    }
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Two data sets: of the first weights and kernels at two ratios with two seeds, one of which failed."""
+    (tmp_path / "README.md").write_text(README)
+    folder = tmp_path / "docs" / "replication"
+    times: Any = {"dense": latency(94.25), "pruned": latency(94.25), "compact": latency(44.25)}  # 100, 100 and 50 ms
+    for name in (WEIGHT, KERNEL):
+        for ratio in (0.5, 0.75):
+            for seed in (0, 1):
+                place = folder / "cells" / "grid" / f"{name.replace(', ', '_')}_{ratio}_seed{seed}"
+                if (name, ratio, seed) == (KERNEL, 0.75, 1):
+                    place.mkdir(parents=True)
+                    (place / "failed.txt").write_text("error: the masks cut off every output\n")
+                    continue
+                ap = (0.3 if name == WEIGHT else 0.2) - ratio / 10 + seed / 100
+                record = dataclasses.replace(variant(name, seed, ratio, ap=ap), latency=times)
+                write_record(place / "record.json", record)
+    write_record(folder / "other" / "run" / "record.json", variant(SCALED, 0, 0.5))
+    place = folder / "cells" / "suites" / "x" / "robustness.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(suite("elsewhere/deeplift_kernel_0.5_seed0", 0.125, 0.25)))
+    return tmp_path
+
+
+def rows(text, begins):
+    """The cells of the rows that begin so."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return [line for line in lines if line[0].startswith(begins)]
+
+
+def test_the_pages_are_what_the_command_writes():
+    if not (ROOT / write_results.RECORDS).is_dir():
+        pytest.skip("no records are kept here")
+    for path, text in write_results.pages(ROOT).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `{write_results.COMMAND}`"
+
+
+def test_the_page_by_hand(project):
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    assert page.index("## cells") < page.index("## other")
+    cells = page[page.index("## cells") : page.index("## other")]
+    # of seeds 0 and 1 an AP of 0.25 and 0.26: mean 0.255, standard deviation 0.01 / sqrt(2)
+    dense = "0.500 ± 0.000 / 0.400 ± 0.000"
+    assert rows(cells, WEIGHT)[0] == [
+        WEIGHT, dense, "0.400 ± 0.000 / 0.255 ± 0.007", "0.400 ± 0.000 / 0.230 ± 0.007"
+    ]  # fmt: skip
+    assert rows(cells, KERNEL)[0] == [KERNEL, dense, "0.400 ± 0.000 / 0.155 ± 0.007", "0.400 / 0.125"]
+    assert rows(cells, KERNEL)[1] == [KERNEL, "1.00 ± 0.00 / 2.00 ± 0.00", "1.00 / 2.00"]
+    claim = rows(cells, "Unstructured")[0]
+    assert claim[2:8] == [f"{WEIGHT} against {KERNEL}", "50 %", "2", "0.255 / 0.155", "+0.100", ""]
+    assert "left out for want of a seed: 75 %" in claim[-1]
+    assert "failed runs of these configurations, which are in no mean: 1, at 75 %" in claim[-1]
+    assert "- 1 of `grid/deeplift_kernel_0.75_seed1`: error: the masks cut off every output" in cells
+    robust = [KERNEL, "50 %", "pruned", "standard", "8/255", "30", "1", "0.400", "0.250", "0.125", "loud"]
+    assert robust in rows(cells, KERNEL)
+    assert "Cells by their number of seeds: 1 of 1, 3 of 2." in cells
+    assert "2,000 images to train on, 1,234 to test on, of at most 416 px a side" in cells
+    short = rows(page[: page.index("## cells")], "Unstructured")
+    assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
+
+
+def test_what_a_run_would_take_on_coco(project):
+    """7384 + 3.5 + 125 + 0.25 + 600 s of stages for 2,000 images of 416 px: of 118,287 it is 133.3 h."""
+    write_results.main([], root=project)
+    hours = 8112.75 / 3600 * 118_287 / 2_000
+    assert math.isclose(hours, 133.28, abs_tol=0.01)
+    page = (project / "docs" / "results.md").read_text()
+    assert "that is 133 hours with this network and as many epochs, and 2,499 days for the 450 runs" in page
+
+
+def test_the_readme_keeps_its_text_and_gets_the_table(project):
+    write_results.main([], root=project)
+    text = (project / "README.md").read_text()
+    assert text.startswith("# A project\n\n<!-- results: begin -->\n")
+    assert text.endswith("<!-- results: end -->\n\nThe rest.\n")
+    assert "old" not in text
+    assert "shapes, 75 % of the weights removed: mean ± standard deviation over 2 seeds on 1,234 test images." in text
+    # 0.225 and 0.235 of a dense 0.4 are 56 % and 59 %
+    assert rows(text, WEIGHT) == [[WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00"]]
+    assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00"]]
+    assert "also of other" in text
+
+
+def test_a_page_that_is_not_what_the_records_say_is_named(project):
+    write_results.main([], root=project)
+    write_results.main(["--check"], root=project)
+    page = project / "docs" / "results.md"
+    text = page.read_text()
+    page.write_text(text.replace("0.255", "0.266"))
+    with pytest.raises(
+        SystemExit, match=r"docs/results\.md: not what its records say; run `python -m docs\.write_results`"
+    ):
+        write_results.main(["--check"], root=project)
+    assert "0.266" in page.read_text(), "a check writes nothing"
+    page.write_text(text)
+    shutil.rmtree(project / "docs" / "replication" / "other")
+    with pytest.raises(SystemExit, match=r"docs/results\.md: not what"):
+        write_results.main(["--check"], root=project)
+
+
+def test_without_records_nothing_is_written(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    with pytest.raises(SystemExit, match="expected a folder of records for each data set, got none"):
+        write_results.main([], root=tmp_path)
+    assert (tmp_path / "README.md").read_text() == README
+    (tmp_path / "docs" / "replication" / "empty").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"expected a folder with record\.json of finished runs"):
+        write_results.main([], root=tmp_path)
+
+
+def test_the_headline_takes_the_nearest_ratio_and_the_main_configurations():
+    names = [variant(WEIGHT, ratio=0.7), variant(WEIGHT, ratio=0.7, allocation="learned"), variant(SCALED, ratio=0.7)]
+    names += [variant(WEIGHT, ratio=0.5), variant(KERNEL, ratio=0.0), variant(SCALED, ratio=0.7, hardening="free")]
+    ratio, table = headline(records_frame({str(place): record for place, record in enumerate(names)}))
+    assert ratio == 0.7
+    assert [line[0] for line in rows(table, "")[2:]] == [WEIGHT, SCALED, f"{WEIGHT}, learned"]
+
+
+def test_commands_make_the_runs_again():
+    def typed(*words):
+        return dataclasses.replace(variant(WEIGHT), overrides=[*words, "store=/here", "hydra.verbose=true"])
+
+    runs = [typed(f"seed={s}", f"prune.ratio={r}", "data.root=/home/me/cells") for s in (1, 0) for r in ("0.5", "0.25")]
+    assert command_lines(runs) == [
+        "python train.py -m seed=0,1 prune.ratio=0.25,0.5 data.root=path/to/shapes",
+    ]
+    assert command_lines(runs[:3]) == [
+        "python train.py -m seed=0,1 prune.ratio=0.25,0.5 data.root=path/to/shapes    # 3 of these 4 finished"
+    ]
+    alone = typed("seed=3", "prune.exclude=[heads]")
+    assert command_lines([*runs, alone])[1:] == ["python train.py seed=3 'prune.exclude=[heads]'"]
+
+
+def test_a_suite_belongs_to_the_run_it_lies_in_or_is_called_after(project):
+    runs = read_runs(project / "docs" / "replication" / "cells")
+    inside = runs.paths["grid/deeplift_weight_0.5_seed1"] / "suite" / "robustness.json"
+    assert run_of(inside, suite("else/where", 0.1, 0.1), runs) == "grid/deeplift_weight_0.5_seed1"  # type: ignore[arg-type]
+    apart = project / "robustness.json"
+    assert run_of(apart, suite("x/deeplift_kernel_0.5_seed0", 0.1, 0.1), runs) == "grid/deeplift_kernel_0.5_seed0"  # type: ignore[arg-type]
+    assert run_of(apart, suite("x/gone", 0.1, 0.1), runs) == "gone"  # type: ignore[arg-type]
+
+
+def test_records_are_kept_small_and_whole(project, capsys):
+    source, target = project / "docs" / "replication" / "cells", project / "kept"
+    keep_records.main([str(source / "grid"), str(source / "suites"), "--to", str(target)])
+    assert "9 files" in capsys.readouterr().out
+    before, after = read_runs(source), read_runs(target)
+    assert after.records == before.records, "the checksums hold, or they could not be read"
+    assert after.failures == before.failures
+    assert [found for _, found in after.suites] == [found for _, found in before.suites]
+    path = target / "grid" / "deeplift_weight_0.5_seed0" / "record.json"
+    assert path.stat().st_size < (source / path.relative_to(target)).stat().st_size
+    assert read_record(path).seed == 0
+    (source / "grid" / "deeplift_weight_0.5_seed0" / "record.json").write_text("{}")
+    with pytest.raises(SystemExit, match="schema_version"):
+        keep_records.main([str(source), "--to", str(target)])
+    with pytest.raises(SystemExit, match="expected folders of different names"):
+        keep_records.main([str(source), str(source), "--to", str(target)])
+    with pytest.raises(SystemExit, match="got none in"):
+        keep_records.main([str(project / "nowhere"), "--to", str(target)])

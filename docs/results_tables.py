@@ -93,16 +93,17 @@ def suite_table(runs: Runs, suites: Sequence[tuple[str, Robustness]]) -> str:
         runs: of the data set.
         suites: each with the folder of its run.
     """
-    cells = runs.frame.set_index("folder")[["configuration", "ratio"]]
+    cells = {row["folder"]: row for row in runs.frame.to_dict("records")}
     rows = []
     for folder, found in suites:
+        run = cells.get(folder)
         pgd = next((a for a in found["attacks"] if a["name"] == "pgd"), None) or next(
             (a for a in found["attacks"] if a["attack"]["name"] == "pgd"), None
         )
         rows.append(
             {
-                "configuration": cells.loc[folder, "configuration"] if folder in cells.index else folder,
-                "removed": f"{100 * float(cells.loc[folder, 'ratio']):g} %" if folder in cells.index else "",
+                "configuration": run["configuration"] if run else folder,
+                "removed": f"{100 * run['ratio']:g} %" if run else "",
                 "network": found["network"],
                 "suite": found["suite"],
                 "epsilon": "" if found["epsilon"] is None else f"{found['epsilon'] * 255:.4g}/255",

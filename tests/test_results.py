@@ -180,10 +180,10 @@ def test_commands_make_the_runs_again():
 def test_a_suite_belongs_to_the_run_it_lies_in_or_is_called_after(project):
     runs = read_runs(project / "docs" / "replication" / "cells")
     inside = runs.paths["grid/deeplift_weight_0.5_seed1"] / "suite" / "robustness.json"
-    assert run_of(inside, suite("else/where", 0.1, 0.1), runs) == "grid/deeplift_weight_0.5_seed1"  # type: ignore[arg-type]
+    assert run_of(inside, suite("else/where", 0.1, 0.1), runs) == "grid/deeplift_weight_0.5_seed1"
     apart = project / "robustness.json"
-    assert run_of(apart, suite("x/deeplift_kernel_0.5_seed0", 0.1, 0.1), runs) == "grid/deeplift_kernel_0.5_seed0"  # type: ignore[arg-type]
-    assert run_of(apart, suite("x/gone", 0.1, 0.1), runs) == "gone"  # type: ignore[arg-type]
+    assert run_of(apart, suite("x/deeplift_kernel_0.5_seed0", 0.1, 0.1), runs) == "grid/deeplift_kernel_0.5_seed0"
+    assert run_of(apart, suite("x/gone", 0.1, 0.1), runs) == "gone"
 
 
 def test_records_are_kept_small_and_whole(project, capsys):

@@ -215,7 +215,7 @@ def _unit(claim: Claim) -> Callable[[float], float]:
     return math.exp if claim.relative else float
 
 
-def _answer(row: Mapping[str, Any]) -> str:
+def _answer(row: Mapping[Any, Any]) -> str:
     """By the rule that `answers` states; its numbers are those of the table."""
     if math.isnan(row["p"]):
         return NOT_TESTED
@@ -228,7 +228,7 @@ def _answer(row: Mapping[str, Any]) -> str:
     return NO if sure or row["high"] < row["smallest"] else UNDECIDED
 
 
-def _remark(row: Mapping[str, Any]) -> str:
+def _remark(row: Mapping[Any, Any]) -> str:
     """Why an answer is not what its p alone says."""
     if row["answer"] == UNDECIDED and _is_bare(row):
         return "the AP of both is near 0: too little for an answer"
@@ -236,25 +236,25 @@ def _remark(row: Mapping[str, Any]) -> str:
     return f"smaller than what matters, {_effect(row['smallest'], row)}" if small else ""
 
 
-def _is_bare(row: Mapping[str, Any]) -> bool:
+def _is_bare(row: Mapping[Any, Any]) -> bool:
     """Whether networks find so little that neither a small difference nor a small loss means anything."""
     return row["metric"].startswith("map") and max(row["mean_ahead"], row["mean_behind"]) < ROOM
 
 
-def _means(row: Mapping[str, Any]) -> str:
+def _means(row: Mapping[Any, Any]) -> str:
     form = METRICS[row["metric"]].form
     means = row["mean_ahead"], row["mean_behind"]
     return "" if math.isnan(means[0]) else " / ".join(map(form.format, means))
 
 
-def _with_interval(row: Mapping[str, Any]) -> str:
+def _with_interval(row: Mapping[Any, Any]) -> str:
     if math.isnan(row["effect"]):
         return ""
     ends = "" if math.isnan(row["low"]) else f" [{_effect(row['low'], row)}, {_effect(row['high'], row)}]"
     return _effect(row["effect"], row) + ends
 
 
-def _effect(value: float, row: Mapping[str, Any]) -> str:
+def _effect(value: float, row: Mapping[Any, Any]) -> str:
     if math.isnan(value):
         return ""
     return f"{TIMES}{value:.2f}" if row["relative"] else f"{value:+.3f}"

@@ -189,7 +189,8 @@ def _kinds(frame: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], str]:
     for name, runs in frame.groupby("configuration"):
         found = _traits(runs)
         by_traits.setdefault(name_of(found), {})[str(name)] = found
-    kinds, left_out = {}, []
+    kinds: dict[str, dict[str, Any]] = {}
+    left_out: list[str] = []
     for plain, alike in by_traits.items():
         if len(alike) == 1:
             kinds |= alike
@@ -202,7 +203,7 @@ def _kinds(frame: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], str]:
 
 def _traits(runs: pd.DataFrame) -> dict[str, Any]:
     """Of one configuration; what a record does not say counts as usual."""
-    found = runs.iloc[0][list(TRAITS)].to_dict()
+    found: dict[str, Any] = {trait: runs.iloc[0][trait] for trait in TRAITS}
     found |= {trait: usual for trait, usual in USUAL.items() if pd.isna(found[trait])}
     return found | {"greyscale": bool(found["greyscale"])}
 

@@ -83,7 +83,7 @@ CLAIMS = (
         {"pretraining": "clean"},
     ),
     Claim(
-        "DeepLIFT outperforms scaled initialization within the 50%-85% range for both pruning methods",
+        "DeepLIFT consistently outperforms scaled initialization within the 50%-85% range for both pruning methods",
         "map_attacked",
         {"init": "deeplift"},
         {"init": "scaled"},
@@ -91,16 +91,26 @@ CLAIMS = (
         ratios=(0.5, 0.85),
     ),
     Claim(
-        "Unstructured pruning achieves higher mAP than structured pruning for both initialization methods",
+        "Unstructured pruning consistently achieves higher mAP than structured pruning for both initialization methods",
         "map_attacked",
         {"granularity": "weight"},
         {"granularity": "kernel"},
         _COLOUR,
     ),
-    Claim("Structured pruning boosts inference speed: networks with masks", "speed_up_masked", **_STRUCTURED),
-    Claim("Structured pruning boosts inference speed: compact networks", "speed_up", **_STRUCTURED),
-    Claim("Greyscale images exhibit lower mAP: under attack", "map_attacked", **_GREY),
-    Claim("Greyscale images exhibit lower mAP: clean", "map_clean", **_GREY),
+    Claim(
+        "Structured pruning provides a significant boost in inference speed: networks with masks",
+        "speed_up_masked",
+        **_STRUCTURED,
+    ),
+    Claim(
+        "Structured pruning provides a significant boost in inference speed: compact networks",
+        "speed_up",
+        **_STRUCTURED,
+    ),
+    Claim(
+        "Models trained with greyscale images exhibit significantly lower mAP: under attack", "map_attacked", **_GREY
+    ),
+    Claim("Models trained with greyscale images exhibit significantly lower mAP: clean", "map_clean", **_GREY),
     *(
         claim
         for rival, behind in _RIVALS.items()

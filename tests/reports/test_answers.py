@@ -233,8 +233,8 @@ def test_the_papers_claims_in_runs_made_to_bear_some_of_them_out():
     assert rows["Structured", "speed_up_masked"]["answer"] == NO
     assert rows["Structured", "speed_up"]["answer"] == YES
     assert rows["Structured", "speed_up"]["ratios"] == "50 %, 90 %"
-    assert rows["Greyscale", "map_attacked"]["answer"] == YES
-    assert rows["Greyscale", "map_attacked"]["ratios"] == "0 %, 50 %, 90 %"
+    assert rows["Models", "map_attacked"]["answer"] == YES
+    assert rows["Models", "map_attacked"]["ratios"] == "0 %, 50 %, 90 %"
     assert rows["DeepLIFT", "map_attacked"]["ratios"] == "50 %"
     assert set(found.loc[found["family"] == IMPROVEMENTS, "answer"]) == {NOT_TESTED}
     assert is_tested(found)

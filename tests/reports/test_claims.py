@@ -69,7 +69,7 @@ def test_the_papers_claims_compare_what_its_tables_compare():
     for metric in ("speed_up_masked", "speed_up"):
         assert pairs(the("Structured", metric), frame) == {(KERNEL, WEIGHT), ("scaled, kernel", SCALED)}
     for metric in ("map_attacked", "map_clean"):
-        assert pairs(the("Greyscale", metric), frame) == {(WEIGHT, f"{WEIGHT}, greyscale")}
+        assert pairs(the("Models", metric), frame) == {(WEIGHT, f"{WEIGHT}, greyscale")}
 
 
 def test_pretraining_compares_what_is_alike_in_all_else():

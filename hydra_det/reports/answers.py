@@ -109,7 +109,14 @@ def _rows(claim: Claim, frame: pd.DataFrame, failed: Mapping[str, Sequence[float
     # The paper's claims are about all configurations at once, ours about each that we have.
     for group in [[pair] for pair in pairs] if claim.family == IMPROVEMENTS and pairs else [pairs]:
         blocks, dropped = fixed_set(_blocks(claim, group, frame))
-        yield _row(claim, group, blocks, _joined(note, dropped), failed)
+        yield _row(claim, group, blocks, _joined(note, _differ(group, frame), dropped), failed)
+
+
+def _differ(pairs: Iterable[Pair], frame: pd.DataFrame) -> str:
+    """Which of the pairs differ in more than a claim is about."""
+    recipes = frame.groupby("configuration")["recipe"].agg(set)
+    names = [f"{one} and {two}" for one, two in pairs if recipes[one] != recipes[two]]
+    return f"compared although their configs differ in more: {'; '.join(names)}" if names else ""
 
 
 def _blocks(claim: Claim, pairs: Sequence[Pair], frame: pd.DataFrame) -> list[Block]:

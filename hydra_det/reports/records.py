@@ -1,7 +1,8 @@
 """From the records below a folder to one tidy table, a row per run."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ TRAITS = ("granularity", "init", "greyscale", "allocation", "pretraining", "hard
 # The paper's choices: they go without saying in the name of a configuration.
 USUAL = {"greyscale": False, "allocation": "uniform", "pretraining": "adversarial", "hardening": "attacked"}
 
-_WORDS = ("name", "configuration", *TRAITS, "varied", "seed", "folder")
+# Where a config says what `traits` say: at any depth, and of the stage in which networks are pretrained.
+_OF_TRAITS = ("choices", "init", "init_scores", "prune", "topk_mask", "greyscale", "hardening", "adversarial_batch")
+_OF_PRETRAINING = ("attacked_share", "clean_epochs", "ramp_epochs")
+
+_WORDS = ("name", "configuration", *TRAITS, "recipe", "varied", "seed", "folder")
 _PRECISION = tuple(
     f"{metric}_{condition}_{network}"
     for metric in ("map", "map_50", "map_50_paper")
@@ -30,7 +35,19 @@ _LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in TIMED)
 _SIZE = tuple(f"{size}_{network}" for size in ("parameters", "flops", "megabytes") for network in ("dense", "compact"))
 _MEASURED = (*_PRECISION, *_LATENCY, *_SIZE)
 _TIME = ("seconds", "seconds_of_stages")
-COLUMNS = ("name", "configuration", *TRAITS, "varied", "ratio", "seed", "sparsity", *_MEASURED, *_TIME, "folder")
+COLUMNS = (
+    "name",
+    "configuration",
+    *TRAITS,
+    "recipe",
+    "varied",
+    "ratio",
+    "seed",
+    "sparsity",
+    *_MEASURED,
+    *_TIME,
+    "folder",
+)
 
 # What may differ between the runs of one configuration: what a sweep repeats or varies, and where things lie.
 _FREE = ("seed", "ratio", "store", "dry_run", "root", "workers", "experiment", "sweep", "configuration")
@@ -59,7 +76,8 @@ def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
 
     AP in [0, 1], latency in ms, time in s, a megabyte is 10^6 bytes. `configuration` names what runs have in common
     that differ by seed and ratio only; `varied` holds the overrides of a run that not all runs have. `seconds` is what
-    this run spent in its stages, `seconds_of_stages` what these cost whichever run trained them.
+    this run spent in its stages, `seconds_of_stages` what these cost whichever run trained them. `recipe` is the same
+    for runs whose configs differ in their `TRAITS` only.
     """
     common = set.intersection(*(set(record.overrides) for record in records.values())) if records else set()
     names = configurations(records)
@@ -133,6 +151,7 @@ def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": record.name,
         **traits(record),
+        "recipe": _recipe(record.config),
         "ratio": record.sparsity["ratio_asked"],
         "seed": record.seed,
         "sparsity": achieved_sparsity(record),
@@ -161,6 +180,22 @@ def _pretraining(record: Record) -> str | None:
     return "clean" if never else "adversarial"
 
 
+def _recipe(config: Mapping[str, Any]) -> str:
+    """A fingerprint of a config without what may differ within a configuration, and without its traits."""
+    rest = _without(bound_config(config), _OF_TRAITS)
+    stages = rest.get("stage")
+    if isinstance(stages, Mapping) and isinstance(stages.get("pretrain"), Mapping):
+        rest["stage"] = {**stages, "pretrain": _without(stages["pretrain"], _OF_PRETRAINING)}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _without(value: Any, keys: Collection[str]) -> Any:
+    """Without some keys, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _without(part, keys) for key, part in value.items() if key not in keys}
+    return [_without(part, keys) for part in value] if isinstance(value, list) else value
+
+
 def _kinds(names: Mapping[str, str], configs: Mapping[str, str]) -> dict[str, list[str]]:
     """The different configs of every name, sorted."""
     return {name: sorted({configs[folder] for folder in names if names[folder] == name}) for name in names.values()}
@@ -173,9 +208,7 @@ def _typed(record: Record) -> str:
 
 def bound_config(value: Any) -> Any:
     """A config without what may differ between the runs of one configuration."""
-    if isinstance(value, Mapping):
-        return {key: bound_config(part) for key, part in value.items() if key not in _FREE}
-    return [bound_config(part) for part in value] if isinstance(value, list) else value
+    return _without(value, _FREE)
 
 
 def _precision(protocols: Protocols | None, suffix: str) -> dict[str, float | None]:

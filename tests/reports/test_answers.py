@@ -214,6 +214,17 @@ def test_failed_runs_are_told_by_the_sweep_they_lie_in():
     assert math.isnan(unknown)
 
 
+def test_sides_that_differ_in_more_are_named():
+    records = both((0.10, 0.11, 0.12))
+    assert answer(frame_of(*records))["note"] == ""
+    for record in records:
+        if record.config["choices"]["init"] == "scaled":
+            record.config["model"] = {"width": 0.5}
+    found = answer(frame_of(*records))
+    assert found["note"] == f"compared although their configs differ in more: {WEIGHT} and {SCALED}"
+    assert found["answer"] == YES
+
+
 def test_ours_have_a_row_a_configuration():
     claim = Claim("ours", "map_attacked", {"allocation": "learned"}, {"allocation": "uniform", "init": "deeplift"})
     runs = [variant(WEIGHT), variant(WEIGHT, allocation="learned"), variant(SCALED, allocation="learned")]

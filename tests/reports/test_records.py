@@ -10,6 +10,9 @@ from hydra_det.record import write_record
 from hydra_det.reports.records import COLUMNS, configurations, load_records, records_frame
 from tests.reports.example import example_record, network
 
+PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
+STAGE = {"attacked_share": 0.5, "callbacks": {"topk_mask": {"granularity": "weight"}}}
+
 
 @pytest.fixture
 def sweep(tmp_path):
@@ -38,7 +41,9 @@ def test_a_single_run_is_a_sweep_of_one(sweep):
 def test_row_holds_every_number(sweep):
     frame = records_frame(load_records(sweep)[0])
     assert tuple(frame.columns) == COLUMNS
-    assert frame.loc[0].to_dict() == {
+    row = frame.loc[0].to_dict()
+    assert len(row.pop("recipe")) == 8
+    assert row == {
         "name": "first",
         "configuration": "deeplift, kernel",
         "granularity": "kernel",
@@ -119,6 +124,34 @@ def test_runs_of_one_configuration_differ_by_seed_and_ratio():
 def test_pretraining_and_hardening_that_are_not_the_usual_ones_are_named(pretrain, hardening, name):
     config = {"choices": {"init": "scaled", "hardening": hardening}, "stage": {"pretrain": pretrain}}
     assert configurations({"a": example_record(config=config)}) == {"a": name}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"choices": {"init": "deeplift", "hardening": "fast"}}, True),
+        ({"init": {"target": "assigned"}, "prune": {"ratio": 0.9, "granularity": "hybrid"}}, True),
+        ({"hardening": {"steps": 1}, "data": {"greyscale": True, "image_size": 256, "root": "/b"}}, True),
+        ({"data": {"greyscale": False, "image_size": 320, "root": "/a"}}, False),
+        ({"stage": {"pretrain": {"epochs": 6, "attacked_share": 0.0, "clean_epochs": 6}, "finetune": STAGE}}, True),
+        ({"stage": {"pretrain": {"epochs": 9, "attacked_share": 0.5, "clean_epochs": 4}, "finetune": STAGE}}, False),
+        (
+            {"stage": {"pretrain": PRETRAIN, "finetune": STAGE | {"callbacks": {"topk_mask": {"granularity": "nm"}}}}},
+            True,
+        ),
+        ({"stage": {"pretrain": PRETRAIN, "finetune": STAGE | {"attacked_share": 0.0}}}, False),
+        ({"lr": 0.2}, False),
+    ],
+)
+def test_runs_of_one_recipe_differ_in_what_claims_are_about(change, same):
+    config = {
+        "choices": {"init": "scaled"},
+        "data": {"greyscale": False, "image_size": 256, "root": "/a"},
+        "stage": {"pretrain": PRETRAIN, "finetune": STAGE},
+        "lr": 0.1,
+    }
+    frame = records_frame({"a": example_record(config=config), "b": example_record(config=config | change)})
+    assert (frame["recipe"][0] == frame["recipe"][1]) == same
 
 
 def test_runs_told_apart_in_words_need_no_letters():

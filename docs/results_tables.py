@@ -78,7 +78,8 @@ def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
         own = shown(table, family=family)
         texts = own["answer"] + own["effect [95 %]"].map(lambda effect: f": {effect}" if effect else "")
         keys = own["claim"] + ", " + own["metric"]
-        # Of ours a data set may have several rows a claim.
+        several = keys.duplicated(keep=False)  # as of ours, a row a configuration
+        texts = texts.where(~several, own["compared"] + ", " + texts)
         columns[name] = texts.groupby(keys, sort=False).agg("; ".join)
     frame = pd.DataFrame(columns).reset_index(names="claim")
     order = list(dict.fromkeys(key for column in columns.values() for key in column.index))
@@ -129,7 +130,7 @@ def suite_table(runs: Runs, suites: Sequence[tuple[str, Robustness]]) -> str:
 
 def headline(frame: pd.DataFrame) -> tuple[float, str]:
     """The ratio and the table of the README: the main configurations at that ratio, a row each."""
-    ratios = sorted(ratio for ratio in frame["ratio"].unique() if ratio > 0)
+    ratios = sorted(ratio for ratio in frame["ratio"].unique() if ratio > 0) or [0.0]
     ratio = min(ratios, key=lambda one: (abs(one - SHOWN_RATIO), one))
     at = frame[frame["ratio"] == ratio]
     rows = [

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from docs import keep_records, write_results
-from docs.results_tables import command_lines, headline, run_of
+from docs.results_tables import answers_in_short, command_lines, headline, run_of
 from hydra_det.record import read_record, write_record
+from hydra_det.reports.answers import answers
+from hydra_det.reports.claims import IMPROVEMENTS
 from hydra_det.reports.records import records_frame
 from hydra_det.reports.runs import read_runs
 from tests.reports.example import latency, network
@@ -103,6 +105,15 @@ def test_the_page_by_hand(project):
     assert "2,000 images to train on, 1,234 to test on, of at most 416 px a side" in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
+
+
+def test_in_short_several_configurations_of_a_claim_are_named():
+    records = [variant(WEIGHT, seed) for seed in (0, 1)]
+    records += [variant(name, seed, allocation="learned") for name in (WEIGHT, SCALED) for seed in (0, 1)]
+    frame = records_frame({str(place): record for place, record in enumerate(records)})
+    text = answers_in_short({"cells": answers(frame)}, IMPROVEMENTS)
+    (line,) = (line for line in rows(text, "Learned allocation is ahead of the paper's best"))
+    assert f"{WEIGHT}, learned against {WEIGHT}, not tested: +0.000; {SCALED}, learned against {WEIGHT}, " in line[1]
 
 
 def test_what_a_run_would_take_on_coco(project):

@@ -122,6 +122,10 @@ def test_the_best_of_the_paper_is_that_over_ratios_that_all_have():
     assert best_of_the_paper(frame_of(*runs, variant(SCALED, ap=0.1, ratio=0.5))) == WEIGHT
     assert best_of_the_paper(frame_of(*runs, variant(WEIGHT, ap=0.8, allocation="learned"))) == SCALED
     assert best_of_the_paper(frame_of(variant(WEIGHT, ratio=0.0))) is None, "nothing is pruned"
+    typed = [dataclasses.replace(record, overrides=["lr=0.2"]) for record in (variant(WEIGHT, ap=0.2), *runs[1:2])]
+    typed[1].config["lr"] = 0.2
+    both_named = frame_of(*typed, variant(SCALED, ap=0.1, pretrain=ADVERSARIAL | {"epochs": 9}))
+    assert best_of_the_paper(both_named) == WEIGHT, "which of the scaled ones is the paper's cannot be told"
     claim = Claim("ours", "map_attacked", {"allocation": "learned"}, BEST, family=IMPROVEMENTS)
     best_is_theirs = frame_of(variant(WEIGHT, ap=0.4), variant(SCALED, ap=0.3), variant(WEIGHT, allocation="learned"))
     assert pairs_of(claim, best_is_theirs) == ([], f"the best one here is that of the paper, {WEIGHT}")

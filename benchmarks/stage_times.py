@@ -207,7 +207,7 @@ def _learn(net: Any, optimizer: torch.optim.Optimizer, images: Tensor, batch: Ba
 
 def _per_image(times: Sequence[float], *, images: int) -> tuple[float, float, float]:
     """Quartiles."""
-    low, median, high = statistics.quantiles(times, n=4) if len(times) > 1 else [times[0]] * 3
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else [times[0]] * 3
     return low / images, median / images, high / images
 
 

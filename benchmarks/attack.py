@@ -4,8 +4,8 @@ python -m benchmarks.attack
 python -m benchmarks.attack --model yolov3_nano --batch 8 --image-size 224 --rounds 15
 
 PGD against as many bare passes, forward and backward to the images only, of the same dense network; the first on dense
-and on masked layers. Then what makes a pass cheaper: no gradients of weights, bfloat16, channels_last, torch.compile, and on
-a GPU a CUDA graph, which replays the kernels of the network forward and backward without Python.
+and on masked layers. Then what makes a pass cheaper: no gradients of weights, bfloat16, channels_last, torch.compile,
+and on a GPU a CUDA graph, which replays the kernels of the network forward and backward without Python.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def passes(net: Any, batch: Batch, steps: int, *, weights: bool = False) -> Call
 
 
 def graphed_passes(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
-    """`passes` whose network is recorded once, forward and backward; the loss depends on its values and stays outside."""
+    """`passes` whose network is recorded once, forward and backward; the loss has other kernels for other values."""
     net.eval().requires_grad_(False)  # as in `passes`; what is recorded must not ask for gradients of weights
     torch.cuda.make_graphed_callables(net, (batch["images"].detach().clone().requires_grad_(),))
     return passes(net, batch, steps)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.interleaved import parsed, time_in_turns, timing_options
-from benchmarks.measured import Measured, Row, report, settings
+from benchmarks.measured import Row
+from benchmarks.report import report
 from benchmarks.subjects import network
 from hydra_det.compaction.channels import layout, silence
 from hydra_det.compaction.compact import as_graph, compact
@@ -67,8 +68,7 @@ def main() -> None:
             })  # fmt: skip
             print(f"{ratio:.0%} in {engine} done", file=sys.stderr)
     title = f"Forward of {options.model}, one image of {options.image_size} px, cpu"
-    notes = [f"Medians of {options.rounds} rounds in turns."]
-    report(Measured(title=title, rows=rows, notes=notes, settings=settings(options)), options.save)
+    report(title, rows, options=options, notes=[f"Medians of {options.rounds} rounds in turns."])
 
 
 def pruned(model: str, ratio: float, *, multiple: int = 1) -> torch.nn.Module:

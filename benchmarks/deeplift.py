@@ -1,6 +1,6 @@
 """What DeepLIFT scores for all layers cost: one pass of ours, one with Captum's rules, and a Captum pass a layer.
 
-    python -m benchmarks.deeplift --layers 5                       # YOLOv3 at 416 px; the passes of all layers take minutes
+    python -m benchmarks.deeplift --layers 5                  # YOLOv3 at 416 px; the passes of all layers take minutes
     python -m benchmarks.deeplift --model yolov3_tiny --only "one pass" "one pass, reveal_cancel"
 
 The baseline is what a training step costs without its optimiser: forward, the loss, and backward to all weights, on the
@@ -59,7 +59,9 @@ def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     images, targets = batch["images"], batch["targets"]
     net = season(network(options.model), images.cpu()[:1]).to(options.device)
     layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
-    some = [layers[name] for name in sorted(spread(list(layers), options.layers))] if options.layers else list(layers.values())
+    some = list(layers.values())
+    if options.layers:
+        some = [some[place] for place in sorted(spread(range(len(some)), min(options.layers, len(some))))]
     reference = torch.full_like(images[:1], PADDING)
     with torch.no_grad():
         counts = assigned(net, targets, net(images), [])

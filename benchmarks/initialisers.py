@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.command import Command
-from benchmarks.measured import Measured, report, save_option, settings
+from benchmarks.report import report, save_option
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.detector import Detector
@@ -78,7 +78,7 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     correlation.to_csv(options.output / "correlation.csv", index=False)
     overlap.to_csv(options.output / "overlap.csv", index=False)
     rows: Any = table.to_dict("records")
-    report(Measured(title="Initialisers, without fine-tuning", rows=rows, settings=settings(options)), options.save)
+    report("Initialisers, without fine-tuning", rows, options=options)
     draw(table, correlation, overlap).savefig(options.output / "initialisers.png", dpi=110)
 
 

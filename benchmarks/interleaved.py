@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 
 from benchmarks.gpu_load import gpu_load
-from benchmarks.measured import Measured, Row, report, save_option, settings
-from hydra_det.evaluation.latency import device_name
+from benchmarks.measured import Row
+from benchmarks.report import report, save_option
 
 Variants = Mapping[str, Callable[[], object]]
 DEVICES = ("cpu", "cuda")
@@ -118,17 +118,7 @@ def compare(
         row.update(more(name, medians[name]))
     how = [f"Medians of {options.rounds} rounds in turns." if options.rounds > 1 else "One round."]
     how += [f"Timed once, after the others: {', '.join(single)}."] if single else []
-    report(
-        Measured(
-            title=f"{title}, {device}",
-            rows=list(rows.values()),
-            baseline=baseline,
-            notes=[*how, *notes],
-            settings=settings(options),
-            device=device_name(torch.device(device)),
-        ),
-        options.save,
-    )
+    report(f"{title}, {device}", list(rows.values()), options=options, baseline=baseline, notes=[*how, *notes])
     return medians
 
 

@@ -39,7 +39,8 @@ def main() -> None:
         REFERENCE: reference_step(network(options.model).to(options.device), batch, options.steps),
         "ours": our_step(network(options.model).to(options.device), batch, options.steps),
     }
-    title = f"Score training of {options.model} under PGD-{options.steps}, {options.image_size} px, batch {options.batch}"
+    subject = f"{options.model} under PGD-{options.steps}"
+    title = f"A step of score training of {subject}, {options.image_size} px, batch {options.batch}"
     compare(title, variants, baseline=REFERENCE, options=options, images=options.batch)
 
 

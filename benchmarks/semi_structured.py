@@ -20,7 +20,8 @@ from torch import nn
 from torch.sparse import to_sparse_semi_structured
 
 from benchmarks.interleaved import parsed, time_in_turns, timing_options
-from benchmarks.measured import Measured, Row, report, settings
+from benchmarks.measured import Row
+from benchmarks.report import report
 from benchmarks.subjects import network
 from hydra_det.compaction.channels import map_sizes
 from hydra_det.prune.granularity import Blocks
@@ -47,14 +48,8 @@ def main() -> None:
             whole[name] += layers * milliseconds
         rows.append(_row(f"{outputs} x {inputs}", f"{height} x {width}", layers, times))
     rows.append(_row("all", None, shapes.total(), whole))
-    measured = Measured(
-        title=f"1x1 layers of {options.model}, {options.image_size} px, batch {options.batch}, fp16, cuda",
-        rows=rows,
-        notes=[f"Medians of {options.rounds} rounds in turns."],
-        settings=settings(options),
-        device=torch.cuda.get_device_name(),
-    )
-    report(measured, options.save)
+    title = f"1x1 layers of {options.model}, {options.image_size} px, batch {options.batch}, fp16, cuda"
+    report(title, rows, options=options, notes=[f"Medians of {options.rounds} rounds in turns."])
 
 
 def _row(shape: str, maps: str | None, layers: int, times: Mapping[str, float]) -> Row:

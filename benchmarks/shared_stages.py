@@ -4,9 +4,9 @@ python -m benchmarks.shared_stages
 python -m benchmarks.shared_stages --ratios 5 --separate 2 trainer.limit_train_batches=0.2
 python -m benchmarks.shared_stages --separate 9 data=deeppcb data.root=path/to/deeppcb
 
-A sweep over ratios of the paper goes into an empty store, then some of these ratios, spread evenly, each into one of its
-own. Compared is the time on the clock, scoring and timing included: the sweep, against as many runs of the mean length
-of those.
+A sweep over ratios of the paper goes into an empty store, then some of these ratios, spread evenly, each into one of
+its own. Compared is the time on the clock, scoring and timing included: the sweep, against as many runs of the mean
+length of those.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measured import Measured, Row, report, save_option, settings
+from benchmarks.measured import Row
+from benchmarks.report import report, save_option
 from hydra_det.callbacks.pictures import spread
 from hydra_det.pipeline.build import SCRIPTS
 
@@ -43,7 +44,7 @@ def main() -> None:
         {"runs": f"{len(ratios)} separate runs, by the mean of {len(apart)}", "s": whole, "of separate runs": 1.0},
     ]
     title = " ".join([f"Ratios {', '.join(ratios)} in a sweep, and apart:", "train.py", *overrides])
-    report(Measured(title=title, rows=rows, settings=settings(options)), options.save)
+    report(title, rows, options=options)
 
 
 def seconds(*words: str, root: Path) -> float:

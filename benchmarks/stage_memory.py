@@ -4,10 +4,10 @@ python -m benchmarks.stage_memory
 python -m benchmarks.stage_memory --device cuda --batch 16
 python -m benchmarks.stage_memory attack.steps=1 init=deeplift
 
-Every stage runs as `train.py` runs it, with the callbacks of its config, on a batch or two of the built-in pictures: those that
-train see one batch, under attack, and DeepLIFT explains its images. Each is a process of its own. On the CPU the number is
-the peak of the resident memory above what the process holds with all its imports; on a GPU what torch allocates.
-Networks and optimiser are in it. What is not a flag is an override of train.py.
+Every stage runs as `train.py` runs it, with the callbacks of its config, on the built-in pictures: stages that train see
+one batch, under attack. Each is a process of its own. On the CPU the number is the peak of the resident memory above
+what the process holds with all its imports; on a GPU what torch allocates. Networks and optimiser are in it. What is
+not a flag is an override of train.py.
 """
 
 import argparse
@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.command import Command
 from benchmarks.interleaved import DEVICES
-from benchmarks.measured import Measured, Row, report, save_option, settings
-from hydra_det.evaluation.latency import device_name
+from benchmarks.measured import Row
+from benchmarks.report import report, save_option
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.pipeline.stages import STAGES
 
@@ -48,8 +48,7 @@ def main() -> None:
                 peak, seconds = pool.apply(_measured, (words, name, options.device, options.threads))
             rows.append({"stage": name, "peak_mib": peak / 2**20, "s": seconds})
     title = f"Stages of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
-    device = device_name(torch.device(options.device))
-    report(Measured(title=title, rows=rows, settings=settings(options), device=device), options.save)
+    report(title, rows, options=options)
 
 
 def _words(options: argparse.Namespace, folder: Path) -> list[str]:

@@ -24,9 +24,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": cpu.get("model name") or platform.processor() or platform.machine(),
         "cores": str(cores),
-        "instructions": f"{', '.join(has) or 'none'} of those looked for; not {', '.join(lacks)}"
-        if flags
-        else "unknown",
+        "instructions": ", ".join([*has, *(f"no {name}" for name in lacks)]) if flags else "unknown",
         "memory": _memory(),
         "system": f"{platform.system()} {platform.machine()}",
     }

@@ -4,10 +4,10 @@ python -m benchmarks.stage_memory
 python -m benchmarks.stage_memory --device cuda --batch 16
 python -m benchmarks.stage_memory attack.steps=1 init=deeplift
 
-Every stage runs as `train.py` runs it, with the callbacks of its config, on the built-in pictures: stages that train see
-one batch, under attack. Each is a process of its own. On the CPU the number is the peak of the resident memory above
-what the process holds with all its imports; on a GPU what torch allocates. Networks and optimiser are in it. What is
-not a flag is an override of train.py.
+Every stage runs as `train.py` runs it, with the callbacks of its config, on the built-in pictures: stages that train
+see one batch, under attack. Each is a process of its own. On the CPU the number is the peak of the resident memory
+above what the process holds with all its imports; on a GPU what torch allocates. Networks and optimiser are in it. What
+is not a flag is an override of train.py.
 """
 
 import argparse

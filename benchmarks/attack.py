@@ -4,7 +4,8 @@ python -m benchmarks.attack
 python -m benchmarks.attack --model yolov3_nano --batch 8 --image-size 224 --rounds 15
 
 PGD against as many bare passes, forward and backward to the images only, of the same dense network; the first on dense
-and on masked layers. Then what makes a pass cheaper: no gradients of weights, bfloat16, channels_last, torch.compile.
+and on masked layers. Then what makes a pass cheaper: no gradients of weights, bfloat16, channels_last, torch.compile,
+and on a GPU a CUDA graph, which replays the kernels of the network forward and backward without Python.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.attacked_images import attacked_images
@@ -28,8 +29,6 @@ PASSES = "passes alone"
 def main() -> None:
     """Time all variants in turns."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     batch = random_batch(options.batch, options.image_size, options.device)
     steps = options.steps
 
@@ -49,10 +48,11 @@ def main() -> None:
         f"PGD-{steps}, bf16, channels_last": lambda: made(bf16=True, channels_last=True),
         f"PGD-{steps}, compile": lambda: made(compiled=True),
     }
+    if options.device == "cuda":
+        variants[f"{PASSES}, CUDA graph"] = lambda: graphed_passes(network(options.model).cuda(), batch, steps)
     chosen = {name: make() for name, make in variants.items() if not options.only or name in (PASSES, *options.only)}
-    seconds = time_in_turns(chosen, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    title = f"An attack on {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
-    show(title, seconds, baseline=PASSES)
+    title = f"An attack on {options.model}, {options.image_size} px, batch {options.batch}"
+    compare(title, chosen, baseline=PASSES, options=options, images=options.batch)
 
 
 def passes(net: Any, batch: Batch, steps: int, *, weights: bool = False) -> Callable[[], object]:
@@ -72,6 +72,13 @@ def passes(net: Any, batch: Batch, steps: int, *, weights: bool = False) -> Call
                 torch.autograd.grad(loss, images)
 
     return run
+
+
+def graphed_passes(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
+    """`passes` whose network is recorded once, forward and backward; the loss has other kernels for other values."""
+    net.eval().requires_grad_(False)  # as in `passes`; what is recorded must not ask for gradients of weights
+    torch.cuda.make_graphed_callables(net, (batch["images"].detach().clone().requires_grad_(),))
+    return passes(net, batch, steps)
 
 
 def attack(
@@ -97,11 +104,9 @@ def attack(
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=5, warmup=1)
-    parser.add_argument("--batch", type=int, default=2)
+    parser = timing_options(__doc__, rounds=5, warmup=1, batch=2)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

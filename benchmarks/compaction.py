@@ -13,16 +13,17 @@ of one image. The paper's ratios of time are printed beside.
 
 import argparse
 import statistics
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks.interleaved import time_in_turns, timing_options
+from benchmarks.interleaved import parsed, time_in_turns, timing_options
+from benchmarks.measured import Row
+from benchmarks.report import report
 from benchmarks.subjects import network
 from hydra_det.compaction.channels import layout, silence
 from hydra_det.compaction.compact import as_graph, compact
@@ -41,20 +42,8 @@ SMALL = ("compact", "rounded", "in eights", "narrow")  # what is compared with t
 def main() -> None:
     """A line for every ratio."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     image = torch.rand(1, 3, options.image_size, options.image_size, generator=torch.Generator().manual_seed(0))
-    table = Table(title=f"{options.model}, one image of {options.image_size} px, {torch.get_num_threads()} threads, ms")
-    for column in (
-        "removed",
-        "parameters",
-        "FLOPs",
-        "engine",
-        "dense",
-        *(f"dense / {name}" for name in SMALL),
-        "paper",
-    ):
-        table.add_column(column, justify="right")
+    rows: list[Row] = []
     dense = as_graph(network(options.model))
     for ratio in options.ratios:
         small = pruned(options.model, ratio)
@@ -68,18 +57,18 @@ def main() -> None:
         flops = [count_flops(networks[name], options.image_size) for name in ("dense", "compact")]
         for engine in options.engines:
             times = _milliseconds(engine, networks, image, options)
-            gains = [f"{times['dense'] / times[name]:.2f}" for name in SMALL]
-            table.add_row(
-                f"{ratio:.0%}",
-                f"{count_parameters(networks['compact']):,}",
-                f"{flops[0] / flops[1]:.2f}",
-                engine,
-                f"{times['dense']:.1f}",
-                *gains,
-                f"{PAPER[ratio]}" if ratio in PAPER else "",
-            )
-            print(f"{ratio:.0%} {engine}: dense / {', '.join(SMALL)}: {', '.join(gains)}", flush=True)
-    Console(width=160).print(table)
+            rows.append({
+                "removed": f"{ratio:.0%}",
+                "parameters": count_parameters(networks["compact"]),
+                "fewer FLOPs": flops[0] / flops[1],
+                "engine": engine,
+                "dense, ms": times["dense"],
+                **{f"dense / {name}": times["dense"] / times[name] for name in SMALL},
+                "paper": PAPER.get(ratio),
+            })  # fmt: skip
+            print(f"{ratio:.0%} in {engine} done", file=sys.stderr)
+    title = f"Forward of {options.model}, one image of {options.image_size} px, cpu"
+    report(title, rows, options=options, notes=[f"Medians of {options.rounds} rounds in turns."])
 
 
 def pruned(model: str, ratio: float, *, multiple: int = 1) -> torch.nn.Module:
@@ -121,10 +110,10 @@ def _milliseconds(
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=15, warmup=3)
+    parser = timing_options(__doc__, rounds=15, warmup=3, devices=["cpu"])
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.5, 0.65, 0.75, 0.85, 0.9, 0.95, 0.99])
     parser.add_argument("--engines", nargs="+", default=["torch", "onnxruntime", "openvino"])
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What DeepLIFT scores for all layers cost: one pass of ours, one with Captum's rules, and a Captum pass a layer.
 
-    python -m benchmarks.deeplift                                  # YOLOv3 at 416 px; the passes a layer take minutes
+    python -m benchmarks.deeplift --layers 5                  # YOLOv3 at 416 px; the passes of all layers take minutes
     python -m benchmarks.deeplift --model yolov3_tiny --only "one pass" "one pass, reveal_cancel"
 
 The baseline is what a training step costs without its optimiser: forward, the loss, and backward to all weights, on the
@@ -10,19 +10,18 @@ same images. Memory is the peak of a process of its own for each variant, less w
 import argparse
 import functools
 import multiprocessing
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 
 import torch
 from captum.attr import LayerDeepLift
-from rich import print as say
 from torch import Tensor, nn
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
+from benchmarks.measured import Row
 from benchmarks.subjects import network, random_batch
 from hydra_det.boxes import PADDING
+from hydra_det.callbacks.pictures import spread
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES
@@ -37,26 +36,21 @@ A_LAYER = "Captum, a pass a layer"
 def main() -> None:
     options = _options()
     warnings.filterwarnings("ignore", message="Setting forward, backward hooks|Input Tensor 0")
-    if options.threads:
-        torch.set_num_threads(options.threads)
     made = variants(options)
     chosen = {name: run for name, run in made.items() if name == BASELINE or not options.only or name in options.only}
-    slow = chosen.pop(A_LAYER, None)
-    seconds = time_in_turns(chosen, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    if slow is not None:
-        start = time.perf_counter()
-        slow()
-        seconds[A_LAYER] = [time.perf_counter() - start]
-    title = f"{options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
-    show(title, seconds, baseline=BASELINE)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    if "one pass" in medians:
-        for name in (BASELINE, A_LAYER):
-            if name in medians:
-                say(f"one pass takes {medians['one pass'] / medians[name]:.3f} times as long as: {name}")
-    if options.memory:
-        for name in chosen:
-            say(f"{name}: {memory_of(options, name) / 2**20:.0f} MiB")
+    layers = sum(isinstance(module, nn.Conv2d) for module in network(options.model).modules())
+
+    def more(name: str, milliseconds: float) -> Row:
+        row: Row = {}
+        if name != BASELINE:
+            done = min(options.layers or layers, layers) if name == A_LAYER else layers
+            row = {"layers": done, "s for all layers": milliseconds / 1000 * layers / done}
+        if options.memory and name != A_LAYER:
+            row["peak_mib"] = memory_of(options, name) / 2**20
+        return row
+
+    title = f"{options.model}, {options.image_size} px, batch {options.batch}"
+    compare(title, chosen, baseline=BASELINE, options=options, once=[A_LAYER], more=more)
 
 
 def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
@@ -65,6 +59,9 @@ def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     images, targets = batch["images"], batch["targets"]
     net = season(network(options.model), images.cpu()[:1]).to(options.device)
     layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
+    some = list(layers.values())
+    if options.layers:
+        some = [some[place] for place in sorted(spread(range(len(some)), min(options.layers, len(some))))]
     reference = torch.full_like(images[:1], PADDING)
     with torch.no_grad():
         counts = assigned(net, targets, net(images), [])
@@ -79,7 +76,7 @@ def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
 
     def a_pass_a_layer() -> None:
         explained = Explained(net, counts)
-        for layer in layers.values():
+        for layer in some:
             method = LayerDeepLift(explained, layer)
             method.attribute(images, reference.expand_as(images), target=0)
 
@@ -104,11 +101,10 @@ def _memory_of(options: argparse.Namespace, name: str) -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=5, warmup=1)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser = timing_options(__doc__, rounds=5, warmup=1, batch=2)
+    parser.add_argument("--layers", type=int, default=0, help="with so many of Captum's passes, spread evenly; 0: all")
     parser.add_argument("--memory", action="store_true", help="measure peak memory too")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

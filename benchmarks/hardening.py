@@ -15,7 +15,7 @@ import hydra
 import pytorch_lightning as pl
 import torch
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.callbacks.adversarial_batch import on_schedule
 from hydra_det.callbacks.hardening import HARDENINGS
@@ -30,8 +30,6 @@ BASELINE = "attacked, PGD-5"
 def main() -> None:
     """Time all ways in turns."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     batch = random_batch(options.batch, options.image_size, options.device)
     names = {"clean": "attacked", BASELINE: "attacked", **{name: name for name in HARDENINGS if name != "attacked"}}
     variants = {
@@ -39,11 +37,8 @@ def main() -> None:
         for label, name in names.items()
         if not options.only or label in (BASELINE, *options.only)
     }
-    seconds = time_in_turns(variants, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    title = (
-        f"{STEPS} training steps of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
-    )
-    show(title, seconds, baseline=BASELINE)
+    title = f"{STEPS} training steps of {options.model}, {options.image_size} px, batch {options.batch}"
+    compare(title, variants, baseline=BASELINE, options=options, images=STEPS * options.batch)
 
 
 def steps(net: Any, batch: Batch, name: str, *, share: float) -> Callable[[], object]:
@@ -76,11 +71,9 @@ def steps(net: Any, batch: Batch, name: str, *, share: float) -> Callable[[], ob
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=7, warmup=1)
+    parser = timing_options(__doc__, rounds=7, warmup=1, batch=8)
     parser.set_defaults(model="yolov3_nano", image_size=160)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -2,51 +2,59 @@
 
 python -m benchmarks.inference
 python -m benchmarks.inference --model yolov3_tiny --rounds 50
+python -m benchmarks.inference --device cuda --only "eager, bf16" "CUDA graph"
 
 Only the forward pass is timed, on one image: decoding and suppression are the same code for all. What every runtime
-answers is compared with PyTorch's float32 answer first. Needs the extra `export`.
+answers is compared with PyTorch's float32 answer first. The runtimes are timed on the CPU and need the extra `export`;
+a CUDA graph, which replays the kernels of a pass without Python, needs a GPU.
 """
 
 import argparse
 import copy
+import functools
+import importlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import onnxruntime
-import openvino
 import torch
 from torch import Tensor, nn
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network
 
 Forward = Callable[[], Sequence[Tensor]]
+
+DIFFERENCE = "largest difference from eager, of the largest value"
 
 
 def main() -> None:
     """Time all runtimes in turns."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    image = torch.rand(1, 3, options.image_size, options.image_size, generator=torch.Generator().manual_seed(0))
-    net = network(options.model).eval()
+    size, generator = options.image_size, torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, size, size, generator=generator).to(options.device)
+    net = network(options.model).eval().to(options.device)
     makers: dict[str, Callable[[], Forward]] = {
         "eager": lambda: eager(net, image),
         "eager, channels_last": lambda: eager(net, image, channels_last=True),
         "eager, bf16": lambda: eager(net, image, bf16=True),
         "eager, bf16, channels_last": lambda: eager(net, image, bf16=True, channels_last=True),
         "compile": lambda: compiled(net, image),
-        "onnxruntime": lambda: onnx_runtime(net, image),
-        "openvino": lambda: open_vino(net, image),
     }
+    if options.device == "cuda":
+        makers["CUDA graph"] = lambda: graphed(net, image)
+        makers["CUDA graph, bf16, channels_last"] = lambda: graphed(net, image, bf16=True, channels_last=True)
+    else:
+        makers["onnxruntime"] = lambda: onnx_runtime(net, image)
+        makers["openvino"] = lambda: open_vino(net, image)
     made = {name: make() for name, make in makers.items() if not options.only or name in ("eager", *options.only)}
     wanted = made["eager"]()
-    for name, forward in made.items():
-        worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(forward(), wanted, strict=True))
-        print(f"{name}: largest difference from eager, of the largest value: {worst:.1e}")
-    seconds = time_in_turns(made, rounds=options.rounds, warmup=options.warmup)
-    show(f"Forward of {options.model}, one image of {options.image_size} px, cpu", seconds, baseline="eager")
+    worst = {
+        name: max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(forward(), wanted, strict=True))
+        for name, forward in made.items()
+    }
+    title = f"Forward of {options.model}, one image of {size} px"
+    compare(title, made, baseline="eager", options=options, images=1, more=lambda name, _: {DIFFERENCE: worst[name]})
 
 
 def eager(net: nn.Module, image: Tensor, *, channels_last: bool = False, bf16: bool = False) -> Forward:
@@ -56,14 +64,36 @@ def eager(net: nn.Module, image: Tensor, *, channels_last: bool = False, bf16: b
         net.to(memory_format=torch.channels_last)
 
     def forward() -> Sequence[Tensor]:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
             return net(image)
 
     return forward
 
 
+def graphed(net: nn.Module, image: Tensor, *, channels_last: bool = False, bf16: bool = False) -> Forward:
+    """The kernels of an eager pass, recorded once."""
+    forward = eager(net, image, channels_last=channels_last, bf16=bf16)
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):  # what is set up in the first passes must not be recorded
+        for _ in range(3):
+            forward()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answers = forward()
+
+    # The kernels read the memory of network and image, which must not be freed while they can be replayed.
+    return functools.partial(_replay, graph, answers, forward)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, answers: Sequence[Tensor], _held: Forward) -> Sequence[Tensor]:
+    graph.replay()
+    return answers
+
+
 def compiled(net: nn.Module, image: Tensor) -> Forward:
-    """`torch.compile` with its C++ code."""
+    """`torch.compile`, which makes C++ code, or Triton's on a GPU."""
     made = torch.compile(net)
 
     def forward() -> Sequence[Tensor]:
@@ -79,6 +109,7 @@ def onnx_runtime(net: nn.Module, image: Tensor) -> Forward:
         file = str(Path(folder, "network.onnx"))
         torch.onnx.export(net, (image,), file, input_names=["images"], dynamo=False)
         content = Path(file).read_bytes()
+    onnxruntime = importlib.import_module("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
@@ -88,6 +119,7 @@ def onnx_runtime(net: nn.Module, image: Tensor) -> Forward:
 
 def open_vino(net: nn.Module, image: Tensor) -> Forward:
     """The same network in OpenVINO, in float32."""
+    openvino = importlib.import_module("openvino")
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.convert_model(net, example_input=image, input=list(image.shape))
     made = openvino.compile_model(model, "CPU", settings)
@@ -96,8 +128,7 @@ def open_vino(net: nn.Module, image: Tensor) -> Forward:
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=15, warmup=3)
-    return parser.parse_args()
+    return parsed(timing_options(__doc__, rounds=15, warmup=3))
 
 
 if __name__ == "__main__":

@@ -28,13 +28,12 @@ import numpy as np
 import pandas as pd
 import torch
 from hydra.errors import HydraException
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.command import Command
+from benchmarks.report import report, save_option
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.detector import Detector
@@ -78,7 +77,8 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     correlation, overlap = correlations(scores), overlaps(scores, options.ratios, command)
     correlation.to_csv(options.output / "correlation.csv", index=False)
     overlap.to_csv(options.output / "overlap.csv", index=False)
-    _show(table)
+    rows: Any = table.to_dict("records")
+    report("Initialisers, without fine-tuning", rows, options=options)
     draw(table, correlation, overlap).savefig(options.output / "initialisers.png", dpi=110)
 
 
@@ -209,20 +209,12 @@ def _histograms(scores: Scores, folder: Path) -> None:
             writer.add_histogram(f"scores/{layer}", values.float(), 0)
 
 
-def _show(table: pd.DataFrame) -> None:
-    shown = Table(title="initialisers, without fine-tuning", title_justify="left")
-    for column in table.columns:
-        shown.add_column(str(column))
-    for row in table.itertuples(index=False):
-        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
-    Console(width=180).print(shown)
-
-
 def _options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=list(INITIALISERS), help="initialisers with their options")
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.25, 0.5, 0.75, 0.9])
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/initialisers"))
+    save_option(parser)
     return parser.parse_known_args()
 
 

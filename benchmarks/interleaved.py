@@ -4,28 +4,63 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
-from rich.console import Console
-from rich.table import Table
+
+from benchmarks.gpu_load import gpu_load
+from benchmarks.measured import Row
+from benchmarks.report import report, save_option
+
+Variants = Mapping[str, Callable[[], object]]
+DEVICES = ("cpu", "cuda")
 
 
-def timing_options(description: str | None, *, rounds: int, warmup: int) -> argparse.ArgumentParser:
-    """What every script can be told that times variants of a network."""
+def timing_options(
+    description: str | None,
+    *,
+    rounds: int,
+    warmup: int,
+    batch: int | None = None,
+    model: str | None = "yolov3",
+    devices: Sequence[str] = DEVICES,
+) -> argparse.ArgumentParser:
+    """What every script can be told that times variants of something.
+
+    Args:
+        description: the docstring of the script.
+        rounds: its default.
+        warmup: its default.
+        batch: its default; None where the size of the batch is no option.
+        model: the default network; None where none is timed.
+        devices: that it runs on; the first one is the default.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="yolov3")
-    parser.add_argument("--image-size", type=int, default=416)
+    if model is not None:
+        parser.add_argument("--model", default=model)
+        parser.add_argument("--image-size", type=int, default=416)
+    if batch is not None:
+        parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--warmup", type=int, default=warmup)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
     parser.add_argument("--only", nargs="*", help="these variants beside the one compared with; all by default")
+    parser.add_argument("--device", choices=devices, default=devices[0])
+    save_option(parser)
     return parser
 
 
-def time_in_turns(
-    variants: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int, device: str = "cpu"
-) -> dict[str, list[float]]:
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of the command line, after torch got its threads and the device was found to exist."""
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: expected a GPU for cuda, torch finds none; use --device cpu")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return options
+
+
+def time_in_turns(variants: Variants, *, rounds: int, warmup: int, device: str = "cpu") -> dict[str, list[float]]:
     """Seconds of every variant in every round; another one goes first in each round."""
     names = list(variants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -40,20 +75,57 @@ def time_in_turns(
     return seconds
 
 
-def show(title: str, seconds: Mapping[str, list[float]], *, baseline: str) -> None:
-    """Median and interquartile range of each variant, and the baseline's median over its own."""
-    table = Table(title=title, title_justify="left")
-    for column in ("variant", "ms", "± iqr", f"times as fast as {baseline}"):
-        table.add_column(column, justify="left" if column == "variant" else "right")
-    reference = statistics.median(seconds[baseline])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else (median,) * 3
-        table.add_row(name, f"{median * 1000:.0f}", f"{(high - low) * 1000:.0f}", f"{reference / median:.2f}")
-    console = Console(width=100)
-    console.print(table)
-    rounds = len(seconds[baseline])
-    console.print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {rounds} rounds in turns")
+def compare(
+    title: str,
+    variants: Variants,
+    *,
+    baseline: str,
+    options: argparse.Namespace,
+    once: Collection[str] = (),
+    images: int | None = None,
+    notes: Sequence[str] = (),
+    more: Callable[[str, float], Row] = lambda name, ms: {},
+) -> dict[str, float]:
+    """Time variants in turns, print the table and write the file that `--save` names.
+
+    Args:
+        title: what is timed; device and rounds are added.
+        variants: by name.
+        baseline: the name of the one that the others are compared with.
+        options: from `timing_options`.
+        once: names of those that are too slow for rounds, and are timed once after the others.
+        images: that go through a variant in one call; on a GPU images a second are told.
+        notes: to say under the table.
+        more: further columns of a variant, from its name and its milliseconds.
+
+    Returns:
+        Milliseconds of each, medians.
+    """
+    device = options.device
+    in_turns = {name: run for name, run in variants.items() if name not in once}
+    seconds = time_in_turns(in_turns, rounds=options.rounds, warmup=options.warmup, device=device)
+    single = [name for name in variants if name in once]
+    for name in single:
+        seconds |= time_in_turns({name: variants[name]}, rounds=1, warmup=0, device=device)
+    rows = {name: {"variant": name, **spread(seconds[name])} for name in variants}
+    medians = {name: float(row["ms"]) for name, row in rows.items()}
+    for name, row in rows.items():
+        row["ratio"] = medians[baseline] / medians[name]
+        if device == "cuda":
+            if images:
+                row["images_per_s"] = images / medians[name] * 1000
+            row.update(gpu_load(variants[name]))
+        row.update(more(name, medians[name]))
+    how = [f"Medians of {options.rounds} rounds in turns." if options.rounds > 1 else "One round."]
+    how += [f"Timed once, after the others: {', '.join(single)}."] if single else []
+    report(f"{title}, {device}", list(rows.values()), options=options, baseline=baseline, notes=[*how, *notes])
+    return medians
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float | None]:
+    """Median and interquartile range in ms; of one time there is no range."""
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (None,) * 3
+    return {"ms": statistics.median(seconds) * 1000, "iqr_ms": None if low is None else (high - low) * 1000}
 
 
 def _now(device: str) -> float:

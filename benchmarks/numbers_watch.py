@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from benchmarks.training_step import our_step
 from hydra_det.callbacks.numbers_watch import NumbersWatch
@@ -24,8 +24,6 @@ STEP, WATCH = "step", "watch"
 def main() -> None:
     """Time both in turns."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     batch = random_batch(options.batch, options.image_size, options.device)
     net = network(options.model).to(options.device)
     step = our_step(net, batch)
@@ -44,16 +42,13 @@ def main() -> None:
 
     watch.on_fit_start(trainer, module)
     variants = {STEP: step, WATCH: look}
-    seconds = time_in_turns(variants, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    title = f"A training step of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
-    show(title, seconds, baseline=STEP)
+    title = f"A training step of {options.model}, {options.image_size} px, batch {options.batch}"
+    compare(title, variants, baseline=STEP, options=options)
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=5, warmup=1)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    parser = timing_options(__doc__, rounds=5, warmup=1, batch=2)
+    return parsed(parser)
 
 
 if __name__ == "__main__":

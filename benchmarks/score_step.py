@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.attacked_images import attacked_images
@@ -34,18 +34,14 @@ REFERENCE = "sorts in every forward"
 def main() -> None:
     """Time both steps in turns."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     batch = random_batch(options.batch, options.image_size, options.device)
     variants = {
         REFERENCE: reference_step(network(options.model).to(options.device), batch, options.steps),
         "ours": our_step(network(options.model).to(options.device), batch, options.steps),
     }
-    seconds = time_in_turns(variants, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    title = (
-        f"Score training of {options.model} under PGD-{options.steps}, {options.image_size} px, batch {options.batch}"
-    )
-    show(title, seconds, baseline=REFERENCE)
+    subject = f"{options.model} under PGD-{options.steps}"
+    title = f"A step of score training of {subject}, {options.image_size} px, batch {options.batch}"
+    compare(title, variants, baseline=REFERENCE, options=options, images=options.batch)
 
 
 class _TopK(torch.autograd.Function):
@@ -130,11 +126,9 @@ def our_step(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=3, warmup=1)
-    parser.add_argument("--batch", type=int, default=2)
+    parser = timing_options(__doc__, rounds=3, warmup=1, batch=2)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

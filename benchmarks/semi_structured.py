@@ -11,16 +11,17 @@ product and as a sparse one, in turns, on maps that lie as the product wants the
 import argparse
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.sparse import to_sparse_semi_structured
 
-from benchmarks.interleaved import time_in_turns, timing_options
+from benchmarks.interleaved import parsed, time_in_turns, timing_options
+from benchmarks.measured import Row
+from benchmarks.report import report
 from benchmarks.subjects import network
 from hydra_det.compaction.channels import map_sizes
 from hydra_det.prune.granularity import Blocks
@@ -39,21 +40,28 @@ def main() -> None:
         for name, layer in net.named_modules()
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
     )
-    table = Table(title=f"1x1 layers of {options.model}, {options.image_size} px, batch {options.batch}, fp16, ms")
-    for column in ("O x I", "map", "layers", "convolution", "dense product", "2:4 product", "convolution / 2:4"):
-        table.add_column(column, justify="right")
+    rows: list[Row] = []
     whole = dict.fromkeys(("convolution", "dense", "sparse"), 0.0)
     for (outputs, inputs, height, width), layers in shapes.items():
         times = _milliseconds(outputs, inputs, height, width, options)
         for name, milliseconds in times.items():
             whole[name] += layers * milliseconds
-        row = (f"{milliseconds:.3f}" for milliseconds in times.values())
-        gain = times["convolution"] / times["sparse"]
-        table.add_row(f"{outputs} x {inputs}", f"{height} x {width}", str(layers), *row, f"{gain:.2f}")
-    row = (f"{milliseconds:.3f}" for milliseconds in whole.values())
-    table.add_row("all", "", str(shapes.total()), *row, f"{whole['convolution'] / whole['sparse']:.2f}")
-    Console(width=120).print(table)
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, medians of {options.rounds} rounds in turns")
+        rows.append(_row(f"{outputs} x {inputs}", f"{height} x {width}", layers, times))
+    rows.append(_row("all", None, shapes.total(), whole))
+    title = f"1x1 layers of {options.model}, {options.image_size} px, batch {options.batch}, fp16, cuda"
+    report(title, rows, options=options, notes=[f"Medians of {options.rounds} rounds in turns."])
+
+
+def _row(shape: str, maps: str | None, layers: int, times: Mapping[str, float]) -> Row:
+    return {
+        "O x I": shape,
+        "map": maps,
+        "layers": layers,
+        "convolution, ms": times["convolution"],
+        "dense product, ms": times["dense"],
+        "2:4 product, ms": times["sparse"],
+        "convolution / 2:4": times["convolution"] / times["sparse"],
+    }
 
 
 def _milliseconds(outputs: int, inputs: int, height: int, width: int, options: argparse.Namespace) -> dict[str, float]:
@@ -81,9 +89,8 @@ def _milliseconds(outputs: int, inputs: int, height: int, width: int, options: a
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=50, warmup=10)
-    parser.add_argument("--batch", type=int, default=1)
-    return parser.parse_args()
+    parser = timing_options(__doc__, rounds=50, warmup=10, batch=1, devices=["cuda"])
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import show, time_in_turns, timing_options
+from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import CLASSES, network, random_batch
 from hydra_det.modules.detector import parameter_groups
 from hydra_det.modules.yolo import YoloDetector
@@ -58,8 +58,6 @@ def main() -> None:
     """Time all variants in turns."""
     options = _options()
     torch.manual_seed(0)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     batch = random_batch(options.batch, options.image_size, options.device)
 
     def ours(**how: Any) -> Callable[[], object]:
@@ -74,14 +72,16 @@ def main() -> None:
         "compile, channels_last": lambda: ours(compiled=True, channels_last=True),
         "compile, bf16, channels_last": lambda: ours(compiled=True, bf16=True, channels_last=True),
     }
-    baseline = "float32"
+    baseline, notes = "float32", []
     variants = {name: make() for name, make in made.items() if not options.only or name in (baseline, *options.only)}
-    if options.model == "yolov3" and (peer := peer_network(options)) is not None:
-        baseline = PEER
-        variants[PEER] = peer_step(peer, batch)
-    seconds = time_in_turns(variants, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    title = f"A training step of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
-    show(title, seconds, baseline=baseline)
+    if options.model == "yolov3":
+        try:
+            variants[PEER] = peer_step(peer_network(options), batch)
+            baseline = PEER
+        except ImportError as error:
+            notes = [f"Without {PEER}: {error}."]
+    title = f"A training step of {options.model}, {options.image_size} px, batch {options.batch}"
+    compare(title, variants, baseline=baseline, options=options, images=options.batch, notes=notes)
 
 
 def our_step(
@@ -112,14 +112,10 @@ def our_step(
 
 
 def peer_network(options: argparse.Namespace) -> Any:
-    """The same network by pytorchyolo, or None where it is not installed."""
+    """The same network by pytorchyolo, which may be missing."""
     missing = [name for name in BARE if importlib.util.find_spec(name.partition(".")[0]) is None]
     sys.modules.update({name: _Anything(name) for name in missing})
-    try:
-        models = importlib.import_module(f"{PEER}.models")
-    except ImportError as error:
-        print(f"without {PEER}: {error}", file=sys.stderr)
-        return None
+    models = importlib.import_module(f"{PEER}.models")
     text = darknet_cfg(size=options.image_size, classes=CLASSES).replace("[net]\n", f"[net]\n{SCHEDULE}", 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "yolov3.cfg")
@@ -166,10 +162,8 @@ class _Anything(ModuleType):
 
 
 def _options() -> argparse.Namespace:
-    parser = timing_options(__doc__, rounds=7, warmup=2)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    parser = timing_options(__doc__, rounds=7, warmup=2, batch=2)
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
         claims: the family or families.
     """
     failed = failed_runs(frame, failures)
-    rows = [row for claim in claims for row in _rows(claim, frame, failed)]
+    rows = _once(row for claim in claims for row in _rows(claim, frame, failed))
     table = pd.DataFrame(rows, columns=[*ANSWER_COLUMNS, "beyond"])
     for _, family in table.groupby("family"):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"].tolist())
@@ -102,6 +102,18 @@ def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
         ],
         dtype=str,
     )
+
+
+def _once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without rows of the same runs as one before, which says so: a test counts once in its family."""
+    found: dict[Any, dict[str, Any]] = {}
+    for place, row in enumerate(rows):
+        key = (row["family"], row["metric"], row["comparisons"], row["ratios"], row["beyond"]) if row["n"] else place
+        if key in found:
+            found[key]["note"] = _joined(found[key]["note"], f"the same runs answer: {row['claim']}")
+        else:
+            found[key] = row
+    return list(found.values())
 
 
 def _rows(claim: Claim, frame: pd.DataFrame, failed: Mapping[str, Sequence[float]]) -> Iterator[dict[str, Any]]:
@@ -168,13 +180,11 @@ def _row(
     claim: Claim, pairs: Sequence[Pair], blocks: Sequence[Block], note: str, failed: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:
     """All numbers of a claim but `p_holm` and the answer."""
-    nothing = dict.fromkeys(
-        ("effect", "low", "high", "d_z", "d_z_low", "d_z_high", "p", "p_holm", "detectable"), math.nan
-    )
+    numbers = ("mean_ahead", "mean_behind", "effect", "low", "high", "d_z", "d_z_low", "d_z_high", "p", "detectable")
     names = sorted({name for pair in pairs for name in pair})
     low, high = claim.ratios
     runs = sorted(ratio for name in names for ratio in failed.get(name, []) if low <= ratio <= high)
-    row = nothing | {
+    row: dict[str, Any] = dict.fromkeys(numbers, math.nan) | {
         "family": claim.family,
         "claim": claim.words,
         "metric": claim.metric,

@@ -136,8 +136,8 @@ def test_holm_by_hand():
     assert found["p_holm"].tolist()[:2] == pytest.approx([2 * 0.0027435, 0.0350987], abs=2e-6)
     assert math.isnan(found["p_holm"][2])
     assert found["p_holm"][3] == pytest.approx(0.0350987, abs=2e-6), "a family of its own"
-    twice = answers(frame, claims=[claims[1], claims[1]._replace(words="again")])
-    assert twice["answer"].tolist() == [NO, NO], "0.07 after Holm, and too small to matter"
+    two = answers(frame, claims=[claims[1], claims[1]._replace(beyond=-1e-9)])
+    assert two["answer"].tolist() == [NO, NO], "0.07 after Holm, and too small to matter"
     assert answers(frame, claims=[claims[1]])["answer"].tolist() == [YES]
 
 
@@ -212,6 +212,16 @@ def test_failed_runs_are_told_by_the_sweep_they_lie_in():
     assert failed_runs(frame, ["a/weight_0.5_seed0"]) == {}, "it was run again"
     (unknown,) = failed_runs(frame, ["a/something"])[""]
     assert math.isnan(unknown)
+
+
+def test_runs_that_answer_two_claims_count_once():
+    frame = frame_of(*both((0.10, 0.11, 0.12)))
+    claims = [DEEPLIFT, DEEPLIFT._replace(words="again"), DEEPLIFT._replace(words="other", ratios=(0.9, 0.9))]
+    found = answers(frame, claims=claims)
+    assert found["claim"].tolist() == ["DeepLIFT is ahead", "other"]
+    assert found["note"][0] == "the same runs answer: again"
+    assert found["p_holm"][0] == found["p"][0], "a family of one test"
+    assert len(answers(frame, claims=[*claims[1:], claims[2]])) == 3, "claims without runs stand for themselves"
 
 
 def test_sides_that_differ_in_more_are_named():

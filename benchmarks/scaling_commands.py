@@ -31,21 +31,25 @@ def processes(count: int, folder: Path) -> float:
 
 
 def side_by_side(count: int, folder: Path) -> float:
-    """Seconds on the clock of a sweep of two jobs that share nothing, so many at once, with a thread each."""
+    """Seconds on the clock of a sweep of two small jobs that share nothing, so many at once, with a thread each."""
     start = time.perf_counter()
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={count}")
-    _run(folder, "-m", "seed=0,1", f"hydra.sweep.dir={folder / 'sweep'}", *launcher)
+    _run(folder, "-m", "seed=0,1", "data.train_size=64", f"hydra.sweep.dir={folder / 'sweep'}", *launcher)
     return time.perf_counter() - start
 
 
 COMMANDS: dict[str, tuple[str, str, Callable[[int, Path], float]]] = {
-    "processes": ("processes of one job (ddp, gloo)", f"two epochs of {IMAGES} images", processes),
-    "jobs": ("jobs at once (joblib)", "a sweep of two jobs", side_by_side),
+    "processes": (
+        "processes of one job (ddp, gloo)",
+        f"two epochs of {IMAGES} images, batch {BATCH} in all",
+        processes,
+    ),
+    "jobs": ("jobs at once (joblib)", "a sweep of two small jobs, start-up included", side_by_side),
 }
 
 
 def _run(folder: Path, *words: str) -> None:
     places = (f"store={folder / 'store'}", f"data.root={folder.parent / 'shapes'}")
-    command = [sys.executable, str(SCRIPTS / "train.py"), *words, *RECIPE, *places]
+    command = [sys.executable, str(SCRIPTS / "train.py"), *RECIPE, *places, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

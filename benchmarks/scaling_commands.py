@@ -13,7 +13,7 @@ from hydra_det.reports.records import RECORD_NAME
 
 BATCH, IMAGES = 8, 256
 RECIPE = (
-    "experiment=smoke", "model.width=0.25", f"data.train_size={IMAGES}", "data.image_size=96",
+    "experiment=smoke", "model.width=0.25", "data.image_size=96",
     "trainer.accelerator=cpu", "stage.pretrain.clean_epochs=2",
 )  # fmt: skip
 
@@ -25,7 +25,14 @@ def processes(count: int, folder: Path) -> float:
     """
     strategy = "ddp" if count > 1 else "auto"
     batch = f"data.batch_size={BATCH // count}"
-    _run(folder, batch, f"trainer.devices={count}", f"trainer.strategy={strategy}", f"hydra.run.dir={folder / 'run'}")
+    _run(
+        folder,
+        batch,
+        f"data.train_size={IMAGES}",
+        f"trainer.devices={count}",
+        f"trainer.strategy={strategy}",
+        f"hydra.run.dir={folder / 'run'}",
+    )
     record = json.loads((folder / "run" / RECORD_NAME).read_text())
     return float(record["stages"][0]["seconds"])
 
@@ -50,6 +57,6 @@ COMMANDS: dict[str, tuple[str, str, Callable[[int, Path], float]]] = {
 
 def _run(folder: Path, *words: str) -> None:
     places = (f"store={folder / 'store'}", f"data.root={folder.parent / 'shapes'}")
-    command = [sys.executable, str(SCRIPTS / "train.py"), *RECIPE, *places, *words]
+    command = [sys.executable, str(SCRIPTS / "train.py"), *words, *RECIPE, *places]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -17,10 +17,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 COLOUR, BESIDE = "#2a6f97", "#b0b0b0"
-COLUMNS = 4
+COLUMNS = 4  # 3 for few axes
 
 
 def main() -> None:
@@ -31,12 +31,13 @@ def main() -> None:
 
 def draw(axes: Mapping[str, Mapping[str, Any]]) -> Figure:
     """A panel for every axis."""
-    rows = math.ceil(len(axes) / COLUMNS)
+    columns = COLUMNS if len(axes) > 6 else 3
+    rows = math.ceil(len(axes) / columns)
     figure = Figure(figsize=(11, 2.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, found in zip(panels, axes.values(), strict=False):
         _panel(panel, found)
-    for panel in list(panels)[len(axes) :]:
+    for panel in panels[len(axes) :]:
         panel.set_axis_off()
     return figure
 
@@ -51,6 +52,9 @@ def _panel(panel: Axes, found: Mapping[str, Any]) -> None:
         beside = [seconds[0] * value / values[0] for value in values]
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.set_title(f"exponent {found['exponent']:.2f}", fontsize=9)
     else:
         beside = [seconds[0] / max(1.0, value) for value in values]

@@ -105,6 +105,7 @@ MEASURED = Measured(
     precision="float32",
     rounds=3,
     command="benchmarks.stage_times",
+    clock="seconds on the clock",
     # Different powers of ten, so that a sum says what was counted how often.
     seconds=dict(zip(STEPS, (1, 10, 100, 1000, 1e-3, 1e-2, 1e4, 1e-4), strict=True)),
 )

@@ -71,7 +71,8 @@ def _plan(grid: Grid, measured: Sequence[Measured], options: argparse.Namespace)
     yield from _stages(grid, measured[0], Images(chosen, options.val_images, options.test_images))
     for one in measured:
         yield f"\n### {one.title}\n"
-        yield f"Measured by `{one.command}`, medians of {one.rounds} rounds, {one.clock}; torch {one.torch}, load {one.load}:\n"
+        about = f"medians of {one.rounds} rounds, {one.clock}; torch {one.torch}, load {one.load}"
+        yield f"Measured by `{one.command}`, {about}:\n"
         yield "| ms an image | |\n|---|---|"
         for kind, seconds in one.seconds.items():
             yield f"| {kind.replace('_', ' ')} | {seconds * 1000:,.1f} |"

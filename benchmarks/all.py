@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import LISTS, Benchmark
-from benchmarks.machine import PEERS, ROOT, machine, surroundings, versions
+from benchmarks.machine import PEERS, ROOT, load, machine, surroundings, versions
 from benchmarks.measured import Measured
 from benchmarks.page import numbers_file, write_page
 from hydra_det.atomic import write_atomically
 from hydra_det.provenance import current_commit
 
 LONGEST = 900  # seconds that one benchmark may take: something hangs
+SCRATCH = ROOT / "outputs" / "benchmarks"  # what each one printed and saved
 
 
 def main() -> None:
@@ -62,11 +63,11 @@ def run_all(
     benchmarks = LISTS[device] if benchmarks is None else benchmarks
     path = numbers_file(folder, device)
     entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    about = {"commit": current_commit(), "machine": machine(), "versions": versions()}
+    about = {"commit": current_commit(), "machine": machine(), "versions": versions(), "load": load()}
     failed = []
     for name in only or benchmarks:
         print(f"{name}: python -m {benchmarks[name].command}", flush=True)
-        entry = run_one(benchmarks[name].command, ROOT / "outputs" / "benchmarks" / device / name)
+        entry = run_one(benchmarks[name].command, SCRATCH / device / name)
         entries[name] = {**entry, **about}
         if entry["failed"] is not None:
             failed.append(name)

@@ -51,8 +51,8 @@ CPU = {
         "What does an attack cost beside its passes through the network?",
         "PGD-5 as the callback makes it, with all that leaves the network untouched, beside five bare passes, "
         "forward and backward to the images.",
-        'benchmarks.attack --threads 1 --model yolov3_nano --batch 4 --image-size 160 --rounds 5 --only PGD-5 "PGD-5, masked"'
-        ' "passes with gradients of weights" "PGD-5, channels_last"',
+        "benchmarks.attack --threads 1 --model yolov3_nano --batch 4 --image-size 160 --rounds 5 --only PGD-5 "
+        '"PGD-5, masked" "passes with gradients of weights" "PGD-5, channels_last"',
     ),
     "hardening": Benchmark(
         "What does a training step cost under each way of hardening?",

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.interleaved import compare, parsed, timing_options
-from benchmarks.subjects import network
+from benchmarks.interleaved import chosen, compare, parsed, timing_options
+from benchmarks.subjects import network, random_batch
 
 Forward = Callable[[], Sequence[Tensor]]
 
@@ -30,8 +30,8 @@ DIFFERENCE = "largest difference from eager, of the largest value"
 def main() -> None:
     """Time all runtimes in turns."""
     options = _options()
-    size, generator = options.image_size, torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, size, size, generator=generator).to(options.device)
+    size = options.image_size
+    image = random_batch(1, size, options.device)["images"]
     net = network(options.model).eval().to(options.device)
     makers: dict[str, Callable[[], Forward]] = {
         "eager": lambda: eager(net, image),
@@ -46,7 +46,7 @@ def main() -> None:
     else:
         makers["onnxruntime"] = lambda: onnx_runtime(net, image)
         makers["openvino"] = lambda: open_vino(net, image)
-    made = {name: make() for name, make in makers.items() if not options.only or name in ("eager", *options.only)}
+    made = {name: make() for name, make in chosen(makers, baseline="eager", options=options).items()}
     wanted = made["eager"]()
     worst = {
         name: max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(forward(), wanted, strict=True))

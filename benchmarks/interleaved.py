@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,8 @@ from benchmarks.measured import Row
 from benchmarks.report import report, save_option
 
 Variants = Mapping[str, Callable[[], object]]
+Variant = TypeVar("Variant")
+
 DEVICES = ("cpu", "cuda")
 
 
@@ -58,6 +61,14 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if options.threads:
         torch.set_num_threads(options.threads)
     return options
+
+
+def chosen(variants: Mapping[str, Variant], *, baseline: str, options: argparse.Namespace) -> dict[str, Variant]:
+    """Those that `--only` names, and the one that they are compared with; all where it names none."""
+    only = options.only or variants
+    if unknown := [name for name in only if name not in variants]:
+        raise SystemExit(f"--only: expected some of {'; '.join(variants)}; got {'; '.join(unknown)}")
+    return {name: variant for name, variant in variants.items() if name == baseline or name in only}
 
 
 def time_in_turns(variants: Variants, *, rounds: int, warmup: int, device: str = "cpu") -> dict[str, list[float]]:

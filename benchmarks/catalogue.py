@@ -42,10 +42,11 @@ CPU = {
     ),
     "deeplift": Benchmark(
         "What do DeepLIFT scores for all layers cost?",
-        "One pass for all 75 convolutions of YOLOv3 at 416 px, by both rules, beside a training step without its "
-        "optimiser, one pass with Captum's own rules, and Captum's `LayerDeepLift`, which needs a pass a layer: a"
-        " few of these passes are timed, spread evenly, and reckoned up to all layers.",
-        "benchmarks.deeplift --batch 1 --rounds 2 --warmup 1 --layers 3",
+        "One pass for all 75 convolutions of YOLOv3 at 416 px, beside a training step without its optimiser, one pass "
+        "with Captum's own rules, and Captum's `LayerDeepLift`, which needs a pass a layer: a few of these passes are "
+        "timed, spread evenly, and reckoned up to all layers.",
+        "benchmarks.deeplift --batch 1 --rounds 2 --warmup 1 --layers 3 "
+        '--only "one pass" "Captum, one pass" "Captum, a pass a layer"',
     ),
     "attack": Benchmark(
         "What does an attack cost beside its passes through the network?",

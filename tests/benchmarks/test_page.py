@@ -43,6 +43,12 @@ def test_the_glance_marks_what_is_not_told_apart() -> None:
     assert f"{question} ours: 1.01 (within the spread) |  |" in page({"cpu": {"score_step": close}})
 
 
+def test_the_glance_shows_the_fastest_and_the_slowest() -> None:
+    rows = [{"variant": str(ratio), "ms": 60 / ratio, "ratio": ratio} for ratio in (1.0, 3.0, 0.5, 2.0)]
+    most = entry(measured={**asdict(measured()), "rows": rows, "baseline": "1.0"})
+    assert "| 1.0, 60 ms | 3.0: 3 | 0.5: 0.5 |" in page({"cpu": {"score_step": most}})
+
+
 def test_a_failure_is_named_with_its_reason() -> None:
     made = page({"cpu": {"score_step": entry(), "attack": entry(failed="the network is gone")}})
     assert "**Failed: attack.**" in made

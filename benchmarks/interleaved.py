@@ -118,25 +118,28 @@ def compare(
     single = [name for name in variants if name in once]
     for name in single:
         seconds |= time_in_turns({name: variants[name]}, rounds=1, warmup=0, device=device)
-    rows = {name: {"variant": name, **spread(seconds[name])} for name in variants}
-    medians = {name: float(row["ms"]) for name, row in rows.items()}
-    for name, row in rows.items():
+    medians = {name: statistics.median(seconds[name]) * 1000 for name in variants}
+    rows: list[Row] = []
+    for name, run in variants.items():
+        row: Row = {"variant": name, "ms": medians[name], "iqr_ms": quartile_range(seconds[name])}
         row["ratio"] = medians[baseline] / medians[name]
-        if device == "cuda":
-            if images:
-                row["images_per_s"] = images / medians[name] * 1000
-            row.update(gpu_load(variants[name]))
-        row.update(more(name, medians[name]))
+        if device == "cuda" and images:
+            row["images_per_s"] = images / medians[name] * 1000
+        if device == "cuda" and name not in once:
+            row.update(gpu_load(run))
+        rows.append({**row, **more(name, medians[name])})
     how = [f"Medians of {options.rounds} rounds in turns." if options.rounds > 1 else "One round."]
     how += [f"Timed once, after the others: {', '.join(single)}."] if single else []
-    report(f"{title}, {device}", list(rows.values()), options=options, baseline=baseline, notes=[*how, *notes])
+    report(f"{title}, {device}", rows, options=options, baseline=baseline, notes=[*how, *notes])
     return medians
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float | None]:
-    """Median and interquartile range in ms; of one time there is no range."""
-    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (None,) * 3
-    return {"ms": statistics.median(seconds) * 1000, "iqr_ms": None if low is None else (high - low) * 1000}
+def quartile_range(seconds: Sequence[float]) -> float | None:
+    """Interquartile range in ms; of one time there is none."""
+    if len(seconds) < 2:
+        return None
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return (high - low) * 1000
 
 
 def _now(device: str) -> float:

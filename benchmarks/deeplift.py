@@ -38,18 +38,13 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Setting forward, backward hooks|Input Tensor 0")
     made = chosen(variants(options), baseline=BASELINE, options=options)
     layers = sum(isinstance(module, nn.Conv2d) for module in network(options.model).modules())
+    share = min(options.layers or layers, layers) / layers
 
-    def more(name: str, milliseconds: float) -> Row:
-        row: Row = {}
-        if name != BASELINE:
-            done = min(options.layers or layers, layers) if name == A_LAYER else layers
-            row = {"layers": done, "s for all layers": milliseconds / 1000 * layers / done}
-        if options.memory and name != A_LAYER:
-            row["peak_mib"] = memory_of(options, name) / 2**20
-        return row
+    def memory(name: str) -> Row:
+        return {"peak_mib": memory_of(options, name) / 2**20} if options.memory and name != A_LAYER else {}
 
     title = f"{options.model}, {options.image_size} px, batch {options.batch}"
-    compare(title, made, baseline=BASELINE, options=options, once=[A_LAYER], more=more)
+    compare(title, made, baseline=BASELINE, options=options, once={A_LAYER: share}, more=memory)
 
 
 def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:

@@ -53,7 +53,7 @@ def main() -> None:
         for name, forward in made.items()
     }
     title = f"Forward of {options.model}, one image of {size} px"
-    compare(title, made, baseline="eager", options=options, images=1, more=lambda name, _: {DIFFERENCE: worst[name]})
+    compare(title, made, baseline="eager", options=options, images=1, more=lambda name: {DIFFERENCE: worst[name]})
 
 
 def eager(net: nn.Module, image: Tensor, *, channels_last: bool = False, bf16: bool = False) -> Forward:

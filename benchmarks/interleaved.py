@@ -4,7 +4,8 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -92,10 +93,10 @@ def compare(
     *,
     baseline: str,
     options: argparse.Namespace,
-    once: Collection[str] = (),
+    once: Mapping[str, float] = MappingProxyType({}),
     images: int | None = None,
     notes: Sequence[str] = (),
-    more: Callable[[str, float], Row] = lambda name, ms: {},
+    more: Callable[[str], Row] = lambda name: {},
 ) -> dict[str, float]:
     """Time variants in turns, print the table and write the file that `--save` names.
 
@@ -104,10 +105,11 @@ def compare(
         variants: by name.
         baseline: the name of the one that the others are compared with.
         options: from `timing_options`.
-        once: names of those that are too slow for rounds, and are timed once after the others.
+        once: those that are too slow for rounds and are timed once, after the others, with the share of the work that
+            they do then, in (0, 1]; their time is reckoned up to all of it.
         images: that go through a variant in one call; on a GPU images a second are told.
         notes: to say under the table.
-        more: further columns of a variant, from its name and its milliseconds.
+        more: further columns of a variant, by its name.
 
     Returns:
         Milliseconds of each, medians.
@@ -115,9 +117,13 @@ def compare(
     device = options.device
     in_turns = {name: run for name, run in variants.items() if name not in once}
     seconds = time_in_turns(in_turns, rounds=options.rounds, warmup=options.warmup, device=device)
-    single = [name for name in variants if name in once]
-    for name in single:
-        seconds |= time_in_turns({name: variants[name]}, rounds=1, warmup=0, device=device)
+    how = [f"Medians of {options.rounds} rounds in turns." if options.rounds > 1 else "One round."]
+    for name, share in once.items():
+        if name in variants:
+            (alone,) = time_in_turns({name: variants[name]}, rounds=1, warmup=0, device=device)[name]
+            seconds[name] = [alone / share]
+            part = f", with {share:.0%} of the work, and reckoned up to all of it" if share < 1 else ""
+            how.append(f"{name}: timed once, after the others{part}.")
     medians = {name: statistics.median(seconds[name]) * 1000 for name in variants}
     rows: list[Row] = []
     for name, run in variants.items():
@@ -127,9 +133,7 @@ def compare(
             row["images_per_s"] = images / medians[name] * 1000
         if device == "cuda" and name not in once:
             row.update(gpu_load(run))
-        rows.append({**row, **more(name, medians[name])})
-    how = [f"Medians of {options.rounds} rounds in turns." if options.rounds > 1 else "One round."]
-    how += [f"Timed once, after the others: {', '.join(single)}."] if single else []
+        rows.append({**row, **more(name)})
     report(f"{title}, {device}", rows, options=options, baseline=baseline, notes=[*how, *notes])
     return medians
 

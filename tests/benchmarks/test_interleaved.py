@@ -50,13 +50,14 @@ def test_medians_and_ratios_are_saved(clock: Clock, tmp_path: Path) -> None:
         "slow": clock.variant("slow", 16),
     }
     file = tmp_path / "saved.json"
-    medians = compare("Steps", variants, baseline="theirs", options=options("--save", str(file)), once=["slow"])
-    assert medians == {"theirs": 4000, "ours": 2000, "slow": 16000}
+    medians = compare("Steps", variants, baseline="theirs", options=options("--save", str(file)), once={"slow": 0.5})
+    assert medians == {"theirs": 4000, "ours": 2000, "slow": 32000}  # half of the work took 16 s
     saved = Measured.read(file)
-    assert [row["ratio"] for row in saved.rows] == [1, 2, 0.25]
+    assert [row["ratio"] for row in saved.rows] == [1, 2, 0.125]
     assert [row["iqr_ms"] for row in saved.rows] == [2000, 1000, None]
     assert (saved.title, saved.baseline, saved.settings["batch"]) == ("Steps, cpu", "theirs", 2)
-    assert "Timed once, after the others: slow." in saved.notes
+    assert "slow: timed once, after the others, with 50% of the work, and reckoned up to all of it." in saved.notes
+    assert clock.ran[-1] == "slow"
 
 
 def test_another_variant_goes_first_in_each_round(clock: Clock) -> None:
@@ -65,13 +66,13 @@ def test_another_variant_goes_first_in_each_round(clock: Clock) -> None:
     assert "".join(clock.ran) == "abbaab"
 
 
-def test_further_columns_know_name_and_time(clock: Clock, tmp_path: Path) -> None:
+def test_further_columns_are_asked_for_by_name(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "saved.json"
     variants = {"a": clock.variant("a", 2, 2, 2, 2)}
     given = options("--save", str(file))
-    compare("Steps", variants, baseline="a", options=given, more=lambda name, ms: {"s": ms / 1000, "of": name})
+    compare("Steps", variants, baseline="a", options=given, more=lambda name: {"of": name})
     row = json.loads(file.read_text())["rows"][0]
-    assert (row["s"], row["of"]) == (2, "a")
+    assert row["of"] == "a"
 
 
 def test_the_quartiles_are_those_of_numpy() -> None:

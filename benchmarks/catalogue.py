@@ -59,7 +59,7 @@ CPU = {
         "What does a training step cost under each way of hardening?",
         "Four training steps, every batch hardened, beside adversarial training with PGD-5. The ways do not teach"
         " the same: [hardening.md](hardening.md) says what each brings.",
-        "benchmarks.hardening --threads 1 --batch 4 --rounds 3",
+        "benchmarks.hardening --threads 1 --batch 4 --rounds 3 --warmup 0",
     ),
     "numbers_watch": Benchmark(
         "What does looking out for NaN take?",

@@ -76,7 +76,7 @@ def peer(truth: Any, results: Any) -> Callable[[], np.ndarray]:
 
 
 def made_up(images: int, classes: int, detections: int) -> tuple[dict[str, list[dict[str, Any]]], list[CocoResult]]:
-    """Objects of all sizes, and detections of which the first ones lie near objects and the others anywhere."""
+    """Objects of all sizes, and detections of which some lie near objects and are surer than the others, which lie anywhere."""
     generator = np.random.default_rng(0)
 
     def boxes(count: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def made_up(images: int, classes: int, detections: int) -> tuple[dict[str, list[
         found = zip(
             np.vstack([near, boxes(detections - hits)]).tolist(),
             [*labels[:hits].tolist(), *guesses.tolist()],
-            generator.uniform(0.01, 1, detections).tolist(),
+            [*generator.uniform(0.3, 1, hits), *generator.uniform(0.01, 0.7, detections - hits)],
             strict=True,
         )
         results += [

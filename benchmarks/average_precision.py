@@ -76,7 +76,7 @@ def peer(truth: Any, results: Any) -> Callable[[], np.ndarray]:
 
 
 def made_up(images: int, classes: int, detections: int) -> tuple[dict[str, list[dict[str, Any]]], list[CocoResult]]:
-    """Objects of all sizes, and detections of which some lie near objects and are surer than the others, which lie anywhere."""
+    """Objects of all sizes, and detections: some near objects and surer than the others, which lie anywhere."""
     generator = np.random.default_rng(0)
 
     def boxes(count: int) -> np.ndarray:

@@ -61,11 +61,6 @@ CPU = {
         " the same: [hardening.md](hardening.md) says what each brings.",
         "benchmarks.hardening --threads 1 --batch 4 --rounds 3 --warmup 0",
     ),
-    "numbers_watch": Benchmark(
-        "What does looking out for NaN take?",
-        "The watch over losses and gradients, alone, beside the training step that it looks at.",
-        "benchmarks.numbers_watch --model yolov3_tiny --rounds 7",
-    ),
     "compaction": Benchmark(
         "How much faster is a network without the channels that masks remove?",
         "The dense YOLOv3 at 416 px beside four small networks: compact, as `compact.py` makes it; its channels "

@@ -98,8 +98,10 @@ def run_one(command: str, scratch: Path) -> dict[str, Any]:
         measured = asdict(Measured.read(saved))
     except subprocess.TimeoutExpired:
         failed = f"not done after {LONGEST} s"
-    except (subprocess.SubprocessError, OSError, TypeError, ValueError) as error:
-        failed = _last_line(log) if isinstance(error, subprocess.CalledProcessError) else str(error)
+    except subprocess.CalledProcessError as error:  # below 0 it is the signal that ended it, -9 where memory ran out
+        failed = f"{_last_line(log)} (exit code {error.returncode})"
+    except (OSError, TypeError, ValueError) as error:
+        failed = f"no result to read: {error}"
     return {
         "command": f"python -m {command}",
         "date": date,

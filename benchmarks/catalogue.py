@@ -85,7 +85,8 @@ CPU = {
         "What do shared stages save?",
         "A sweep over ratios, whose jobs share pretraining, beside separate runs, each into an empty store: time "
         "on the clock, scoring and timing included.",
-        "benchmarks.shared_stages --ratios 4 --separate 1 trainer.limit_train_batches=0.2 data.test_size=40",
+        "benchmarks.shared_stages --ratios 4 --separate 1 trainer.limit_train_batches=0.2 data.test_size=40 "
+        "evaluation.bootstrap=0 evaluation.samples=0 evaluation.latency.repeats=5",
     ),
 }
 

@@ -39,7 +39,7 @@ def test_a_failing_one_is_named_and_the_exit_code_is_not_zero(
     assert ended.value.code == f"failed: bad; the reasons are in {tmp_path / 'benchmarks.md'}"
     made = (tmp_path / "benchmarks.md").read_text()
     assert "**Failed: bad.**" in made
-    assert "**Failed**: `the network is gone`" in made
+    assert "**Failed**: `the network is gone (exit code 1)`" in made
     numbers = json.loads((tmp_path / "benchmarks_cpu.json").read_text())
     assert numbers["good"]["measured"] == asdict(measured())
     assert numbers["good"]["command"] == "python -m tests.benchmarks.example measured"

@@ -11,6 +11,7 @@ a CUDA graph, which replays the kernels of a pass without Python, needs a GPU.
 
 import argparse
 import copy
+import functools
 import importlib
 import tempfile
 from collections.abc import Callable, Sequence
@@ -82,11 +83,13 @@ def graphed(net: nn.Module, image: Tensor, *, channels_last: bool = False, bf16:
     with torch.cuda.graph(graph):
         answers = forward()
 
-    def replay() -> Sequence[Tensor]:
-        graph.replay()
-        return answers
+    # The kernels read the memory of network and image, which must not be freed while they can be replayed.
+    return functools.partial(_replay, graph, answers, forward)
 
-    return replay
+
+def _replay(graph: torch.cuda.CUDAGraph, answers: Sequence[Tensor], _held: Forward) -> Sequence[Tensor]:
+    graph.replay()
+    return answers
 
 
 def compiled(net: nn.Module, image: Tensor) -> Forward:

@@ -265,13 +265,22 @@ def test_command_of_a_first_line() -> None:
             command_of(wrong)
 
 
+PAPER = [  # its five configurations
+    ("deeplift_weight", "deeplift", "weight", False),
+    ("deeplift_kernel", "deeplift", "kernel", False),
+    ("scaled_weight", "scaled", "weight", False),
+    ("scaled_kernel", "scaled", "kernel", False),
+    ("deeplift_weight_greyscale", "deeplift", "weight", True),
+]
+
+
 def test_the_grid_of_the_paper() -> None:
     config = composed("sweep=paper_grid", "experiment=paper", "data.root=x", "model.weights=y", with_hydra=True)
     values = {key: str(text).split(",") for key, text in config.hydra.sweeper.params.items()}
     assert list(values) == ["seed", "configuration", "prune.ratio"], "the first one varies slowest"
     assert [len(found) for found in values.values()] == [10, 5, 9]
     assert config.hydra.mode == RunMode.MULTIRUN
-    assert set(values["configuration"]) == names("configuration")
+    assert set(values["configuration"]) == {name for name, *_ in PAPER}
     assert (config.attack.epsilon, config.attack.step_size, config.attack.steps) == (0.05, 0.02, 5)
     assert (config.data.image_size, config.data.train_images) == (416, 50_000)
     small = composed("sweep=smoke_grid", "experiment=smoke", with_hydra=True).hydra.sweeper.params
@@ -288,16 +297,7 @@ def test_a_study_has_a_direction_for_every_objective() -> None:
     check(build.plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
 
 
-@pytest.mark.parametrize(
-    ("name", "init", "granularity", "greyscale"),
-    [
-        ("deeplift_weight", "deeplift", "weight", False),
-        ("deeplift_kernel", "deeplift", "kernel", False),
-        ("scaled_weight", "scaled", "weight", False),
-        ("scaled_kernel", "scaled", "kernel", False),
-        ("deeplift_weight_greyscale", "deeplift", "weight", True),
-    ],
-)
+@pytest.mark.parametrize(("name", "init", "granularity", "greyscale"), PAPER)
 def test_configurations_of_the_paper(name: str, init: str, granularity: str, greyscale: bool) -> None:
     config = config_of(f"configuration={name}", "experiment=smoke")
     check(config)
@@ -305,3 +305,28 @@ def test_configurations_of_the_paper(name: str, init: str, granularity: str, gre
     assert type(made) is INITIALISERS[init]
     assert (config["prune"]["granularity"], config["data"]["greyscale"]) == (granularity, greyscale)
     assert Cell(granularity, init, int(greyscale)) in CONFIGURATIONS.values()
+
+
+def test_the_configurations_beside_the_papers_differ_in_one_thing() -> None:
+    words = ("experiment=replication", "model.weights=x")
+    plain = config_of("configuration=scaled_weight", *words)
+    found = {}
+    for name in names("configuration") - {name for name, *_ in PAPER}:
+        other = config_of(f"configuration={name}", *words)
+        found[name] = {key for key in plain if plain[key] != other[key]}
+    clean = config_of("configuration=clean_pretraining", *words)["stage"]["pretrain"]
+    assert clean["callbacks"]["adversarial_batch"]["share"] == clean["attacked_share"] == 0
+    assert found == {
+        "clean_pretraining": {"stage"},
+        "fast_hardening": {"hardening", "stage"},  # the stages say again how they harden
+        "hybrid_masks": {"prune", "stage"},
+        "learned_allocation": {"prune", "stage"},
+    }
+
+
+def test_the_replication_has_every_configuration_and_the_papers_ratios() -> None:
+    config = composed("sweep=replication", "experiment=replication", "model.weights=x", with_hydra=True)
+    values = {key: str(text).split(",") for key, text in config.hydra.sweeper.params.items()}
+    assert list(values) == ["prune.ratio", "configuration", "seed"], "the first one varies slowest"
+    assert set(values["configuration"]) == names("configuration")
+    assert {float(ratio) for ratio in values["prune.ratio"]} == {0, 0.25, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95, 0.99}

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou, complete_box_iou_loss
+from torchvision.ops import complete_box_iou_loss
 
 from hydra_det.modules.decode import decode_boxes
 from hydra_det.types import InputError, LossTerms, Target
+
+OBJECTS_AT_ONCE = 256  # of a batch, compared with all predictions of their images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +121,7 @@ def assign(
     """Assign every object to the cell under its centre, at the anchors that fit its shape; one answer per level."""
     boxes = torch.cat([target["boxes"] for target in targets])
     labels = torch.cat([target["labels"] for target in targets])
-    counts = torch.tensor([len(target["labels"]) for target in targets], device=boxes.device)
-    image = torch.repeat_interleave(torch.arange(len(targets), device=boxes.device), counts)
+    image = _owners(targets, boxes.device)
     fits = shape_iou(boxes[:, 2:] - boxes[:, :2], torch.cat(list(anchors)))  # [M, all anchors]
     matched = fits > anchor_iou
     if len(boxes):
@@ -213,11 +214,33 @@ def _objectness(logits: Tensor, pairs: Assignment, near: Tensor) -> Tensor:
 
 
 def _near_objects(decoded: Sequence[Tensor], targets: Sequence[Target], ignore_iou: float) -> list[Tensor]:
-    """Where a prediction overlaps any object of its image well. Per level [B, A, H, W, 4] -> [B, A, H, W] bool"""
+    """Where a prediction overlaps any object of its image well. Per level [B, A, H, W, 4] -> [B, A, H, W] bool
+
+    The objects of all images at once: on a GPU a loop over images takes longer than the network. Not too many at once,
+    for the sake of memory.
+    """
     boxes = torch.cat([level.detach().flatten(1, 3) for level in decoded], dim=1)  # [B, N, 4]
-    near = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-    for index, target in enumerate(targets):
-        if len(target["boxes"]):
-            near[index] = box_iou(boxes[index], target["boxes"].to(boxes.dtype)).amax(1) > ignore_iou
-    parts = near.split([level[0, ..., 0].numel() for level in decoded], dim=1)
+    objects = torch.cat([target["boxes"] for target in targets]).to(boxes.dtype)  # [M, 4]
+    sides = boxes.permute(2, 0, 1).contiguous()  # [4, B, N]
+    found = boxes.new_zeros(boxes.shape[:2], dtype=torch.int32)
+    for owners, some in zip(
+        _owners(targets, boxes.device).split(OBJECTS_AT_ONCE), objects.split(OBJECTS_AT_ONCE), strict=True
+    ):
+        overlaps = _iou(sides[:, owners], some.T[:, :, None]) > ignore_iou  # [M', N]
+        found.index_add_(0, owners, overlaps.int())
+    parts = (found > 0).split([level[0, ..., 0].numel() for level in decoded], dim=1)
     return [part.view(level.shape[:-1]) for part, level in zip(parts, decoded, strict=True)]
+
+
+def _owners(targets: Sequence[Target], device: torch.device) -> Tensor:
+    """Which image of the batch each object belongs to, in the order of the targets. [M]"""
+    return torch.tensor([i for i, target in enumerate(targets) for _ in target["labels"]], device=device).long()
+
+
+def _iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU pair by pair of boxes x1, y1, x2, y2 in the first dimension; the others broadcast. [4, ...], [4, ...]"""
+    width = torch.minimum(first[2], second[2]) - torch.maximum(first[0], second[0])
+    height = torch.minimum(first[3], second[3]) - torch.maximum(first[1], second[1])
+    overlap = width.clamp(min=0) * height.clamp(min=0)
+    area, other = ((boxes[2] - boxes[0]) * (boxes[3] - boxes[1]) for boxes in (first, second))
+    return overlap / (area + other - overlap)

@@ -142,9 +142,13 @@ def _typed(record: Record) -> str:
 
 
 def bound_config(value: Any) -> Any:
-    """A config without what may differ between the runs of one configuration."""
+    """A config without what may differ between the runs of one configuration.
+
+    Of a file of weights it keeps whether there is one: every seed may have a start of its own.
+    """
     if isinstance(value, Mapping):
-        return {key: bound_config(part) for key, part in value.items() if key not in _FREE}
+        bound = {key: bound_config(part) for key, part in value.items() if key not in _FREE}
+        return bound | {key: value[key] is not None for key in value if key == "weights"}
     return [bound_config(part) for part in value] if isinstance(value, list) else value
 
 

@@ -40,7 +40,9 @@ def words(script: str, folder: Path) -> tuple[list[str], str]:
     return [f"run={folder}"], "model._target_: expected a class that hydra_det's own configs name, came os.system"
 
 
-@pytest.mark.parametrize("script", ["train", "detect", "report", "evaluate"])
+@pytest.mark.parametrize(
+    "script", ["train", "report", *(pytest.param(name, marks=pytest.mark.slow) for name in ("detect", "evaluate"))]
+)
 def test_a_command_ends_with_one_line(script, tmp_path):
     (tmp_path / "in").mkdir()
     given, said = words(script, tmp_path / "in")

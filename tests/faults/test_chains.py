@@ -10,6 +10,7 @@ from tests.faults.outcome import differences, outcome
 from tests.faults.scenes import ONE
 
 
+@pytest.mark.slow
 def test_three_kills_of_a_run(nursery, tmp_path, undisturbed):
     tally = Tally()
     kill_until_done(nursery, tmp_path, ("train", ONE), kills=3, instants=random.Random(1), tally=tally)

@@ -34,6 +34,7 @@ def refused(process, words):
     return lines[0].partition("error: ")[2]
 
 
+@pytest.mark.slow
 def test_a_drive_that_fills_up_again_and_again(nursery, tmp_path, undisturbed):
     with small_drive(tmp_path / "store", 1000):
         for room in (4000, 14000, 60000):

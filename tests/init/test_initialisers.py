@@ -275,7 +275,7 @@ def scores_of_rank(rank, address, folder, count):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_processes_share_the_images_and_agree(tmp_path, count):
     mp.spawn(scores_of_rank, (tmp_path / "address", tmp_path, count), nprocs=2)
     for name in FROM_IMAGES:

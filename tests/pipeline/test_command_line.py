@@ -88,7 +88,9 @@ def test_a_study_goes_past_a_failing_run_names_it_and_goes_on_when_typed_again(t
     ("words", "said"),
     [
         (["objectives=[map,megabytes]"], "error: objectives: expected a list of some of map_clean, map_attacked"),
-        (["dry_run=true"], "error: dry_run: expected false beside objectives, got true"),
+        pytest.param(
+            ["dry_run=true"], "error: dry_run: expected false beside objectives, got true", marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )
@@ -205,7 +207,7 @@ def test_weights_of_another_network_are_refused(tmp_path, tmp_path_factory):
     ("words", "said"),
     [
         (["data=coco"], "data.root: expected a value, got none"),
-        (["init=magic"], "Could not find 'init/magic'"),
+        pytest.param(["init=magic"], "Could not find 'init/magic'", marks=pytest.mark.slow),
     ],
     ids=["no root", "unknown init"],
 )
@@ -218,6 +220,7 @@ def test_the_process_ends_with_one_line_and_not_with_a_traceback(tmp_path, words
     assert not (tmp_path / "outputs" / "store").exists()
 
 
+@pytest.mark.slow
 def test_an_image_that_breaks_in_a_loading_process_is_one_line_too(tmp_path):
     run(tmp_path, "stage.pretrain.epochs=0", name="first")
     broken = next((tmp_path / "shapes").rglob("images/train/*.png"))
@@ -232,6 +235,7 @@ def test_an_image_that_breaks_in_a_loading_process_is_one_line_too(tmp_path):
     assert error.endswith((tmp_path / "run" / "failed.txt").read_text().strip())
 
 
+@pytest.mark.slow
 def test_the_doctor_names_shared_images_and_shows_pictures(tmp_path):
     run(tmp_path, "stage.pretrain.epochs=0", name="first")
     train, test = (next((tmp_path / "shapes").rglob(f"images/{split}/000001.png")) for split in ("train", "test"))

@@ -172,6 +172,7 @@ def test_what_a_job_started_is_gone_after_it_and_all_is_as_it_was(monkeypatch):
     processes.leave()
 
 
+@pytest.mark.slow
 def test_a_first_process_that_hangs_says_why_it_ends_and_leaves_the_reason(tmp_path):
     code = f"""
 import threading, time

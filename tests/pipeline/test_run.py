@@ -214,7 +214,9 @@ def keys(folder: Path, *further: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("stopped", ["pretrain", "train_scores", "finetune"])
+@pytest.mark.parametrize(
+    "stopped", ["pretrain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("train_scores", "finetune"))]
+)
 def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_path, monkeypatch, stopped):
     begun: list[tuple[str, int]] = []
     start = EpochLine.on_train_epoch_start

@@ -153,6 +153,7 @@ def test_a_folder_of_other_settings_is_refused(scored):
             suite(finished / "run", other, *words).check_folder(folder)
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_draws(scored, tmp_path):
     finished, _, _ = scored
     words = script(f"run={finished / 'run'}", *FEW, f"hydra.run.dir={tmp_path}", name="evaluate")
@@ -216,7 +217,11 @@ def test_a_transfer_between_classes_is_refused(finished, monkeypatch):
     ("words", "complaint"),
     [
         (["suite=quick", "attack.steps=3"], "attack: expected nothing beside suite=, got attack.steps=3"),
-        (["suite=steps", "transfer={}"], "transfer: expected a suite with the attack transfer, got suite=steps"),
+        pytest.param(
+            ["suite=steps", "transfer={}"],
+            "transfer: expected a suite with the attack transfer, got suite=steps",
+            marks=pytest.mark.slow,
+        ),
         (["transfer={}"], "transfer: expected a suite beside it, got none"),
     ],
 )

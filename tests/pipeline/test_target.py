@@ -320,6 +320,7 @@ def test_a_file_that_is_no_search_is_refused(tmp_path):
             read_search(tmp_path / "target.json")
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_and_a_dry_run_says_what_comes(finished, caplog, monkeypatch):
     typed = ["prune=filter_group", "target.megabytes=1", "target.tolerance=0.5", "stage.pretrain.epochs=3"]
     folder = finished / "search"

@@ -83,6 +83,17 @@ def test_row_holds_every_number(sweep):
     }
 
 
+def test_every_seed_may_start_from_weights_of_its_own_but_none_is_another_configuration():
+    config = {"choices": {"init": "scaled"}, "model": {"width": 1.0, "weights": "of_seed_1"}}
+    runs = {
+        "a": example_record(config=config),
+        "b": example_record(config={**config, "model": {"width": 1.0, "weights": "of_seed_2"}}, seed=2),
+        "c": example_record(config={**config, "model": {"width": 1.0, "weights": None}}),
+    }
+    found = configurations(runs)
+    assert found["a"] == found["b"] != found["c"]
+
+
 def test_runs_of_one_configuration_differ_by_seed_and_ratio():
     config = {"choices": {"init": "scaled"}, "data": {"seed": 1, "greyscale": True}, "prune": {"ratio": 0.5}, "lr": 0.1}
     other = {**config, "data": {"seed": 2, "greyscale": True}, "prune": {"ratio": 0.9}}

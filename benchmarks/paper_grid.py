@@ -1,0 +1,125 @@
+"""The jobs of a grid in conf/sweep/ and what each of their stages costs, from the configs and from measured steps.
+
+What two jobs share follows `StageRunner.key`: pretraining depends on the seed and the images, first scores on how
+they are made too; from score training on a stage depends on the masks, thus on granularity and ratio.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from benchmarks.grid_schedule import Job, Work
+from benchmarks.measured_steps import Measured
+from benchmarks.subjects import network
+from hydra_det.modules.masked_conv import to_masked
+from hydra_det.pipeline import build
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.stages import STAGES
+
+DENSE, PRUNED = "evaluate dense", "evaluate pruned"
+KINDS = (*STAGES, DENSE, PRUNED)
+LISTED = "as the sweep lists them"
+ORDERS = {  # which key varies slowest, and so on
+    LISTED: ("seed", "configuration", "prune.ratio"),
+    "seeds fastest": ("prune.ratio", "configuration", "seed"),
+}
+
+
+class Grid(NamedTuple):
+    """A sweep.
+
+    Attributes:
+        values: of every key that is swept over.
+        configs: by configuration, the whole config.
+    """
+
+    values: dict[str, list[str]]
+    configs: dict[str, Config]
+
+
+class Images(NamedTuple):
+    """How many."""
+
+    train: int
+    val: int
+    test: int
+
+
+def read_grid(sweep: str, overrides: Sequence[str]) -> Grid:
+    """A grid over seeds, configurations and ratios from conf/sweep/, with what is typed behind it."""
+    with hydra.initialize_config_dir(build.CONFIG_DIR, version_base="1.3"):
+        composed = hydra.compose("train", [f"sweep={sweep}", *overrides], return_hydra_config=True)
+        params = [f"{key}={value}" for key, value in composed.hydra.sweeper.params.items()]
+        swept = OverridesParser.create().parse_overrides(params)
+        values = {text.key_or_group: list(map(str, text.sweep_string_iterator())) for text in swept}
+        configs = {
+            name: build.plain(hydra.compose("train", [*overrides, f"configuration={name}"]))
+            for name in values["configuration"]
+        }
+    return Grid(values, configs)
+
+
+def jobs(grid: Grid, seconds: Mapping[str, Mapping[str, float]], *, order: Sequence[str]) -> list[Job]:
+    """Every job as its stages in the order in which train.py runs them.
+
+    Args:
+        grid: that is planned.
+        seconds: by configuration and kind of stage, see `stage_seconds`.
+        order: the keys, the one that varies slowest first.
+    """
+    made = []
+    for chosen in itertools.product(*(grid.values[key] for key in order)):
+        job = dict(zip(order, chosen, strict=True))
+        name = job["configuration"]
+        made.append(_stages(grid.configs[name], job, seconds[name]))
+    return made
+
+
+def stage_seconds(config: Config, images: Images, measured: Measured) -> dict[str, float]:
+    """What each kind of stage takes by the steps that it consists of."""
+    an_image = measured.seconds
+    both = an_image["evaluate_clean"] + an_image["evaluate_attacked"]
+    scored = images.test * (both + 2 * an_image["average_precision"])
+    found = dict.fromkeys(KINDS, 0.0)
+    for name in ("pretrain", "train_scores", "finetune"):
+        kind = "score" if name == "train_scores" else "train"
+        spec = config["stage"][name]
+        attacked = (spec["epochs"] - spec.get("clean_epochs", 0)) * spec["attacked_share"]
+        steps = (spec["epochs"] - attacked) * an_image[f"{kind}_clean"] + attacked * an_image[f"{kind}_attacked"]
+        every = config["trainer"]["check_val_every_n_epoch"]
+        validations = -(-spec["epochs"] // every)  # the last epoch ends with one
+        found[name] = images.train * steps + validations * images.val * both
+    # Methods other than DeepLIFT that look at images take less.
+    found["init_scores"] = config["init"].get("images", 0) * an_image["deeplift"]
+    return found | {DENSE: scored, PRUNED: scored}
+
+
+def stage_bytes(model: str) -> dict[str, int]:
+    """What a finished stage of each kind takes on disk: weights and BatchNorm; of masked ones scores and masks too."""
+    net = network(model)
+    dense = _state_bytes(net.state_dict().values())
+    masked = _state_bytes(to_masked(net).state_dict().values())
+    return {name: dense if name == "pretrain" else masked for name in STAGES}
+
+
+def _stages(config: Config, job: Mapping[str, str], seconds: Mapping[str, float]) -> Job:
+    images = "greyscale" if config["data"]["greyscale"] else "colour"
+    pretrained = f"pretrain {images} {job['seed']}"
+    initialised = f"init_scores {config['init']['_target_']} after {pretrained}"
+    own = f"{config['prune']['granularity']} {job['prune.ratio']} after {initialised}"
+    return [
+        Work(pretrained, seconds["pretrain"]),
+        Work(initialised, seconds["init_scores"], pretrained),
+        Work(f"train_scores {own}", seconds["train_scores"], initialised),
+        Work(f"prune {own}", seconds["prune"], f"train_scores {own}"),
+        Work(f"finetune {own}", seconds["finetune"], f"prune {own}"),
+        Work(f"{DENSE} after {pretrained}", seconds[DENSE], pretrained),
+        Work(f"{PRUNED} {own}", seconds[PRUNED], f"finetune {own}"),
+    ]
+
+
+def _state_bytes(tensors: Iterable[Any]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,144 @@
+"""The paper's experiment on a data set of your own, within the time it is given; the same command goes on.
+
+python -m benchmarks.replication data=bccd data.root=path/to/BCCD_Dataset/BCCD --minutes 9 --jobs 14
+python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 0 1 2 --ratios 0.75 0.5
+
+First the networks that all others start from are trained, one a seed, in colour and, if a configuration asks for it,
+without; then the grid of conf/sweep/replication.yaml; then suites of attacks on the networks of one ratio. The results
+are copied to `docs/replication/<data>/`: records, what suites found, why a run came to nothing. When the time is over
+the processes are interrupted, and the next time they go on from where they were, if outputs/ is still there. On another
+machine take other seeds: networks of one seed are compared, and should come from one start.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.reports.records import RECORD_NAME
+from hydra_det.reports.runs import FAILED_NAME
+from hydra_det.robustness import ROBUSTNESS
+
+KEPT = (RECORD_NAME, FAILED_NAME, ROBUSTNESS)
+OUTPUTS, RESULTS = Path("outputs/replication"), Path("docs/replication")
+GREYSCALE = "deeplift_weight_greyscale"
+# What comes first has a pretraining of its own, so that all of these run side by side.
+CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining fast_hardening
+    deeplift_weight deeplift_kernel scaled_kernel learned_allocation hybrid_masks"""
+RATIOS = "0.75 0.5 0.9 0.85 0.65 0.95 0.25 0.99 0"
+SHARE = 0.85  # of the time for the grid, where suites come after it
+PATIENCE = 25  # seconds a process has for leaving after it was interrupted
+
+
+class Clock:
+    """Runs commands one after the other, or side by side, until the time is over."""
+
+    def __init__(self, minutes: float) -> None:
+        self.start = time.monotonic()
+        self.seconds = 60 * minutes
+
+    def left(self, share: float = 1.0) -> float:
+        """Seconds until so much of the time is over."""
+        return self.start + share * self.seconds - time.monotonic()
+
+    def run(self, words: Sequence[str], *, share: float = 1.0) -> bool:
+        """Whether the command ended by itself; it is interrupted, as by Ctrl-C, when its share of the time is over."""
+        if self.left(share) <= 0:
+            return False
+        print(f"{time.monotonic() - self.start:.0f} s:", *words, flush=True)
+        process = subprocess.Popen([sys.executable, *words], start_new_session=True)
+        try:
+            process.wait(self.left(share))
+        except subprocess.TimeoutExpired:
+            _stop(process)
+            return False
+        return True
+
+
+def main() -> None:
+    """Start, grid, suites, results."""
+    options, overrides = _options()
+    clock, name = Clock(options.minutes), _data_name(overrides)
+    start, grid = OUTPUTS / name / "start", OUTPUTS / name / "grid"
+    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={options.jobs}"] if options.jobs > 1 else []
+    store = f"store={OUTPUTS / name / 'store'}"
+    seeds = f"seed={','.join(map(str, options.seeds))}"
+    colours = ["false", "true"] if GREYSCALE in options.configurations else ["false"]
+    clock.run([
+        str(SCRIPTS / "train.py"), "-m", "experiment=replication_start", *overrides, store, seeds, *launcher,
+        f"data.greyscale={','.join(colours)}", f"hydra.sweep.dir={start}",
+        "hydra.sweep.subdir=greyscale_${data.greyscale}_seed${seed}",
+    ])  # fmt: skip
+    weights = f"{start}/greyscale_${{data.greyscale}}_seed${{seed}}/stages/pretrain/weights.safetensors"
+    clock.run([
+        str(SCRIPTS / "train.py"), "sweep=replication", "experiment=replication", *overrides, store, seeds, *launcher,
+        f"model.weights={weights}", f"hydra.sweep.dir={grid}",
+        f"configuration={','.join(options.configurations)}", f"prune.ratio={','.join(options.ratios)}",
+    ], share=SHARE if options.suite else 1)  # fmt: skip
+    if options.suite:
+        _suites(clock, grid, options)
+    for found in (grid, OUTPUTS / name / "suites"):
+        print(_collect(found, RESULTS / name), "files of results in", RESULTS / name, flush=True)
+
+
+def _suites(clock: Clock, grid: Path, options: argparse.Namespace) -> None:
+    """A suite of attacks on some of the networks, side by side."""
+    names = [f"{config}_{options.ratios[0]}_seed{seed}" for config in options.attacked for seed in options.seeds]
+    jobs = [
+        [str(SCRIPTS / "evaluate.py"), f"run={grid / name}", f"suite={options.suite}",
+         f"hydra.run.dir={grid.parent / 'suites' / name}"]
+        for name in names
+        if (grid / name / RECORD_NAME).exists() and not (grid.parent / "suites" / name / ROBUSTNESS).exists()
+    ]  # fmt: skip
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(clock.run, jobs))
+
+
+def _collect(source: Path, target: Path) -> int:
+    """Copy what is a result, a folder a run; how many files there are then."""
+    for path in sorted(path for name in KEPT for path in source.glob(f"*/{name}")):
+        (target / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.parent.name / path.name)
+    return sum(1 for name in KEPT for _ in target.glob(f"*/{name}"))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a process and those that it started, and end them where that takes too long."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(PATIENCE)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _data_name(overrides: Sequence[str]) -> str:
+    found = [word.removeprefix("data=") for word in overrides if word.startswith("data=")]
+    if not found:
+        sys.exit("error: data: expected data=bccd or another data set, got none")
+    return found[-1]
+
+
+def _options() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60 * 24 * 365, help="until everything is interrupted")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
+    parser.add_argument("--ratios", nargs="+", default=RATIOS.split())
+    parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
+    parser.add_argument("--suite", default="quick", help="of attacks, on networks of the first ratio; '' for none")
+    parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "learned_allocation"])
+    return parser.parse_known_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""A plan of a grid against schedules worked out by hand, and what jobs share against the store's fingerprints."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.command import Command
+from benchmarks.grid_schedule import (
+    Job,
+    Schedule,
+    Work,
+    critical_path,
+    different,
+    shared_seconds,
+    simulate,
+    unshared_seconds,
+)
+from benchmarks.measured_steps import KINDS as STEPS
+from benchmarks.measured_steps import Measured, add, read
+from benchmarks.paper_grid import DENSE, ORDERS, PRUNED, Grid, Images, jobs, read_grid, stage_bytes, stage_seconds
+from benchmarks.plan_grid import BEGIN, END, replaced
+from benchmarks.power_law import exponent
+from hydra_det.errors import InputError
+from hydra_det.pipeline.plan import plan_stages
+from hydra_det.pipeline.stages import STAGES
+
+
+def chain(*works: tuple[str, float], beside: Work | None = None) -> Job:
+    """Stages that each need the one before, and one more that needs the first."""
+    needs = [None, *(key for key, _ in works)]
+    made = [Work(key, seconds, before) for (key, seconds), before in zip(works, needs, strict=False)]
+    return [*made, *([beside] if beside else [])]
+
+
+# Two jobs share 10 s and each has 3 s of its own; the third shares nothing and takes 4 s.
+THREE = [chain(("a", 10), ("b", 3)), chain(("a", 10), ("c", 3)), chain(("d", 4))]
+
+
+def test_one_worker_does_every_stage_once() -> None:
+    assert simulate(THREE, 1) == Schedule(end=20, held=20, waited=0)
+    assert shared_seconds(THREE) == 20
+    assert unshared_seconds(THREE) == 13 + 13 + 4
+    assert len(different(THREE)) == 4
+
+
+def test_two_workers_wait_for_a_shared_stage() -> None:
+    # The second worker waits 10 s for `a`; both are free at 13 s, and one of them takes the third job.
+    assert simulate(THREE, 2) == Schedule(end=17, held=17 + 13, waited=10)
+
+
+def test_jobs_that_share_nothing_come_first_in_another_order() -> None:
+    # The second worker does `d` while the first is at `a`, comes to the third job at 4 s and waits 6 s.
+    assert simulate([THREE[0], THREE[2], THREE[1]], 2) == Schedule(end=13, held=26, waited=6)
+
+
+def test_many_workers_take_as_long_as_the_longest_chain() -> None:
+    assert critical_path(THREE) == 13
+    assert simulate(THREE, 50).end == 13
+    assert simulate(THREE, 50).held == 13 + 13 + 4  # those without a job hold nothing
+
+
+def test_a_stage_beside_the_chain_does_not_lengthen_it() -> None:
+    job = chain(("a", 10), ("b", 3), ("c", 1), beside=Work("e", 2, "a"))
+    assert critical_path([job]) == 14
+    assert simulate([job], 1).end == 16
+
+
+def test_no_jobs_take_no_time() -> None:
+    assert simulate([], 3) == Schedule(0, 0, 0)
+    assert critical_path([]) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=list(ORDERS))
+def test_no_schedule_beats_its_bounds(grid: Grid, workers: int, order: tuple[str, ...]) -> None:
+    made = jobs(grid, dict.fromkeys(grid.configs, COSTS), order=order)
+    done = simulate(made, workers)
+    assert done.end >= max(shared_seconds(made) / workers, critical_path(made)) - 1e-6
+    assert done.held == pytest.approx(shared_seconds(made) + done.waited)
+
+
+COSTS = {
+    "pretrain": 100.0,
+    "init_scores": 2.0,
+    "train_scores": 30.0,
+    "prune": 1.0,
+    "finetune": 60.0,
+    DENSE: 5.0,
+    PRUNED: 5.0,
+}
+MEASURED = Measured(
+    device="a device",
+    threads=1,
+    load=0.0,
+    torch="2.10",
+    model="yolov3",
+    image_size=416,
+    batch=2,
+    precision="float32",
+    rounds=3,
+    command="benchmarks.stage_times",
+    # Different powers of ten, so that a sum says what was counted how often.
+    seconds=dict(zip(STEPS, (1, 10, 100, 1000, 1e-3, 1e-2, 1e4, 1e-4), strict=True)),
+)
+
+
+@pytest.fixture(scope="module")
+def grid() -> Grid:
+    return read_grid("paper_grid", ["experiment=paper", "data.root=coco", "model.weights=yolov3.weights"])
+
+
+def test_the_papers_grid_has_as_many_stages_as_its_sweep_says(grid: Grid) -> None:
+    made = jobs(grid, dict.fromkeys(grid.configs, COSTS), order=("seed", "configuration", "prune.ratio"))
+    found = different(made)
+    assert len(made) == 5 * 9 * 10
+    count = {kind: sum(key.startswith(f"{kind} ") for key in found) for kind in COSTS}
+    assert count == {
+        "pretrain": 10 * 2,  # in colour and in grey
+        "init_scores": 10 * 3,  # two ways in colour, one in grey
+        "train_scores": 450,
+        "prune": 450,
+        "finetune": 450,
+        DENSE: 20,
+        PRUNED: 450,
+    }
+    assert shared_seconds(made) == 20 * 100 + 30 * 2 + 450 * (30 + 1 + 60 + 5) + 20 * 5
+    assert critical_path(made) == 100 + 2 + 30 + 1 + 60 + 5
+
+
+def test_jobs_share_what_the_store_says_they_share(tmp_path: Path) -> None:
+    drawn = ["experiment=smoke", f"data.root={tmp_path}", f"store={tmp_path / 'store'}"]
+    grid = read_grid("smoke_grid", drawn)
+    command = Command(drawn)
+    few = Grid({"seed": ["0", "1"], "configuration": list(grid.configs), "prune.ratio": ["0.5", "0.9"]}, grid.configs)
+    order = ("seed", "configuration", "prune.ratio")
+    names: dict[str, str] = {}
+    for number, job in enumerate(jobs(few, dict.fromkeys(grid.configs, COSTS), order=order)):
+        seed, configuration, ratio = number // 10, list(grid.configs)[number // 2 % 5], ("0.5", "0.9")[number % 2]
+        if seed and ratio == "0.9":
+            continue  # says nothing new, and every config takes its time
+        runner = command.runner(f"seed={seed}", f"configuration={configuration}", f"prune.ratio={ratio}")
+        for work, planned in zip(job[: len(STAGES)], plan_stages(runner), strict=True):
+            assert work.key.startswith(f"{planned.name} ")
+            assert names.setdefault(work.key, planned.key) == planned.key
+    assert len(set(names.values())) == len(names)
+
+
+def test_a_stage_costs_the_steps_of_its_epochs(grid: Grid) -> None:
+    found = stage_seconds(grid.configs["deeplift_weight"], Images(train=1000, val=7, test=5), MEASURED)
+    validation = 7 * (0.001 + 0.01)
+    # 10 epochs, half of their batches attacked, validations after 3, 6, 9 and 10; 4 epochs, after 3 and 4.
+    assert found["pretrain"] == pytest.approx(1000 * (5 * 1 + 5 * 10) + 4 * validation)
+    assert found["finetune"] == found["pretrain"]
+    assert found["train_scores"] == pytest.approx(1000 * (2 * 100 + 2 * 1000) + 2 * validation)
+    assert found["init_scores"] == 64 * 10_000
+    assert found[DENSE] == found[PRUNED] == pytest.approx(5 * (0.001 + 0.01 + 2 * 0.0001))
+    assert found["prune"] == 0
+    assert stage_seconds(grid.configs["scaled_kernel"], Images(1, 1, 1), MEASURED)["init_scores"] == 0
+
+
+def test_clean_epochs_are_not_attacked(grid: Grid) -> None:
+    config = grid.configs["deeplift_weight"]
+    changed = {**config, "stage": {**config["stage"], "pretrain": {**config["stage"]["pretrain"], "clean_epochs": 4}}}
+    found = stage_seconds(changed, Images(train=1000, val=0, test=0), MEASURED)
+    assert found["pretrain"] == pytest.approx(1000 * (7 * 1 + 3 * 10))
+
+
+def test_masked_stages_hold_a_score_of_four_bytes_and_a_mask_of_one_for_every_weight() -> None:
+    found = stage_bytes("yolov3")
+    convolutions = 61_895_776  # weights of the 75 convolutions at 80 classes
+    assert found["prune"] - found["pretrain"] == 5 * convolutions
+    assert 4 * 61_949_149 <= found["pretrain"] < 4 * 61_949_149 * 1.002  # its parameters, and BatchNorm's statistics
+
+
+def test_exponents_of_power_laws() -> None:
+    sizes = [32, 64, 100, 300]
+    assert exponent(sizes, [7 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+    assert exponent(sizes, [3.0] * 4) == pytest.approx(0)
+
+
+def test_a_measurement_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    file = tmp_path / "times.json"
+    other = Measured(**{**vars(MEASURED), "precision": "bf16-mixed"})
+    again = Measured(**{**vars(MEASURED), "rounds": 9})
+    for measured in (MEASURED, other, again):
+        add(file, measured)
+    assert {(one.precision, one.rounds) for one in read(file)} == {("float32", 9), ("bf16-mixed", 3)}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"measured": [{}]}', '{"measured": [{"device": "x"}]}'])
+def test_a_file_that_is_no_measurement_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "times.json").write_text(content)
+    with pytest.raises(InputError, match=r"times\.json: expected measurements, got"):
+        read(tmp_path / "times.json")
+
+
+def test_a_measurement_without_a_kind_is_refused() -> None:
+    with pytest.raises(InputError, match="got none for deeplift"):
+        Measured(**{**vars(MEASURED), "seconds": {**MEASURED.seconds, "deeplift": 0.0}})
+
+
+def test_a_page_keeps_what_stands_around_the_marks() -> None:
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    once = replaced(page, "new", name="page")
+    assert once == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert replaced(once, "new", name="page") == once
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
+def test_a_page_without_its_marks_is_refused(page: str) -> None:
+    with pytest.raises(InputError, match="page: expected the marks"):
+        replaced(page, "new", name="page")

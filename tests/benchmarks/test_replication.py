@@ -1,0 +1,87 @@
+"""The replication keeps to its time and collects what is a result."""
+
+import time
+
+import pytest
+
+from benchmarks import replication
+from benchmarks.replication import CONFIGURATIONS, RATIOS, Clock, main
+from hydra_det.pipeline import build
+
+
+@pytest.fixture
+def typed(monkeypatch, tmp_path):
+    """Every command it runs, as (words, share of the time)."""
+    monkeypatch.chdir(tmp_path)
+    commands = []
+    monkeypatch.setattr(Clock, "run", lambda _, words, share=1.0: commands.append((list(words), share)) or True)
+    return commands
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["replication", *words])
+    main()
+
+
+def test_a_command_that_takes_too_long_is_interrupted_and_may_leave_in_order(tmp_path, capsys):
+    script = (
+        "import sys, time, pathlib\n"
+        "pathlib.Path(sys.argv[1], 'ready').touch()\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pathlib.Path(sys.argv[1], 'left').touch()\n"
+    )
+    clock = Clock(minutes=4 / 60)
+    assert not clock.run(["-c", script, str(tmp_path)])
+    assert clock.left() > -20
+    assert {path.name for path in tmp_path.iterdir()} == {"ready", "left"}
+    assert not clock.run(["-c", "raise SystemExit"]), "nothing is begun when the time is over"
+
+
+def test_a_command_that_ends_is_waited_for(tmp_path):
+    start = time.monotonic()
+    assert Clock(minutes=1).run(["-c", f"open({str(tmp_path / 'done')!r}, 'w')"])
+    assert (tmp_path / "done").exists()
+    assert time.monotonic() - start < 50
+
+
+def test_a_share_of_the_time_is_kept_for_what_comes_after():
+    clock = Clock(minutes=1)
+    assert 29 < clock.left(0.5) < 30
+
+
+def test_starts_then_the_grid_and_no_colourless_start_without_need(typed, monkeypatch):
+    run(monkeypatch, "data=bccd", "data.root=x", "--jobs", "3", "--seeds", "1", "4", "--suite", "")
+    (start, _), (grid, share) = typed
+    assert {"data=bccd", "data.root=x", "seed=1,4", "hydra.launcher.n_jobs=3"} <= set(start) & set(grid)
+    assert "data.greyscale=false,true" in start
+    assert share == 1
+    typed.clear()
+    run(monkeypatch, "data=bccd", "--configurations", "scaled_weight")
+    (start, _), (grid, share) = typed
+    assert "data.greyscale=false" in start
+    assert "configuration=scaled_weight" in grid
+    assert share == replication.SHARE, "suites come after it"
+
+
+def test_what_is_a_result_is_copied_and_a_suite_is_run_on_finished_runs_alone(typed, monkeypatch, tmp_path):
+    grid = tmp_path / "outputs" / "replication" / "bccd" / "grid"
+    for name, file in (("scaled_weight_0.75_seed0", "record.json"), ("scaled_weight_0.75_seed1", "failed.txt")):
+        (grid / name).mkdir(parents=True)
+        (grid / name / file).write_text(name)
+        (grid / name / "train.log").write_text("long")
+    run(monkeypatch, "data=bccd", "--attacked", "scaled_weight")
+    attacked = [word for words, _ in typed for word in words if word.startswith("run=")]
+    assert attacked == ["run=outputs/replication/bccd/grid/scaled_weight_0.75_seed0"]
+    results = tmp_path / "docs" / "replication" / "bccd"
+    found = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
+    assert found == {"scaled_weight_0.75_seed0/record.json", "scaled_weight_0.75_seed1/failed.txt"}
+
+
+def test_data_must_be_named(typed, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"error: data: expected data=bccd or another data set, got none"):
+        run(monkeypatch, "data.root=x")
+
+
+def test_the_lists_are_those_of_the_sweep():
+    text = (build.SCRIPTS / "conf" / "sweep" / "replication.yaml").read_text()
+    assert f"prune.ratio: {','.join(RATIOS.split())}\n" in text
+    assert f"configuration: {','.join(CONFIGURATIONS.split())}\n" in text

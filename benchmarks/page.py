@@ -112,7 +112,7 @@ def _surroundings(entry: Entry) -> Iterator[str]:
         ["", ""],
         *([key, value] for key, value in entry["machine"].items()),
         ["versions", ", ".join(f"{name} {version}" for name, version in entry["versions"].items())],
-        ["load before the first one", entry["load"]],
+        ["load before the first one", entry.get("load", "not noted")],
         ["date and commit", f"{entry['date']}, {_short(entry['commit'])}"],
     ])  # fmt: skip
 

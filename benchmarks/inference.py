@@ -11,7 +11,6 @@ a CUDA graph, which replays the kernels of a pass without Python, needs a GPU.
 
 import argparse
 import copy
-import functools
 import importlib
 import tempfile
 from collections.abc import Callable, Sequence

@@ -15,13 +15,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue import LISTS, Benchmark
+from benchmarks.catalogue import LISTS
 from benchmarks.machine import PEERS, ROOT, load, machine, surroundings, versions
 from benchmarks.measured import Measured
 from benchmarks.page import numbers_file, write_page
@@ -42,25 +42,18 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(failed)}; the reasons are in {options.output / 'benchmarks.md'}")
 
 
-def run_all(
-    device: str,
-    only: Sequence[str] = (),
-    *,
-    folder: Path,
-    benchmarks: Mapping[str, Benchmark] | None = None,
-) -> list[str]:
+def run_all(device: str, only: Sequence[str] = (), *, folder: Path) -> list[str]:
     """Run benchmarks of a device; numbers and page are written after each of them.
 
     Args:
         device: a key of `LISTS`.
         only: their names; all by default.
         folder: of the numbers and the page; numbers of benchmarks that are not run are kept.
-        benchmarks: by name, in place of those of the device.
 
     Returns:
         The names of those that failed.
     """
-    benchmarks = LISTS[device] if benchmarks is None else benchmarks
+    benchmarks = LISTS[device]
     path = numbers_file(folder, device)
     entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     about = {"commit": current_commit(), "machine": machine(), "versions": versions(), "load": load()}

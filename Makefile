@@ -4,11 +4,14 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check format lint types lock licences audit clean
+.PHONY: help demo test test-slow check format lint types bench lock licences audit clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SYNCED := $(VENV)/.synced
+# Only compared with by benchmarks, of which one is under the GPL: they are put aside and are no part of the environment.
+PEERS := faster-coco-eval==1.8.0 pytorchyolo==1.8.0
+
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 # uv installs the lock: the one on PATH, or a private copy in .uv. It cannot be pip, which takes further package sources from
@@ -56,6 +59,11 @@ format: $(SYNCED) ## Format, and apply the safe fixes
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+# Without what they depend on: that is locked, and must not come twice.
+bench: $(SYNCED) ## Run the benchmarks and write docs/benchmarks.md (CPU, a quarter of an hour)
+	$(UV) pip install --python $(PYTHON) --target .peers --no-deps $(PEERS) || echo "going on without $(PEERS)"
+	$(PYTHON) -m benchmarks.all
+
 # Versions already in the lock are kept where they still fit. To move one package: make lock UPDATE=torchmetrics
 # To move all of them: rm requirements.lock && make lock
 # Not --quiet, which hides the warning that a version was yanked.
@@ -72,7 +80,7 @@ audit: $(SYNCED) ## Ask for known vulnerabilities of what is locked (needs the n
 	$(UV) tool run --python $(PYTHON) pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean: ## Remove what was built and cached; outputs/ and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -path ./.uv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is taken up again by the next make. Every uv command names its

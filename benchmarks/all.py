@@ -15,20 +15,21 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue import LISTS, Benchmark
-from benchmarks.machine import PEERS, ROOT, machine, surroundings, versions
+from benchmarks.catalogue import LISTS
+from benchmarks.machine import PEERS, ROOT, load, machine, surroundings, versions
 from benchmarks.measured import Measured
 from benchmarks.page import numbers_file, write_page
 from hydra_det.atomic import write_atomically
 from hydra_det.provenance import current_commit
 
 LONGEST = 900  # seconds that one benchmark may take: something hangs
+SCRATCH = ROOT / "outputs" / "benchmarks"  # what each one printed and saved
 
 
 def main() -> None:
@@ -41,32 +42,25 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(failed)}; the reasons are in {options.output / 'benchmarks.md'}")
 
 
-def run_all(
-    device: str,
-    only: Sequence[str] = (),
-    *,
-    folder: Path,
-    benchmarks: Mapping[str, Benchmark] | None = None,
-) -> list[str]:
+def run_all(device: str, only: Sequence[str] = (), *, folder: Path) -> list[str]:
     """Run benchmarks of a device; numbers and page are written after each of them.
 
     Args:
         device: a key of `LISTS`.
         only: their names; all by default.
         folder: of the numbers and the page; numbers of benchmarks that are not run are kept.
-        benchmarks: by name, in place of those of the device.
 
     Returns:
         The names of those that failed.
     """
-    benchmarks = LISTS[device] if benchmarks is None else benchmarks
+    benchmarks = LISTS[device]
     path = numbers_file(folder, device)
     entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    about = {"commit": current_commit(), "machine": machine(), "versions": versions()}
+    about = {"commit": current_commit(), "machine": machine(), "versions": versions(), "load": load()}
     failed = []
     for name in only or benchmarks:
         print(f"{name}: python -m {benchmarks[name].command}", flush=True)
-        entry = run_one(benchmarks[name].command, ROOT / "outputs" / "benchmarks" / device / name)
+        entry = run_one(benchmarks[name].command, SCRATCH / device / name)
         entries[name] = {**entry, **about}
         if entry["failed"] is not None:
             failed.append(name)
@@ -97,8 +91,10 @@ def run_one(command: str, scratch: Path) -> dict[str, Any]:
         measured = asdict(Measured.read(saved))
     except subprocess.TimeoutExpired:
         failed = f"not done after {LONGEST} s"
-    except (subprocess.SubprocessError, OSError, TypeError, ValueError) as error:
-        failed = _last_line(log) if isinstance(error, subprocess.CalledProcessError) else str(error)
+    except subprocess.CalledProcessError as error:  # below 0 it is the signal that ended it, -9 where memory ran out
+        failed = f"{_last_line(log)} (exit code {error.returncode})"
+    except (OSError, TypeError, ValueError) as error:
+        failed = f"no result to read: {error}"
     return {
         "command": f"python -m {command}",
         "date": date,

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import compare, parsed, timing_options
+from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.attacked_images import attacked_images
@@ -50,9 +50,9 @@ def main() -> None:
     }
     if options.device == "cuda":
         variants[f"{PASSES}, CUDA graph"] = lambda: graphed_passes(network(options.model).cuda(), batch, steps)
-    chosen = {name: make() for name, make in variants.items() if not options.only or name in (PASSES, *options.only)}
+    ready = {name: make() for name, make in chosen(variants, baseline=PASSES, options=options).items()}
     title = f"An attack on {options.model}, {options.image_size} px, batch {options.batch}"
-    compare(title, chosen, baseline=PASSES, options=options, images=options.batch)
+    compare(title, ready, baseline=PASSES, options=options, images=options.batch)
 
 
 def passes(net: Any, batch: Batch, steps: int, *, weights: bool = False) -> Callable[[], object]:

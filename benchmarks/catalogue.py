@@ -42,28 +42,24 @@ CPU = {
     ),
     "deeplift": Benchmark(
         "What do DeepLIFT scores for all layers cost?",
-        "One pass for all 75 convolutions of YOLOv3 at 416 px, by both rules, beside a training step without its "
-        "optimiser, one pass with Captum's own rules, and Captum's `LayerDeepLift`, which needs a pass a layer: a"
-        " few of these passes are timed, spread evenly, and reckoned up to all layers.",
-        "benchmarks.deeplift --batch 1 --rounds 2 --warmup 1 --layers 3",
+        "One pass for all 75 convolutions of YOLOv3 at 416 px, beside a training step without its optimiser, one pass "
+        "with Captum's own rules, and Captum's `LayerDeepLift`, which needs a pass a layer: a few of these passes are "
+        "timed, spread evenly, and reckoned up to all layers.",
+        "benchmarks.deeplift --batch 1 --rounds 2 --warmup 1 --layers 3 "
+        '--only "one pass" "Captum, one pass" "Captum, a pass a layer"',
     ),
     "attack": Benchmark(
         "What does an attack cost beside its passes through the network?",
         "PGD-5 as the callback makes it, with all that leaves the network untouched, beside five bare passes, "
         "forward and backward to the images.",
-        'benchmarks.attack --model yolov3_nano --batch 4 --image-size 160 --rounds 5 --only PGD-5 "PGD-5, masked"'
-        ' "passes with gradients of weights" "PGD-5, channels_last"',
+        "benchmarks.attack --threads 1 --model yolov3_nano --batch 4 --image-size 160 --rounds 5 --only PGD-5 "
+        '"PGD-5, masked" "passes with gradients of weights" "PGD-5, channels_last"',
     ),
     "hardening": Benchmark(
         "What does a training step cost under each way of hardening?",
         "Four training steps, every batch hardened, beside adversarial training with PGD-5. The ways do not teach"
         " the same: [hardening.md](hardening.md) says what each brings.",
-        "benchmarks.hardening --batch 4 --rounds 4",
-    ),
-    "numbers_watch": Benchmark(
-        "What does looking out for NaN take?",
-        "The watch over losses and gradients, alone, beside the training step that it looks at.",
-        "benchmarks.numbers_watch --model yolov3_tiny --rounds 7",
+        "benchmarks.hardening --threads 1 --batch 4 --rounds 3 --warmup 0",
     ),
     "compaction": Benchmark(
         "How much faster is a network without the channels that masks remove?",
@@ -89,7 +85,8 @@ CPU = {
         "What do shared stages save?",
         "A sweep over ratios, whose jobs share pretraining, beside separate runs, each into an empty store: time "
         "on the clock, scoring and timing included.",
-        "benchmarks.shared_stages --ratios 5 --separate 1 trainer.limit_train_batches=0.2 data.test_size=40",
+        "benchmarks.shared_stages --ratios 4 --separate 1 trainer.limit_train_batches=0.2 data.test_size=40 "
+        "evaluation.bootstrap=0 evaluation.samples=0 evaluation.latency.repeats=5",
     ),
 }
 

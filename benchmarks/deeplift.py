@@ -17,7 +17,7 @@ import torch
 from captum.attr import LayerDeepLift
 from torch import Tensor, nn
 
-from benchmarks.interleaved import compare, parsed, timing_options
+from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.measured import Row
 from benchmarks.subjects import network, random_batch
 from hydra_det.boxes import PADDING
@@ -36,21 +36,15 @@ A_LAYER = "Captum, a pass a layer"
 def main() -> None:
     options = _options()
     warnings.filterwarnings("ignore", message="Setting forward, backward hooks|Input Tensor 0")
-    made = variants(options)
-    chosen = {name: run for name, run in made.items() if name == BASELINE or not options.only or name in options.only}
+    made = chosen(variants(options), baseline=BASELINE, options=options)
     layers = sum(isinstance(module, nn.Conv2d) for module in network(options.model).modules())
+    share = min(options.layers or layers, layers) / layers
 
-    def more(name: str, milliseconds: float) -> Row:
-        row: Row = {}
-        if name != BASELINE:
-            done = min(options.layers or layers, layers) if name == A_LAYER else layers
-            row = {"layers": done, "s for all layers": milliseconds / 1000 * layers / done}
-        if options.memory and name != A_LAYER:
-            row["peak_mib"] = memory_of(options, name) / 2**20
-        return row
+    def memory(name: str) -> Row:
+        return {"peak_mib": memory_of(options, name) / 2**20} if options.memory and name != A_LAYER else {}
 
     title = f"{options.model}, {options.image_size} px, batch {options.batch}"
-    compare(title, chosen, baseline=BASELINE, options=options, once=[A_LAYER], more=more)
+    compare(title, made, baseline=BASELINE, options=options, once={A_LAYER: share}, more=memory)
 
 
 def variants(options: argparse.Namespace) -> dict[str, Callable[[], object]]:

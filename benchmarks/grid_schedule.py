@@ -70,9 +70,15 @@ def critical_path(jobs: Iterable[Job]) -> float:
     return max((end(key) for key in works), default=0.0)
 
 
-def simulate(jobs: Sequence[Job], workers: int) -> Schedule:
-    """Workers that take job after job in their order, each through its stages, and wait where another one is at it."""
-    ends: dict[str, float] = {}  # of stages that were begun; a worker that comes earlier waits
+def simulate(jobs: Sequence[Job], workers: int, *, finished: Iterable[str] = ()) -> Schedule:
+    """Workers that take job after job in their order, each through its stages, and wait where another one is at it.
+
+    Args:
+        jobs: in the order in which they are begun.
+        workers: how many.
+        finished: keys of stages that are there already.
+    """
+    ends = dict.fromkeys(finished, 0.0)  # of stages that were begun; a worker that comes earlier waits
     queue = iter(jobs)
     last = held = waited = 0.0
     # (time, worker, stages left): the worker with the earliest time goes on, ties in their order.
@@ -93,3 +99,11 @@ def simulate(jobs: Sequence[Job], workers: int) -> Schedule:
             waited += max(0.0, ends[work.key] - now)
         heapq.heappush(events, (max(now, ends[work.key]), worker, rest))
     return Schedule(last, held, waited)
+
+
+def simulate_in_two(jobs: Sequence[Job], workers: int) -> Schedule:
+    """The first job of every first stage, and when all of these have ended, as two commands do, the others."""
+    first = list({job[0].key: job for job in reversed(jobs)}.values())
+    others = [job for job in jobs if job not in first]
+    begun, rest = simulate(first, workers), simulate(others, workers, finished=different(first))
+    return Schedule(*(one + other for one, other in zip(begun, rest, strict=True)))

@@ -15,7 +15,7 @@ import hydra
 import pytorch_lightning as pl
 import torch
 
-from benchmarks.interleaved import compare, parsed, timing_options
+from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.callbacks.adversarial_batch import on_schedule
 from hydra_det.callbacks.hardening import HARDENINGS
@@ -34,8 +34,7 @@ def main() -> None:
     names = {"clean": "attacked", BASELINE: "attacked", **{name: name for name in HARDENINGS if name != "attacked"}}
     variants = {
         label: steps(network(options.model).to(options.device), batch, name, share=float(label != "clean"))
-        for label, name in names.items()
-        if not options.only or label in (BASELINE, *options.only)
+        for label, name in chosen(names, baseline=BASELINE, options=options).items()
     }
     title = f"{STEPS} training steps of {options.model}, {options.image_size} px, batch {options.batch}"
     compare(title, variants, baseline=BASELINE, options=options, images=STEPS * options.batch)

@@ -77,8 +77,8 @@ def compare(options: argparse.Namespace, overrides: list[str]) -> None:
     correlation, overlap = correlations(scores), overlaps(scores, options.ratios, command)
     correlation.to_csv(options.output / "correlation.csv", index=False)
     overlap.to_csv(options.output / "overlap.csv", index=False)
-    rows: Any = table.to_dict("records")
-    report("Initialisers, without fine-tuning", rows, options=options)
+    records: Any = table.to_dict("records")
+    report("Initialisers, without fine-tuning", records, options=options)
     draw(table, correlation, overlap).savefig(options.output / "initialisers.png", dpi=110)
 
 

@@ -4,7 +4,9 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +15,8 @@ from benchmarks.measured import Row
 from benchmarks.report import report, save_option
 
 Variants = Mapping[str, Callable[[], object]]
+Variant = TypeVar("Variant")
+
 DEVICES = ("cpu", "cuda")
 
 
@@ -60,6 +64,14 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
+def chosen(variants: Mapping[str, Variant], *, baseline: str, options: argparse.Namespace) -> dict[str, Variant]:
+    """Those that `--only` names, and the one that they are compared with; all where it names none."""
+    only = options.only or variants
+    if unknown := [name for name in only if name not in variants]:
+        raise SystemExit(f"--only: expected some of {'; '.join(variants)}; got {'; '.join(unknown)}")
+    return {name: variant for name, variant in variants.items() if name == baseline or name in only}
+
+
 def time_in_turns(variants: Variants, *, rounds: int, warmup: int, device: str = "cpu") -> dict[str, list[float]]:
     """Seconds of every variant in every round; another one goes first in each round."""
     names = list(variants)
@@ -81,10 +93,10 @@ def compare(
     *,
     baseline: str,
     options: argparse.Namespace,
-    once: Collection[str] = (),
+    once: Mapping[str, float] = MappingProxyType({}),
     images: int | None = None,
     notes: Sequence[str] = (),
-    more: Callable[[str, float], Row] = lambda name, ms: {},
+    more: Callable[[str], Row] = lambda name: {},
 ) -> dict[str, float]:
     """Time variants in turns, print the table and write the file that `--save` names.
 
@@ -93,10 +105,11 @@ def compare(
         variants: by name.
         baseline: the name of the one that the others are compared with.
         options: from `timing_options`.
-        once: names of those that are too slow for rounds, and are timed once after the others.
+        once: those that are too slow for rounds and are timed once, after the others, with the share of the work that
+            they do then, in (0, 1]; their time is reckoned up to all of it.
         images: that go through a variant in one call; on a GPU images a second are told.
         notes: to say under the table.
-        more: further columns of a variant, from its name and its milliseconds.
+        more: further columns of a variant, by its name.
 
     Returns:
         Milliseconds of each, medians.
@@ -104,28 +117,33 @@ def compare(
     device = options.device
     in_turns = {name: run for name, run in variants.items() if name not in once}
     seconds = time_in_turns(in_turns, rounds=options.rounds, warmup=options.warmup, device=device)
-    single = [name for name in variants if name in once]
-    for name in single:
-        seconds |= time_in_turns({name: variants[name]}, rounds=1, warmup=0, device=device)
-    rows = {name: {"variant": name, **spread(seconds[name])} for name in variants}
-    medians = {name: float(row["ms"]) for name, row in rows.items()}
-    for name, row in rows.items():
-        row["ratio"] = medians[baseline] / medians[name]
-        if device == "cuda":
-            if images:
-                row["images_per_s"] = images / medians[name] * 1000
-            row.update(gpu_load(variants[name]))
-        row.update(more(name, medians[name]))
     how = [f"Medians of {options.rounds} rounds in turns." if options.rounds > 1 else "One round."]
-    how += [f"Timed once, after the others: {', '.join(single)}."] if single else []
-    report(f"{title}, {device}", list(rows.values()), options=options, baseline=baseline, notes=[*how, *notes])
+    for name, share in once.items():
+        if name in variants:
+            (alone,) = time_in_turns({name: variants[name]}, rounds=1, warmup=0, device=device)[name]
+            seconds[name] = [alone / share]
+            part = f", with {share:.0%} of the work, and reckoned up to all of it" if share < 1 else ""
+            how.append(f"{name}: timed once, after the others{part}.")
+    medians = {name: statistics.median(seconds[name]) * 1000 for name in variants}
+    rows: list[Row] = []
+    for name, run in variants.items():
+        row: Row = {"variant": name, "ms": medians[name], "iqr_ms": quartile_range(seconds[name])}
+        row["ratio"] = medians[baseline] / medians[name]
+        if device == "cuda" and images:
+            row["images_per_s"] = images / medians[name] * 1000
+        if device == "cuda" and name not in once:
+            row.update(gpu_load(run))
+        rows.append({**row, **more(name)})
+    report(f"{title}, {device}", rows, options=options, baseline=baseline, notes=[*how, *notes])
     return medians
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float | None]:
-    """Median and interquartile range in ms; of one time there is no range."""
-    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (None,) * 3
-    return {"ms": statistics.median(seconds) * 1000, "iqr_ms": None if low is None else (high - low) * 1000}
+def quartile_range(seconds: Sequence[float]) -> float | None:
+    """Interquartile range in ms; of one time there is none."""
+    if len(seconds) < 2:
+        return None
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return (high - low) * 1000
 
 
 def _now(device: str) -> float:

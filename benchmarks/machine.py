@@ -20,14 +20,23 @@ def machine() -> dict[str, str]:
     flags = cpu.get("flags", "").split()
     has = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
     lacks = [name for flag, name in INSTRUCTIONS.items() if flag not in flags]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": cpu.get("model name") or platform.processor() or platform.machine(),
-        "cores": str(cores),
+        "cores": str(cores()),
         "instructions": ", ".join([*has, *(f"no {name}" for name in lacks)]) if flags else "unknown",
         "memory": _memory(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def load() -> str:
+    """What else wants to run: processes that were ready, a core, in the last minute."""
+    return f"{os.getloadavg()[0] / cores():.2f} a core" if hasattr(os, "getloadavg") else "unknown"
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

@@ -34,6 +34,7 @@ class Measured:
         precision: float32, or bf16-mixed in channels_last.
         rounds: that the medians are of.
         command: that measured.
+        clock: what its seconds are: on the clock, or of the processor.
         seconds: by kind of step, medians.
         quartiles: by kind of step, the lower and the upper one.
     """
@@ -48,6 +49,7 @@ class Measured:
     precision: str
     rounds: int
     command: str
+    clock: str
     seconds: dict[str, float]
     quartiles: dict[str, list[float]] = field(default_factory=dict)
 

@@ -65,11 +65,11 @@ def page(numbers: Mapping[str, Mapping[str, Entry]]) -> str:
 
 def _device(entries: Mapping[str, Entry], listed: Mapping[str, Benchmark]) -> Iterator[str]:
     """What they ran on, the results at a glance, and a section for each."""
-    usual = max(entries.values(), key=lambda entry: entry["date"])  # what most of them ran on, after a whole run
+    usual = max(entries.values(), key=lambda entry: entry["date"])  # the first of the last day
     minutes = sum(entry["seconds"] for entry in entries.values()) / 60
     yield from _surroundings(usual)
     yield ""
-    yield f"{len(entries)} benchmarks, {minutes:.1f} minutes in all."
+    yield f"{len(entries)} of {len(listed)} benchmarks, {minutes:.1f} minutes in all."
     if failed := [name for name, entry in entries.items() if entry["failed"] is not None]:
         yield f"**Failed: {', '.join(failed)}.**"
     compared = [
@@ -91,7 +91,7 @@ def _device(entries: Mapping[str, Entry], listed: Mapping[str, Benchmark]) -> It
             f"{entry['date']}, commit {_short(entry['commit'])}, {entry['seconds']:.0f} s.",
         ]
         if any(entry[key] != usual[key] for key in ("machine", "versions")):
-            yield from ["", "Elsewhere than most:", "", *_surroundings(entry)]
+            yield from ["", "On another machine, or with other versions:", "", *_surroundings(entry)]
 
 
 def _section(entry: Entry) -> Iterator[str]:
@@ -112,6 +112,7 @@ def _surroundings(entry: Entry) -> Iterator[str]:
         ["", ""],
         *([key, value] for key, value in entry["machine"].items()),
         ["versions", ", ".join(f"{name} {version}" for name, version in entry["versions"].items())],
+        ["load before the first one", entry.get("load", "not noted")],
         ["date and commit", f"{entry['date']}, {_short(entry['commit'])}"],
     ])  # fmt: skip
 
@@ -135,9 +136,13 @@ def _glance(measured: Measured) -> list[str]:
 
 
 def _told_apart(row: Row, base: Row) -> str:
-    """A variant with its ratio, and a mark where its difference is within the spread of the rounds."""
-    spread = max(_number(each.get("iqr_ms")) for each in (row, base))
-    mark = " (within the spread)" if abs(_number(row["ms"]) - _number(base["ms"])) <= spread else ""
+    """A variant with its ratio, and a mark where the rounds do not tell it from the baseline."""
+    ranges = [_number(each["iqr_ms"]) for each in (row, base) if each.get("iqr_ms") is not None]
+    mark = ""
+    if len(ranges) < 2:
+        mark = " (timed once)"
+    elif abs(_number(row["ms"]) - _number(base["ms"])) <= max(ranges):
+        mark = " (within the spread)"
     return f"{row['variant']}: {cell(row['ratio'])}{mark}"
 
 
@@ -146,17 +151,15 @@ def _ratio(row: Row) -> float:
 
 
 def _number(value: Any) -> float:
-    return float(value or 0)
+    return float(value)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Markdown, numbers at the right."""
+    """Markdown; columns of numbers are flush right."""
     head, *body = rows
-    for cells in (
-        head,
-        ["---", *["---:" if body and body[0][place][:1].isdigit() else "---" for place in range(1, len(head))]],
-        *body,
-    ):
+    columns = list(zip(*body, strict=True))
+    numbers = [all(text[:1].isdigit() for text in column if text) and any(column) for column in columns]
+    for cells in (head, ["---:" if number else "---" for number in numbers], *body):
         yield f"| {' | '.join(cells)} |"
 
 

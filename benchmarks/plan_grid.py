@@ -13,7 +13,15 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.grid_schedule import Job, critical_path, different, shared_seconds, simulate, unshared_seconds
+from benchmarks.grid_schedule import (
+    Job,
+    critical_path,
+    different,
+    shared_seconds,
+    simulate,
+    simulate_in_two,
+    unshared_seconds,
+)
 from benchmarks.measured_steps import Measured, read
 from benchmarks.paper_grid import KINDS, LISTED, ORDERS, Grid, Images, jobs, read_grid, stage_bytes, stage_seconds
 from hydra_det.atomic import write_atomically
@@ -21,6 +29,7 @@ from hydra_det.errors import InputError
 
 BEGIN, END = "<!-- begin: written by benchmarks.plan_grid -->", "<!-- end -->"
 PLACES = ["data.root=path/to/coco", "model.weights=yolov3.weights"]  # named in the configs, not read here
+PRETRAINED_FIRST = "a job of every pretraining first"
 ALL_IMAGES = 117_266  # of COCO's train2017, those with objects
 
 
@@ -62,7 +71,8 @@ def _plan(grid: Grid, measured: Sequence[Measured], options: argparse.Namespace)
     yield from _stages(grid, measured[0], Images(chosen, options.val_images, options.test_images))
     for one in measured:
         yield f"\n### {one.title}\n"
-        yield f"Measured by `{one.command}`, medians of {one.rounds} rounds; torch {one.torch}, load {one.load}:\n"
+        about = f"medians of {one.rounds} rounds, {one.clock}; torch {one.torch}, load {one.load}"
+        yield f"Measured by `{one.command}`, {about}:\n"
         yield "| ms an image | |\n|---|---|"
         for kind, seconds in one.seconds.items():
             yield f"| {kind.replace('_', ' ')} | {seconds * 1000:,.1f} |"
@@ -103,13 +113,13 @@ def _hours(grid: Grid, measured: Measured, images: Images, workers: Sequence[int
     )
     yield "| workers | order | hours | at least | workers busy | held, worker-hours |\n|---|---|---|---|---|---|"
     for count in workers:
-        for order in ORDERS:
-            done = simulate(_jobs(grid, measured, images, order), count)
-            least = max(total / count, chain)
-            yield (
-                f"| {count} | {order} | {_hour(done.end)} | {_hour(least)} | {total / (count * done.end):.0%} | "
-                f"{_hour(done.held)} |"
-            )
+        done = {order: simulate(_jobs(grid, measured, images, order), count) for order in ORDERS}
+        done[PRETRAINED_FIRST] = simulate_in_two(made, count)
+        least = max(total / count, chain)
+        for order, schedule in done.items():
+            busy = total / (count * schedule.end)
+            times = " | ".join(map(_hour, (schedule.end, least)))
+            yield f"| {count} | {order} | {times} | {busy:.0%} | {_hour(schedule.held)} |"
             if count == 1:
                 break  # the order does not matter
 
@@ -127,7 +137,7 @@ def _by_kind(made: Sequence[Job]) -> Mapping[str, list[float]]:
 
 def _hour(seconds: float) -> str:
     hours = seconds / 3600
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
+    return f"{float(f'{hours:.3g}'):,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
 def _options() -> tuple[argparse.Namespace, list[str]]:

@@ -10,6 +10,7 @@ A narrow YOLOv3-nano stands for all networks: what is shown is how cost grows, n
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,11 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     for name in options.axis:
         found = command(name, options) if name in COMMANDS else in_turns(name, options)
-        found |= {**machine(options.device), "command": f"python -m benchmarks.scaling --axis {name} {_how(options)}"}
+        found |= {
+            **machine(options.device),
+            "cores": os.cpu_count(),
+            "command": f"python -m benchmarks.scaling --axis {name} {_how(options)}",
+        }
         show(found)
         if options.save:
             earlier = json.loads(options.save.read_text()) if options.save.exists() else {}

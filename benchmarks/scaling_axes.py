@@ -16,7 +16,7 @@ from hydra_det.modules.detector import parameter_groups
 from hydra_det.types import Batch
 
 MODEL, WIDTH, SIZE, BATCH = "yolov3_nano", 0.125, 96, 8  # where another axis is measured
-IMAGES = (32, 64, 128, 256)
+IMAGES = (16, 32, 64, 128)
 SIZES = (64, 96, 128, 192, 256)
 WIDTHS = (0.125, 0.25, 0.5, 1.0)
 BATCHES = (1, 2, 4, 8, 16)
@@ -155,8 +155,10 @@ def _evaluation(data: DetectionData, device: str) -> Callable[[], None]:
 
 
 def _loading(data: DetectionData) -> Callable[[], None]:
+    loader = data.train_dataloader()  # once, as in a training: its workers live on
+
     def run() -> None:
-        for _ in data.train_dataloader():
+        for _ in loader:
             pass
 
     return run

@@ -13,7 +13,7 @@ from hydra_det.reports.records import RECORD_NAME
 
 BATCH, IMAGES = 8, 256
 RECIPE = (
-    "experiment=smoke", "model.width=0.25", f"data.train_size={IMAGES}", "data.image_size=96",
+    "experiment=smoke", "model.width=0.25", "data.image_size=96",
     "trainer.accelerator=cpu", "stage.pretrain.clean_epochs=2",
 )  # fmt: skip
 
@@ -25,22 +25,33 @@ def processes(count: int, folder: Path) -> float:
     """
     strategy = "ddp" if count > 1 else "auto"
     batch = f"data.batch_size={BATCH // count}"
-    _run(folder, batch, f"trainer.devices={count}", f"trainer.strategy={strategy}", f"hydra.run.dir={folder / 'run'}")
+    _run(
+        folder,
+        batch,
+        f"data.train_size={IMAGES}",
+        f"trainer.devices={count}",
+        f"trainer.strategy={strategy}",
+        f"hydra.run.dir={folder / 'run'}",
+    )
     record = json.loads((folder / "run" / RECORD_NAME).read_text())
     return float(record["stages"][0]["seconds"])
 
 
 def side_by_side(count: int, folder: Path) -> float:
-    """Seconds on the clock of a sweep of two jobs that share nothing, so many at once, with a thread each."""
+    """Seconds on the clock of a sweep of two small jobs that share nothing, so many at once, with a thread each."""
     start = time.perf_counter()
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={count}")
-    _run(folder, "-m", "seed=0,1", f"hydra.sweep.dir={folder / 'sweep'}", *launcher)
+    _run(folder, "-m", "seed=0,1", "data.train_size=64", f"hydra.sweep.dir={folder / 'sweep'}", *launcher)
     return time.perf_counter() - start
 
 
 COMMANDS: dict[str, tuple[str, str, Callable[[int, Path], float]]] = {
-    "processes": ("processes of one job (ddp, gloo)", f"two epochs of {IMAGES} images", processes),
-    "jobs": ("jobs at once (joblib)", "a sweep of two jobs", side_by_side),
+    "processes": (
+        "processes of one job (ddp, gloo)",
+        f"two epochs of {IMAGES} images, batch {BATCH} in all",
+        processes,
+    ),
+    "jobs": ("jobs at once (joblib)", "a sweep of two small jobs, start-up included", side_by_side),
 }
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     whole = len(ratios) * statistics.mean(apart.values())
     rows: list[Row] = [
         {"runs": f"one sweep of {len(ratios)} ratios", "s": swept, "of separate runs": swept / whole},
-        *({"runs": f"ratio {ratio} alone", "s": alone} for ratio, alone in apart.items()),
+        *[Row({"runs": f"ratio {ratio} alone", "s": alone}) for ratio, alone in apart.items()],
         {"runs": f"{len(ratios)} separate runs, by the mean of {len(apart)}", "s": whole, "of separate runs": 1.0},
     ]
     title = " ".join([f"Ratios {', '.join(ratios)} in a sweep, and apart:", "train.py", *overrides])

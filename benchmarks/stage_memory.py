@@ -12,6 +12,7 @@ is not a flag is an override of train.py.
 
 import argparse
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def main() -> None:
             with processes.Pool(1) as pool:
                 peak, seconds = pool.apply(_measured, (words, name, options.device, options.threads))
             rows.append({"stage": name, "peak_mib": peak / 2**20, "s": seconds})
+            print(f"{name} done", file=sys.stderr)
     title = f"Stages of {options.model}, {options.image_size} px, batch {options.batch}, {options.device}"
     report(title, rows, options=options)
 

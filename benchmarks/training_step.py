@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import compare, parsed, timing_options
+from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import CLASSES, network, random_batch
 from hydra_det.modules.detector import parameter_groups
 from hydra_det.modules.yolo import YoloDetector
@@ -73,7 +73,7 @@ def main() -> None:
         "compile, bf16, channels_last": lambda: ours(compiled=True, bf16=True, channels_last=True),
     }
     baseline, notes = "float32", []
-    variants = {name: make() for name, make in made.items() if not options.only or name in (baseline, *options.only)}
+    variants = {name: make() for name, make in chosen(made, baseline=baseline, options=options).items()}
     if options.model == "yolov3":
         try:
             variants[PEER] = peer_step(peer_network(options), batch)

@@ -21,7 +21,12 @@ def test_a_module_that_fails_or_hangs_is_no_success(tmp_path, monkeypatch):
 
 def test_what_failed_is_named_and_the_rest_is_run_all_the_same(monkeypatch, capsys):
     commands = []
-    monkeypatch.setattr(gpu, "run", lambda words, seconds: commands.append(words[0]) or words[0] != "pytest")
+
+    def run(words, seconds):
+        commands.append(words[0])
+        return words[0] != "pytest"
+
+    monkeypatch.setattr(gpu, "run", run)
     monkeypatch.setattr("sys.argv", ["gpu", "--minutes", "2"])
     with pytest.raises(SystemExit, match=r"error: failed, or not done in 2 minutes: python -m pytest -q -m gpu"):
         gpu.main()

@@ -13,6 +13,7 @@ from benchmarks.grid_schedule import (
     different,
     shared_seconds,
     simulate,
+    simulate_in_two,
     unshared_seconds,
 )
 from benchmarks.measured_steps import KINDS as STEPS
@@ -59,6 +60,11 @@ def test_many_workers_take_as_long_as_the_longest_chain() -> None:
     assert simulate(THREE, 50).held == 13 + 13 + 4  # those without a job hold nothing
 
 
+def test_two_commands_begin_with_what_others_wait_for() -> None:
+    # a, b beside d on two workers end at 13 s; c is left. Nobody waits for anybody.
+    assert simulate_in_two(THREE, 2) == Schedule(end=13 + 3, held=13 + 4 + 3, waited=0)
+
+
 def test_a_stage_beside_the_chain_does_not_lengthen_it() -> None:
     job = chain(("a", 10), ("b", 3), ("c", 1), beside=Work("e", 2, "a"))
     assert critical_path([job]) == 14
@@ -99,6 +105,7 @@ MEASURED = Measured(
     precision="float32",
     rounds=3,
     command="benchmarks.stage_times",
+    clock="seconds on the clock",
     # Different powers of ten, so that a sum says what was counted how often.
     seconds=dict(zip(STEPS, (1, 10, 100, 1000, 1e-3, 1e-2, 1e4, 1e-4), strict=True)),
 )

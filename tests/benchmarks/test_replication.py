@@ -14,7 +14,12 @@ def typed(monkeypatch, tmp_path):
     """Every command it runs, as (words, share of the time)."""
     monkeypatch.chdir(tmp_path)
     commands = []
-    monkeypatch.setattr(Clock, "run", lambda _, words, share=1.0: commands.append((list(words), share)) or True)
+
+    def note(_, words, share=1.0):
+        commands.append((list(words), share))
+        return True
+
+    monkeypatch.setattr(Clock, "run", note)
     return commands
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from docs import shrink_records, write_results
+from docs.answer_claims import answered
 from docs.results_tables import answers_in_short, command_lines, headline, run_of
 from hydra_det.record import write_record
 from hydra_det.reports.answers import answers
@@ -221,3 +222,9 @@ def test_records_get_smaller_and_stay_whole(project, capsys):
     assert path.read_text() == damaged
     with pytest.raises(SystemExit, match="got none in"):
         shrink_records.main([str(project / "nowhere")])
+
+
+def test_the_claims_of_the_grid_that_is_kept_as_a_table_are_those_of_its_page():
+    page = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
+    table = answered(ROOT / "docs" / "report_bccd" / "runs.csv")
+    assert table.strip() in page

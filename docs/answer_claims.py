@@ -1,0 +1,34 @@
+"""What a table of runs says to the paper's claims, where the records are not at hand.
+
+python -m docs.answer_claims docs/report_bccd/runs.csv
+
+The table is `runs.csv` of a report; columns that older reports lack count as the usual: pretrained under attack, hardened
+by the attack of the evaluation, and one recipe for all.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from docs.results_tables import claim_table
+from hydra_det.reports.answers import answers
+from hydra_det.reports.claims import PAPER
+from hydra_det.reports.records import COLUMNS
+
+
+def main() -> None:
+    """Print the answers as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    print(answered(parser.parse_args().runs))
+
+
+def answered(path: Path) -> str:
+    """The answers as a table in Markdown."""
+    frame = pd.read_csv(path).reindex(columns=list(COLUMNS))
+    return claim_table(answers(frame.assign(recipe=frame["recipe"].astype(object).fillna(""))), PAPER)
+
+
+if __name__ == "__main__":
+    main()

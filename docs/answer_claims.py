@@ -2,7 +2,7 @@
 
 python -m docs.answer_claims docs/report_bccd/runs.csv
 
-The table is `runs.csv` of a report; columns that older reports lack count as the usual: pretrained under attack, hardened
+The table is `runs.csv` of a report. Columns that older reports lack count as usual: pretrained under attack, hardened
 by the attack of the evaluation, and one recipe for all.
 """
 

@@ -166,6 +166,8 @@ def _metric(at: pd.DataFrame, configuration: str, metric: str) -> str:
     own = at[at["configuration"] == configuration]
     values = metric_values(own, metric).dropna().groupby(own["seed"]).mean()
     if metric.startswith("retention"):
+        if (own["pretraining"] == "clean").all():
+            return "-"  # of a network that never saw an attack there is next to nothing to keep
         return _spread(100 * values, "{:.0f}") + " %" if len(values) else "-"
     return _spread(values, METRICS[metric].form)
 

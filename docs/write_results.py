@@ -151,6 +151,7 @@ def _replication(one: Replication) -> Iterator[str]:
         if term in OVERVIEW:
             yield f"- {term}: {'; '.join(lines)}"
     yield "\n```bash"
+    yield f"python -m benchmarks.replication data={one.name} data.root=path/to/{one.name}    # starts, grid and suites"
     yield from command_lines(runs.records.values())
     yield "```\n"
     yield from _failures(runs)
@@ -188,9 +189,11 @@ def _limits(one: Replication) -> Iterator[str]:
     frame, records = one.runs.frame, list(one.runs.records.values())
     first = records[0]
     seeds = Counter(frame.groupby(["configuration", "ratio"])["seed"].nunique())
-    cells = ", ".join(f"{count} of {number}" for number, count in sorted(seeds.items()))
+    cells = ", ".join(
+        f"{count} {'cell' if count == 1 else 'cells'} with {number}" for number, count in sorted(seeds.items())
+    )
     found = ", ".join(f"{detectable_paired_effect(n):.2f} with {n}" for n in sorted({min(seeds), max(seeds)}) if n > 1)
-    yield f"Cells by their number of seeds: {cells}. " + (
+    yield f"Seeds: {cells}. " + (
         f"A paired test finds in {100 * POWER:g} % of cases an effect of so many standard deviations: {found}."
         if found
         else "One seed is no test."
@@ -211,7 +214,10 @@ def _limits(one: Replication) -> Iterator[str]:
         f"{' and '.join(map(str, sides)) or 'unknown'} px a side; the network is `{network}`{other}."
     )
     if any(record.latency for record in records):
-        yield "Times are of one machine; only quotients of networks that were timed in turn are compared."
+        yield (
+            "Speed-ups are quotients of two networks of one run that were timed in turn. The time of stages is wall "
+            "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
+        )
     yield from _coco(records, frame, max(sides, default=0))
 
 

@@ -102,7 +102,7 @@ def test_the_page_by_hand(project):
     assert "- 1 of `grid/deeplift_kernel_0.75_seed1`: error: the masks cut off every output" in cells
     robust = [KERNEL, "50 %", "pruned", "standard", "8/255", "30", "1", "0.400", "0.250", "0.125", "loud"]
     assert robust in rows(cells, KERNEL)
-    assert "Cells by their number of seeds: 1 of 1, 3 of 2." in cells
+    assert "Seeds: 1 cell with 1, 3 cells with 2." in cells
     assert "2,000 images to train on, 1,234 to test on, of at most 416 px a side" in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]

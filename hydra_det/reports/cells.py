@@ -36,6 +36,7 @@ def _ratio(over: str, under: str) -> Callable[[pd.DataFrame], pd.Series]:
 METRICS = {
     "map_clean": Metric("AP clean", "", _column("map_clean_pruned"), "{:.3f}"),
     "map_attacked": Metric("AP attacked", "", _column("map_attacked_pruned"), "{:.3f}"),
+    "map_attacked_dense": Metric("AP attacked, dense network", "", _column("map_attacked_dense"), "{:.3f}"),
     "map_50_clean": Metric("AP50 clean", "", _column("map_50_clean_pruned"), "{:.3f}"),
     "map_50_attacked": Metric("AP50 attacked", "", _column("map_50_attacked_pruned"), "{:.3f}"),
     "map_50_paper_attacked": Metric(
@@ -44,7 +45,7 @@ METRICS = {
     "total_ms_masked": Metric("time, masked network", "ms", _column("total_ms_pruned"), "{:.2f}"),
     "total_ms_compact": Metric("time, compact network", "ms", _column("total_ms_compact"), "{:.2f}"),
     "forward_ms_compact": Metric("forward time, compact network", "ms", _column("forward_ms_compact"), "{:.2f}"),
-    # The one time that compares between runs: both networks were timed in turn, in the same minutes.
+    # Times that compare between runs: both networks were timed in turn, in the same minutes.
     "speed_up": Metric("speed-up of the compact network", "", _ratio("total_ms_dense", "total_ms_compact"), "{:.2f}"),
     "speed_up_masked": Metric(
         "speed-up of the masked network", "", _ratio("total_ms_dense", "total_ms_pruned"), "{:.2f}"
@@ -57,7 +58,8 @@ METRICS = {
         "parameters, compact / dense", "", _ratio("parameters_compact", "parameters_dense"), "{:.3f}"
     ),
     "weights_kept": Metric("weights kept by the masks", "", lambda frame: 1 - frame["sparsity"], "{:.3f}"),
-    "training_seconds": Metric("time of all stages", "s", _column("seconds_of_stages"), "{:.0f}"),
+    # Wall time, of stages that ran at different moments and perhaps beside others.
+    "training_seconds": Metric("wall time of all stages", "s", _column("seconds_of_stages"), "{:.0f}"),
     "retention_clean": Metric("AP clean, pruned / dense", "", _ratio("map_clean_pruned", "map_clean_dense"), "{:.3f}"),
     "retention_attacked": Metric(
         "AP attacked, pruned / dense", "", _ratio("map_attacked_pruned", "map_attacked_dense"), "{:.3f}"

@@ -171,11 +171,13 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _pretraining(record: Record) -> str | None:
-    """`clean` where no batch of it is attacked."""
+    """`clean` where no batch of it is attacked, `no` where there is none; None: the record does not say."""
     stages = record.config.get("stage")
     stage = stages.get("pretrain") if isinstance(stages, Mapping) else None
-    if not isinstance(stage, Mapping) or not stage.get("epochs") or stage.get("attacked_share") is None:
+    if not isinstance(stage, Mapping) or stage.get("epochs") is None or stage.get("attacked_share") is None:
         return None
+    if stage["epochs"] == 0:
+        return "no"
     never = stage["attacked_share"] == 0 or (stage.get("clean_epochs") or 0) >= stage["epochs"]
     return "clean" if never else "adversarial"
 

@@ -29,6 +29,7 @@ def test_every_metric_of_a_run_by_hand():
     expected = {
         "map_clean": 0.304,
         "map_attacked": 0.245,
+        "map_attacked_dense": 0.313,
         "map_50_clean": 0.504,
         "map_50_attacked": 0.445,
         "map_50_paper_attacked": 0.435,

@@ -125,7 +125,7 @@ def test_runs_of_one_configuration_differ_by_seed_and_ratio():
         ({"epochs": 6, "clean_epochs": 4, "attacked_share": 0.25}, "attacked", "scaled, kernel"),
         ({"epochs": 6, "clean_epochs": 4, "attacked_share": 0.0}, "attacked", "scaled, kernel, clean pretraining"),
         ({"epochs": 4, "clean_epochs": 4, "attacked_share": 1.0}, "attacked", "scaled, kernel, clean pretraining"),
-        ({"epochs": 0, "clean_epochs": 0, "attacked_share": 0.0}, "attacked", "scaled, kernel"),
+        ({"epochs": 0, "clean_epochs": 0, "attacked_share": 0.0}, "attacked", "scaled, kernel, no pretraining"),
         ({"epochs": 6, "clean_epochs": 4, "attacked_share": 0.5}, "fast", "scaled, kernel, fast hardening"),
         ({"epochs": 6, "attacked_share": 0}, "free", "scaled, kernel, clean pretraining, free hardening"),
         ({"epochs": 6}, "attacked", "scaled, kernel"),

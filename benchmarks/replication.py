@@ -49,17 +49,16 @@ class Clock:
         return self.start + share * self.seconds - time.monotonic()
 
     def run(self, words: Sequence[str], *, share: float = 1.0) -> bool:
-        """Whether the command ended by itself; it is interrupted, as by Ctrl-C, when its share of the time is over."""
+        """Whether the command ended well; it is interrupted, as by Ctrl-C, when its share of the time is over."""
         if self.left(share) <= 0:
             return False
         print(f"{time.monotonic() - self.start:.0f} s:", *words, flush=True)
         process = subprocess.Popen([sys.executable, *words], start_new_session=True)
         try:
-            process.wait(self.left(share))
+            return process.wait(self.left(share)) == 0
         except subprocess.TimeoutExpired:
             _stop(process)
             return False
-        return True
 
 
 def main() -> None:
@@ -71,11 +70,13 @@ def main() -> None:
     store = f"store={OUTPUTS / name / 'store'}"
     seeds = f"seed={','.join(map(str, options.seeds))}"
     colours = ["false", "true"] if GREYSCALE in options.configurations else ["false"]
-    clock.run([
+    started = clock.run([
         str(SCRIPTS / "train.py"), "-m", "experiment=replication_start", *overrides, store, seeds, *launcher,
         f"data.greyscale={','.join(colours)}", f"hydra.sweep.dir={start}",
         "hydra.sweep.subdir=greyscale_${data.greyscale}_seed${seed}",
     ])  # fmt: skip
+    if not started:
+        sys.exit(f"the networks to start from, in {start}: not done in time, or failed; type the same command again")
     weights = f"{start}/greyscale_${{data.greyscale}}_seed${{seed}}/stages/pretrain/weights.safetensors"
     clock.run([
         str(SCRIPTS / "train.py"), "sweep=replication", "experiment=replication", *overrides, store, seeds, *launcher,

@@ -48,6 +48,15 @@ def test_a_command_that_ends_is_waited_for(tmp_path):
     assert time.monotonic() - start < 50
 
 
+def test_a_command_that_fails_is_no_success_and_without_a_start_there_is_no_grid(monkeypatch, tmp_path):
+    assert not Clock(minutes=1).run(["-c", "raise SystemExit(3)"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Clock, "run", lambda *_, **__: False)
+    with pytest.raises(SystemExit, match="the networks to start from, in outputs/replication/bccd/start: not done"):
+        run(monkeypatch, "data=bccd")
+    assert not (tmp_path / "docs").exists()
+
+
 def test_a_share_of_the_time_is_kept_for_what_comes_after():
     clock = Clock(minutes=1)
     assert 29 < clock.left(0.5) < 30

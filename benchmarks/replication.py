@@ -59,6 +59,9 @@ class Clock:
         except subprocess.TimeoutExpired:
             _stop(process)
             return False
+        except KeyboardInterrupt:  # it has a session of its own, so Ctrl-C does not reach it
+            _stop(process)
+            sys.exit("interrupted; type the same command again to go on")
 
 
 def main() -> None:
@@ -86,7 +89,12 @@ def main() -> None:
     if options.suite:
         _suites(clock, grid, options)
     for found in (grid, OUTPUTS / name / "suites"):
-        print(_collect(found, RESULTS / name), "files of results in", RESULTS / name, flush=True)
+        _collect(found, RESULTS / name)
+    runs = len(list(grid.glob(f"*/{RECORD_NAME}")))
+    asked = len(options.seeds) * len(options.configurations) * len(options.ratios)
+    print(f"{runs} of {asked} runs are there; results in {RESULTS / name}, for report.py runs={grid}", flush=True)
+    if not runs:
+        sys.exit(f"no run came to a result; the reasons are in {grid}/*/{FAILED_NAME}")
 
 
 def _suites(clock: Clock, grid: Path, options: argparse.Namespace) -> None:
@@ -102,12 +110,13 @@ def _suites(clock: Clock, grid: Path, options: argparse.Namespace) -> None:
         list(pool.map(clock.run, jobs))
 
 
-def _collect(source: Path, target: Path) -> int:
-    """Copy what is a result, a folder a run; how many files there are then."""
+def _collect(source: Path, target: Path) -> None:
+    """Copy what is a result, a folder a run, and take away what no longer holds."""
     for path in sorted(path for name in KEPT for path in source.glob(f"*/{name}")):
         (target / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / path.parent.name / path.name)
-    return sum(1 for name in KEPT for _ in target.glob(f"*/{name}"))
+        if path.name == RECORD_NAME:
+            (target / path.parent.name / FAILED_NAME).unlink(missing_ok=True)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -138,7 +147,10 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
     parser.add_argument("--suite", default="quick", help="of attacks, on networks of the first ratio; '' for none")
     parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "learned_allocation"])
-    return parser.parse_known_args()
+    options, overrides = parser.parse_known_args()
+    if wrong := [word for word in overrides if word.startswith("-")]:
+        parser.error(f"expected overrides as of train.py beside the options, got {' '.join(wrong)}")
+    return options, overrides
 
 
 if __name__ == "__main__":

@@ -43,12 +43,12 @@ def summary(path: Path) -> str:
     data = str(frame["name"].iloc[0]).partition("_")[0]
     seeds = frame["seed"].nunique()
     return (
-        f"{len(frame)} networks on real images ({data}), here those with {100 * ratio:g} % of the weights removed: mean "
-        f"± standard deviation over {seeds} seeds of a narrow YOLOv3, AP@[.5:.95], attacked by PGD-5 in a ball of "
+        f"{len(frame)} networks on real images ({data}), here those with {100 * ratio:g} % of the weights removed: "
+        f"mean ± standard deviation over {seeds} seeds of a narrow YOLOv3, AP@[.5:.95], attacked by PGD-5 in a ball of "
         "12.75/255. What they say to the paper's claims, their limits and the command are in "
         "[measurements](docs/measurements.md#a-grid-on-blood-cells).\n\n"
-        f"{table.strip()}\n\nSpeed-ups are those of forward, decode and NMS of single images on a CPU, 5 % too small in "
-        "this grid. What `compact.py` gains with masks of whole channels: [benchmarks](docs/benchmarks.md).\n"
+        f"{table.strip()}\n\nSpeed-ups are those of forward, decode and NMS of single images on a CPU, 5 % too small "
+        "in this grid. What `compact.py` gains with masks of whole channels: [benchmarks](docs/benchmarks.md).\n"
     )
 
 

@@ -1,5 +1,6 @@
 """The replication keeps to its time and collects what is a result."""
 
+import subprocess
 import time
 
 import pytest
@@ -26,6 +27,13 @@ def typed(monkeypatch, tmp_path):
 def run(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["replication", *words])
     main()
+
+
+def finish(tmp_path, name="scaled_weight_0.75_seed0"):
+    """A finished run in the grid of bccd."""
+    folder = tmp_path / "outputs" / "replication" / "bccd" / "grid" / name
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(name)
 
 
 def test_a_command_that_takes_too_long_is_interrupted_and_may_leave_in_order(tmp_path, capsys):
@@ -57,12 +65,46 @@ def test_a_command_that_fails_is_no_success_and_without_a_start_there_is_no_grid
     assert not (tmp_path / "docs").exists()
 
 
+def test_ctrl_c_reaches_what_it_runs(monkeypatch, tmp_path):
+    class Interrupted(subprocess.Popen):
+        def wait(self, timeout=None):
+            if not (tmp_path / "seen").exists():
+                (tmp_path / "seen").touch()
+                while not (tmp_path / "ready").exists():
+                    time.sleep(0.05)
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr("benchmarks.replication.subprocess.Popen", Interrupted)
+    script = (
+        "import sys, time, pathlib\n"
+        "pathlib.Path(sys.argv[1], 'ready').touch()\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pathlib.Path(sys.argv[1], 'left').touch()\n"
+    )
+    with pytest.raises(SystemExit, match="interrupted; type the same command again"):
+        Clock(minutes=1).run(["-c", script, str(tmp_path)])
+    assert (tmp_path / "left").exists()
+
+
+def test_a_misspelt_option_is_refused(typed, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "data=bccd", "--sed", "3")
+    assert "error: expected overrides as of train.py beside the options, got --sed" in capsys.readouterr().err
+    assert typed == []
+
+
+def test_no_result_at_all_is_a_failure(typed, monkeypatch):
+    with pytest.raises(SystemExit, match="no run came to a result; the reasons are in outputs/replication/bccd/grid"):
+        run(monkeypatch, "data=bccd", "data.root=x")
+
+
 def test_a_share_of_the_time_is_kept_for_what_comes_after():
     clock = Clock(minutes=1)
     assert 29 < clock.left(0.5) < 30
 
 
-def test_starts_then_the_grid_and_no_colourless_start_without_need(typed, monkeypatch):
+def test_starts_then_the_grid_and_no_colourless_start_without_need(typed, monkeypatch, tmp_path):
+    finish(tmp_path)
     run(monkeypatch, "data=bccd", "data.root=x", "--jobs", "3", "--seeds", "1", "4", "--suite", "")
     (start, _), (grid, share) = typed
     assert {"data=bccd", "data.root=x", "seed=1,4", "hydra.launcher.n_jobs=3"} <= set(start) & set(grid)
@@ -70,7 +112,7 @@ def test_starts_then_the_grid_and_no_colourless_start_without_need(typed, monkey
     assert share == 1
     typed.clear()
     run(monkeypatch, "data=bccd", "--configurations", "scaled_weight")
-    (start, _), (grid, share) = typed
+    (start, _), (grid, share), *_ = typed
     assert "data.greyscale=false" in start
     assert "configuration=scaled_weight" in grid
     assert share == replication.SHARE, "suites come after it"

@@ -23,11 +23,13 @@ INTRODUCTION = """# Benchmarks
     python -m benchmarks.all --only attack inference   # some; the others keep their numbers
     python -m benchmarks.all --device cuda             # on a machine with a GPU
 
-These commands wrote this page: change `benchmarks/` in its place. Every benchmark is a process of its own, and its
-variants take turns in it, so that what else the machine does falls on all of them. Compare times within a table, not
-across tables. *± iqr* is the interquartile range of the rounds in ms; a difference that is not larger tells nothing.
-Networks have random weights and see images of noise: neither changes how long a convolution takes. Packages that are
-only compared with come from `.peers`, where `make bench` puts them; for a command by hand, `export PYTHONPATH=.peers`.
+These commands wrote this page: change `benchmarks/` in its place. Every benchmark is a command of its own. Where a
+table has *± iqr*, the interquartile range of the rounds in ms, its variants took turns in one process for several
+rounds, so that what else the machine did fell on all of them; a difference that is not larger tells nothing. A row
+without it was measured once, perhaps while the machine was busy, unless the line below its table says otherwise.
+Compare times within a table, not across tables. Networks have random weights and see images of noise: neither changes
+how long a convolution takes. Packages that are only compared with come from `.peers`, where `make bench` puts them; for
+a command by hand, `export PYTHONPATH=.peers`.
 """
 
 

@@ -4,14 +4,13 @@ python -m benchmarks.page                   # after a change of this file; `benc
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import LISTS, Benchmark
 from benchmarks.machine import ROOT
-from benchmarks.measured import Measured, Row, cell
+from benchmarks.measured import Measured, Row, cell, read_json
 from hydra_det.atomic import write_atomically
 
 Entry = Mapping[str, Any]  # of one benchmark, as `benchmarks.all` keeps it
@@ -51,7 +50,7 @@ def write_page(folder: Path) -> None:
     for device in LISTS:
         path = numbers_file(folder, device)
         if path.exists():
-            numbers[device] = json.loads(path.read_text(encoding="utf-8"))
+            numbers[device] = read_json(path)
     write_atomically(folder / "benchmarks.md", page(numbers))
 
 

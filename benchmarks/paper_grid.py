@@ -12,7 +12,7 @@ import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.grid_schedule import Job, Work
-from benchmarks.measured_steps import Measured
+from benchmarks.measured_steps import StepTimes
 from benchmarks.subjects import network
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.pipeline import build
@@ -78,7 +78,7 @@ def jobs(grid: Grid, seconds: Mapping[str, Mapping[str, float]], *, order: Seque
     return made
 
 
-def stage_seconds(config: Config, images: Images, measured: Measured) -> dict[str, float]:
+def stage_seconds(config: Config, images: Images, measured: StepTimes) -> dict[str, float]:
     """What each kind of stage takes by the steps that it consists of."""
     an_image = measured.seconds
     both = an_image["evaluate_clean"] + an_image["evaluate_attacked"]

@@ -22,7 +22,7 @@ from benchmarks.grid_schedule import (
     simulate_in_two,
     unshared_seconds,
 )
-from benchmarks.measured_steps import Measured, read
+from benchmarks.measured_steps import StepTimes, read
 from benchmarks.paper_grid import KINDS, LISTED, ORDERS, Grid, Images, jobs, read_grid, stage_bytes, stage_seconds
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
@@ -59,7 +59,7 @@ def replaced(page: str, text: str, *, name: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-def _plan(grid: Grid, measured: Sequence[Measured], options: argparse.Namespace) -> Iterator[str]:
+def _plan(grid: Grid, measured: Sequence[StepTimes], options: argparse.Namespace) -> Iterator[str]:
     config = next(iter(grid.configs.values()))
     chosen = config["data"]["train_images"] or ALL_IMAGES - options.val_images
     counts = {
@@ -81,7 +81,7 @@ def _plan(grid: Grid, measured: Sequence[Measured], options: argparse.Namespace)
             yield from _hours(grid, one, images, options.workers)
 
 
-def _stages(grid: Grid, measured: Measured, images: Images) -> Iterator[str]:
+def _stages(grid: Grid, measured: StepTimes, images: Images) -> Iterator[str]:
     """How many stages of each kind there are, and what they take on disk."""
     made = _jobs(grid, measured, images, LISTED)
     size = stage_bytes(measured.model)
@@ -97,7 +97,7 @@ def _stages(grid: Grid, measured: Measured, images: Images) -> Iterator[str]:
     yield f"| together | {len(KINDS) * len(made)} | {sum(map(len, found.values()))} | | {total / 1e9:,.0f} |"
 
 
-def _hours(grid: Grid, measured: Measured, images: Images, workers: Sequence[int]) -> Iterator[str]:
+def _hours(grid: Grid, measured: StepTimes, images: Images, workers: Sequence[int]) -> Iterator[str]:
     made = _jobs(grid, measured, images, LISTED)
     found = _by_kind(made)
     total, chain = shared_seconds(made), critical_path(made)
@@ -124,7 +124,7 @@ def _hours(grid: Grid, measured: Measured, images: Images, workers: Sequence[int
                 break  # the order does not matter
 
 
-def _jobs(grid: Grid, measured: Measured, images: Images, order: str) -> list[Job]:
+def _jobs(grid: Grid, measured: StepTimes, images: Images, order: str) -> list[Job]:
     seconds = {name: stage_seconds(config, images, measured) for name, config in grid.configs.items()}
     return jobs(grid, seconds, order=ORDERS[order])
 

@@ -17,7 +17,7 @@ from benchmarks.grid_schedule import (
     unshared_seconds,
 )
 from benchmarks.measured_steps import KINDS as STEPS
-from benchmarks.measured_steps import Measured, add, read
+from benchmarks.measured_steps import StepTimes, add, read
 from benchmarks.paper_grid import DENSE, ORDERS, PRUNED, Grid, Images, jobs, read_grid, stage_bytes, stage_seconds
 from benchmarks.plan_grid import BEGIN, END, replaced
 from benchmarks.power_law import exponent
@@ -94,7 +94,7 @@ COSTS = {
     DENSE: 5.0,
     PRUNED: 5.0,
 }
-MEASURED = Measured(
+MEASURED = StepTimes(
     device="a device",
     threads=1,
     load=0.0,
@@ -187,8 +187,8 @@ def test_exponents_of_power_laws() -> None:
 
 def test_a_measurement_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     file = tmp_path / "times.json"
-    other = Measured(**{**vars(MEASURED), "precision": "bf16-mixed"})
-    again = Measured(**{**vars(MEASURED), "rounds": 9})
+    other = StepTimes(**{**vars(MEASURED), "precision": "bf16-mixed"})
+    again = StepTimes(**{**vars(MEASURED), "rounds": 9})
     for measured in (MEASURED, other, again):
         add(file, measured)
     assert {(one.precision, one.rounds) for one in read(file)} == {("float32", 9), ("bf16-mixed", 3)}
@@ -203,7 +203,7 @@ def test_a_file_that_is_no_measurement_is_refused(tmp_path: Path, content: str) 
 
 def test_a_measurement_without_a_kind_is_refused() -> None:
     with pytest.raises(InputError, match="got none for deeplift"):
-        Measured(**{**vars(MEASURED), "seconds": {**MEASURED.seconds, "deeplift": 0.0}})
+        StepTimes(**{**vars(MEASURED), "seconds": {**MEASURED.seconds, "deeplift": 0.0}})
 
 
 def test_a_page_keeps_what_stands_around_the_marks() -> None:

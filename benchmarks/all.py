@@ -5,8 +5,8 @@ python -m benchmarks.all --only attack inference
 python -m benchmarks.all --device cuda
 
 The numbers are kept as JSON beside the page, a file a device; with `--only` those of the others stay as they are. A
-benchmark that fails is named on the page with its reason, the others go on, and the exit code is 1. What each one
-printed lies in outputs/benchmarks/<device>.
+benchmark that fails, or measures what is not finite, is named on the page with its reason, the others go on, and the
+exit code is 1. What each one printed lies in outputs/benchmarks/<device>.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.catalogue import LISTS
 from benchmarks.machine import PEERS, ROOT, load, machine, surroundings, versions
-from benchmarks.measured import Measured
+from benchmarks.measured import Measured, read_json
 from benchmarks.page import numbers_file, write_page
 from hydra_det.atomic import write_atomically
 from hydra_det.provenance import current_commit
@@ -55,7 +55,7 @@ def run_all(device: str, only: Sequence[str] = (), *, folder: Path) -> list[str]
     """
     benchmarks = LISTS[device]
     path = numbers_file(folder, device)
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    entries = read_json(path) if path.exists() else {}
     about = {"commit": current_commit(), "machine": machine(), "versions": versions(), "load": load()}
     failed = []
     for name in only or benchmarks:
@@ -65,7 +65,7 @@ def run_all(device: str, only: Sequence[str] = (), *, folder: Path) -> list[str]
         if entry["failed"] is not None:
             failed.append(name)
         print(f"{name}: {entry['seconds']:.0f} s{'' if entry['failed'] is None else ', failed: ' + entry['failed']}")
-        write_atomically(path, json.dumps(entries, indent=1) + "\n")
+        write_atomically(path, json.dumps(entries, indent=1, allow_nan=False) + "\n")
         write_page(folder)
     return failed
 

@@ -36,8 +36,8 @@ CPU = {
     ),
     "score_step": Benchmark(
         "How long is a step of score training under attack?",
-        "Our step beside layers written as HYDRA's public ones are: they sort their scores in every forward pass,"
-        " and their attack computes the gradients of scores as well. The full YOLOv3 at 416 px under PGD-5.",
+        "Our step beside layers written as HYDRA's public ones are: they sort their scores and mask their weights in "
+        "every forward pass, those of the attack too. The full YOLOv3 at 416 px under PGD-5.",
         "benchmarks.score_step --batch 1 --rounds 1 --warmup 0",
     ),
     "deeplift": Benchmark(

@@ -4,7 +4,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -18,7 +18,7 @@ def gpu_load(run: Callable[[], object], *, seconds: float = SECONDS) -> dict[str
     """`gpu_percent`, the share of time in which a kernel ran, and `peak_mib`.
 
     Memory is what torch allocates above what is held between two runs; a CUDA graph holds its memory all the time. The
-    share is the driver's, for the first visible GPU, whoever uses it; None where nvidia-smi cannot be asked.
+    share is the driver's, for the GPU that torch computes on, whoever uses it; None where nvidia-smi cannot be asked.
 
     Args:
         run: repeated for `seconds`.
@@ -26,7 +26,7 @@ def gpu_load(run: Callable[[], object], *, seconds: float = SECONDS) -> dict[str
     """
     peak = peak_memory(run, device="cuda")
     done, samples = threading.Event(), list[float]()
-    watcher = threading.Thread(target=_sample, args=(done, samples))
+    watcher = threading.Thread(target=_sample, args=(_query(), done, samples))
     watcher.start()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -38,10 +38,16 @@ def gpu_load(run: Callable[[], object], *, seconds: float = SECONDS) -> dict[str
     return {"peak_mib": peak / 2**20, "gpu_percent": statistics.median(later) if later else None}
 
 
-def _sample(done: threading.Event, samples: list[float]) -> None:
+def _query() -> list[str]:
+    """By its identity: the driver's numbers are not those of CUDA_VISIBLE_DEVICES."""
+    uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
+    return [*QUERY, f"--id=GPU-{uuid}"]
+
+
+def _sample(query: Sequence[str], done: threading.Event, samples: list[float]) -> None:
     while not done.is_set():
         try:
-            answer = subprocess.run(QUERY, capture_output=True, text=True, check=True, timeout=5).stdout
+            answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=5).stdout
             samples.append(float(answer.splitlines()[0]))
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return

@@ -1,6 +1,7 @@
 """What a benchmark measured: one table, as it is shown, kept as JSON and put into docs/benchmarks.md."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,13 +53,35 @@ class Measured:
         return [heads, *([cell(row.get(key)) for key in keys] for row in self.rows)]
 
     def save(self, path: Path) -> None:
-        """As JSON."""
-        write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
+        """As JSON.
+
+        Raises:
+            ValueError: a number is NaN or infinite.
+        """
+        for row in self.rows:
+            for key, value in row.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    about = f"{value} as {key} of {next(iter(row.values()))}"
+                    raise ValueError(f"{self.title}: expected finite numbers, got {about}")
+        write_atomically(path, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Measured":
         """From a file that `save` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls(**read_json(path))
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds.
+
+    Raises:
+        ValueError: it is no JSON, or a number is NaN or infinite, which only Python takes for JSON.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{path}: expected finite numbers, got {constant}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 def cell(value: Value) -> str:

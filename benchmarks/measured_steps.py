@@ -20,7 +20,7 @@ KINDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class StepTimes:
     """Seconds an image on one device.
 
     Attributes:
@@ -72,7 +72,7 @@ class Measured:
         return (self.device, self.model, self.image_size, self.batch, self.precision)
 
 
-def machine(device: str) -> dict[str, Any]:
+def computed_on(device: str) -> dict[str, Any]:
     """What a measurement says of where it was made."""
     return {
         "device": device_name(torch.device(device)),
@@ -82,23 +82,23 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def read(file: Path) -> list[Measured]:
+def read(file: Path) -> list[StepTimes]:
     """All measurements in a file.
 
     Raises:
         InputError: it is not such a file.
     """
     try:
-        return [Measured(**entry) for entry in json.loads(file.read_text())["measured"]]
+        return [StepTimes(**entry) for entry in json.loads(file.read_text())["measured"]]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{file}: expected measurements, got {type(error).__name__}: {error}; make it with benchmarks.stage_times"
         ) from error
 
 
-def add(file: Path, new: Measured) -> None:
+def add(file: Path, new: StepTimes) -> None:
     """Write a measurement beside the others of a file, or in place of an earlier one of the same."""
     kept = [entry for entry in read(file) if entry.identity != new.identity] if file.exists() else []
     entries = sorted([*kept, new], key=lambda entry: entry.title)
     content = {"measured": [dataclasses.asdict(entry) for entry in entries]}
-    write_atomically(file, json.dumps(content, indent=1) + "\n")
+    write_atomically(file, json.dumps(content, indent=1, allow_nan=False) + "\n")

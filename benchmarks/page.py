@@ -4,14 +4,13 @@ python -m benchmarks.page                   # after a change of this file; `benc
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import LISTS, Benchmark
 from benchmarks.machine import ROOT
-from benchmarks.measured import Measured, Row, cell
+from benchmarks.measured import Measured, Row, cell, read_json
 from hydra_det.atomic import write_atomically
 
 Entry = Mapping[str, Any]  # of one benchmark, as `benchmarks.all` keeps it
@@ -23,11 +22,13 @@ INTRODUCTION = """# Benchmarks
     python -m benchmarks.all --only attack inference   # some; the others keep their numbers
     python -m benchmarks.all --device cuda             # on a machine with a GPU
 
-These commands wrote this page: change `benchmarks/` in its place. Every benchmark is a process of its own, and its
-variants take turns in it, so that what else the machine does falls on all of them. Compare times within a table, not
-across tables. *± iqr* is the interquartile range of the rounds in ms; a difference that is not larger tells nothing.
-Networks have random weights and see images of noise: neither changes how long a convolution takes. Packages that are
-only compared with come from `.peers`, where `make bench` puts them; for a command by hand, `export PYTHONPATH=.peers`.
+These commands wrote this page: change `benchmarks/` in its place. Every benchmark is a command of its own. Where a
+table has *± iqr*, the interquartile range of the rounds in ms, its variants took turns in one process for several
+rounds, so that what else the machine did fell on all of them; a difference that is not larger tells nothing. A row
+without it was measured once, perhaps while the machine was busy, unless the line below its table says otherwise.
+Compare times within a table, not across tables. Networks have random weights and see images of noise: neither changes
+how long a convolution takes. Packages that are only compared with come from `.peers`, where `make bench` puts them; for
+a command by hand, `export PYTHONPATH=.peers`.
 """
 
 
@@ -49,7 +50,7 @@ def write_page(folder: Path) -> None:
     for device in LISTS:
         path = numbers_file(folder, device)
         if path.exists():
-            numbers[device] = json.loads(path.read_text(encoding="utf-8"))
+            numbers[device] = read_json(path)
     write_atomically(folder / "benchmarks.md", page(numbers))
 
 

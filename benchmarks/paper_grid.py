@@ -1,7 +1,8 @@
 """The jobs of a grid in conf/sweep/ and what each of their stages costs, from the configs and from measured steps.
 
-What two jobs share follows `StageRunner.key`: pretraining depends on the seed and the images, first scores on how
-they are made too; from score training on a stage depends on the masks, thus on granularity and ratio.
+What two jobs share follows `StageRunner.key` for the paper's five configurations: pretraining depends on the seed and
+the images, first scores on how they are made too; from score training on a stage depends on the masks, thus on
+granularity and ratio. Other configurations differ in more (hardening, allocation), so grids with them are refused.
 """
 
 import itertools
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from benchmarks.grid_schedule import Job, Work
-from benchmarks.measured_steps import Measured
+from benchmarks.measured_steps import StepTimes
 from benchmarks.subjects import network
+from hydra_det.errors import InputError
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
@@ -21,9 +24,17 @@ from hydra_det.pipeline.stages import STAGES
 
 DENSE, PRUNED = "evaluate dense", "evaluate pruned"
 KINDS = (*STAGES, DENSE, PRUNED)
+SWEPT = ("seed", "configuration", "prune.ratio")
+CONFIGURATIONS = ("deeplift_weight", "deeplift_kernel", "scaled_weight", "scaled_kernel", "deeplift_weight_greyscale")
+COUNTED = (  # what `stage_seconds` and the number of images look at
+    "data.train_images", "trainer.check_val_every_n_epoch", "stage.pretrain.clean_epochs",
+    "stage.pretrain.epochs", "stage.train_scores.epochs", "stage.finetune.epochs",
+    "stage.pretrain.attacked_share", "stage.train_scores.attacked_share", "stage.finetune.attacked_share",
+)  # fmt: skip
+PLACES = ("data.root", "model.weights")  # the configs want them; they cost nothing
 LISTED = "as the sweep lists them"
 ORDERS = {  # which key varies slowest, and so on
-    LISTED: ("seed", "configuration", "prune.ratio"),
+    LISTED: SWEPT,
     "seeds fastest": ("prune.ratio", "configuration", "seed"),
 }
 
@@ -48,15 +59,43 @@ class Images(NamedTuple):
     test: int
 
 
+def expect_counted(overrides: Sequence[str]) -> None:
+    """Nothing is typed that the plan would not take into account.
+
+    Raises:
+        InputError: something is.
+    """
+    known = (*SWEPT, *COUNTED, *PLACES)
+    for each in OverridesParser.create().parse_overrides(list(overrides)):
+        if each.key_or_group not in known or each.is_delete():
+            raise InputError(
+                f"{each.input_line}: expected {', '.join(known)}, got what the plan does not take into account; leave "
+                "it out: for another model, image size or precision measure another file, with benchmarks.stage_times "
+                "--model, --image-size or --precision"
+            )
+
+
 def read_grid(sweep: str, overrides: Sequence[str]) -> Grid:
-    """A grid over seeds, configurations and ratios from conf/sweep/, with what is typed behind it."""
+    """A grid over seeds, configurations and ratios from conf/sweep/, with what is typed behind it.
+
+    Args:
+        sweep: a file in conf/sweep/.
+        overrides: as typed behind train.py; seeds, configurations and ratios take the place of those of the sweep.
+
+    Raises:
+        InputError: it is swept over something else, or over other configurations than the paper's.
+    """
+    parse = OverridesParser.create().parse_overrides
+    typed = parse(list(overrides))
+    instead = [each for each in typed if each.key_or_group in SWEPT]
+    fixed = [str(each.input_line) for each in typed if each not in instead]
     with hydra.initialize_config_dir(build.CONFIG_DIR, version_base="1.3"):
-        composed = hydra.compose("train", [f"sweep={sweep}", *overrides], return_hydra_config=True)
-        params = [f"{key}={value}" for key, value in composed.hydra.sweeper.params.items()]
-        swept = OverridesParser.create().parse_overrides(params)
-        values = {text.key_or_group: list(map(str, text.sweep_string_iterator())) for text in swept}
+        composed = hydra.compose("train", [f"sweep={sweep}", *fixed], return_hydra_config=True)
+        swept = parse([f"{key}={value}" for key, value in composed.hydra.sweeper.params.items()])
+        values = {each.key_or_group: _values(each) for each in (*swept, *instead)}
+        _expect_papers(sweep, values)
         configs = {
-            name: build.plain(hydra.compose("train", [*overrides, f"configuration={name}"]))
+            name: build.plain(hydra.compose("train", [*fixed, f"configuration={name}"]))
             for name in values["configuration"]
         }
     return Grid(values, configs)
@@ -78,7 +117,7 @@ def jobs(grid: Grid, seconds: Mapping[str, Mapping[str, float]], *, order: Seque
     return made
 
 
-def stage_seconds(config: Config, images: Images, measured: Measured) -> dict[str, float]:
+def stage_seconds(config: Config, images: Images, measured: StepTimes) -> dict[str, float]:
     """What each kind of stage takes by the steps that it consists of."""
     an_image = measured.seconds
     both = an_image["evaluate_clean"] + an_image["evaluate_attacked"]
@@ -87,7 +126,7 @@ def stage_seconds(config: Config, images: Images, measured: Measured) -> dict[st
     for name in ("pretrain", "train_scores", "finetune"):
         kind = "score" if name == "train_scores" else "train"
         spec = config["stage"][name]
-        attacked = (spec["epochs"] - spec.get("clean_epochs", 0)) * spec["attacked_share"]
+        attacked = max(spec["epochs"] - spec.get("clean_epochs", 0), 0) * spec["attacked_share"]
         steps = (spec["epochs"] - attacked) * an_image[f"{kind}_clean"] + attacked * an_image[f"{kind}_attacked"]
         every = config["trainer"]["check_val_every_n_epoch"]
         validations = -(-spec["epochs"] // every)  # the last epoch ends with one
@@ -103,6 +142,26 @@ def stage_bytes(model: str) -> dict[str, int]:
     dense = _state_bytes(net.state_dict().values())
     masked = _state_bytes(to_masked(net).state_dict().values())
     return {name: dense if name == "pretrain" else masked for name in STAGES}
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(map(str, override.sweep_string_iterator()))
+    return [override.get_value_element_as_str()]
+
+
+def _expect_papers(sweep: str, values: Mapping[str, Sequence[str]]) -> None:
+    """What `_stages` can tell apart."""
+    if set(values) != set(SWEPT):
+        raise InputError(
+            f"sweep {sweep}: expected a sweep over {', '.join(SWEPT)}, got one over {', '.join(sorted(values))}; plan "
+            "another one, e.g. paper_grid"
+        )
+    if others := [name for name in values["configuration"] if name not in CONFIGURATIONS]:
+        raise InputError(
+            f"sweep {sweep}: expected configurations among {', '.join(CONFIGURATIONS)}, got {', '.join(others)}; name "
+            "some of the former with configuration=..."
+        )
 
 
 def _stages(config: Config, job: Mapping[str, str], seconds: Mapping[str, float]) -> Job:

@@ -4,14 +4,20 @@ python -m benchmarks.plan_grid docs/stage_times.json
 python -m benchmarks.plan_grid docs/stage_times.json --write docs/planning.md
 python -m benchmarks.plan_grid docs/stage_times.json stage.pretrain.epochs=5 --workers 4 16
 
-Seconds an image come from the file that `benchmarks.stage_times` wrote; epochs, shares of attacked batches, seeds,
-configurations and ratios from the configs; further overrides are as for train.py. `--write` replaces what stands
-between the two marks of a page.
+Seconds an image come from the file that `benchmarks.stage_times` wrote, so model, image size, batch, precision and the
+attack (PGD-5) are those that were measured, whatever the configs say; images are COCO's. Taken from the configs, and
+from overrides as for train.py: `stage.*.epochs` and `.attacked_share` of the three stages that train,
+`stage.pretrain.clean_epochs`, `trainer.check_val_every_n_epoch`, `data.train_images`, and `seed`, `configuration` and
+`prune.ratio` of the sweep. Other overrides are refused, and so are sweeps with other configurations than the paper's
+five. `--write` replaces what stands between the two marks of a page.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from hydra.errors import HydraException
 
 from benchmarks.grid_schedule import (
     Job,
@@ -22,13 +28,24 @@ from benchmarks.grid_schedule import (
     simulate_in_two,
     unshared_seconds,
 )
-from benchmarks.measured_steps import Measured, read
-from benchmarks.paper_grid import KINDS, LISTED, ORDERS, Grid, Images, jobs, read_grid, stage_bytes, stage_seconds
+from benchmarks.measured_steps import StepTimes, read
+from benchmarks.paper_grid import (
+    KINDS,
+    LISTED,
+    ORDERS,
+    PLACES,
+    Grid,
+    Images,
+    expect_counted,
+    jobs,
+    read_grid,
+    stage_bytes,
+    stage_seconds,
+)
 from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
 
 BEGIN, END = "<!-- begin: written by benchmarks.plan_grid -->", "<!-- end -->"
-PLACES = ["data.root=path/to/coco", "model.weights=yolov3.weights"]  # named in the configs, not read here
 PRETRAINED_FIRST = "a job of every pretraining first"
 ALL_IMAGES = 117_266  # of COCO's train2017, those with objects
 
@@ -36,14 +53,31 @@ ALL_IMAGES = 117_266  # of COCO's train2017, those with objects
 def main() -> None:
     """Print the plan as Markdown, or write it into a page."""
     options, overrides = _options()
-    typed = [f"experiment={options.experiment}", *PLACES, *overrides]
-    grid = read_grid(options.sweep, typed)
-    command = " ".join(["python -m benchmarks.plan_grid", str(options.times), *overrides])
-    text = "\n".join([f"`{command}`\n", *_plan(grid, read(options.times), options)])
+    try:
+        plan(options, overrides)
+    except (InputError, HydraException) as error:
+        sys.exit("error: " + " ".join(str(error).split()))
+
+
+def plan(options: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """What `main` does; what the user got wrong is raised."""
+    expect_counted(overrides)
+    grid = read_grid(options.sweep, [f"experiment={options.experiment}", *(f"{key}=x" for key in PLACES), *overrides])
+    text = "\n".join([f"`{command(options, overrides)}`\n", *_plan(grid, read(options.times), options)])
     if options.write is None:
         print(text)
     else:
         write_atomically(options.write, replaced(options.write.read_text(), text, name=str(options.write)))
+
+
+def command(options: argparse.Namespace, overrides: Sequence[str]) -> str:
+    """What prints the same plan: overrides and what is not as usual."""
+    usual = vars(_parser().parse_args([str(options.times)])) | {"write": options.write}
+    words = ["python -m benchmarks.plan_grid", str(options.times), *overrides]
+    for name, value in vars(options).items():
+        if value != usual[name]:
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    return " ".join(words)
 
 
 def replaced(page: str, text: str, *, name: str) -> str:
@@ -59,7 +93,7 @@ def replaced(page: str, text: str, *, name: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-def _plan(grid: Grid, measured: Sequence[Measured], options: argparse.Namespace) -> Iterator[str]:
+def _plan(grid: Grid, measured: Sequence[StepTimes], options: argparse.Namespace) -> Iterator[str]:
     config = next(iter(grid.configs.values()))
     chosen = config["data"]["train_images"] or ALL_IMAGES - options.val_images
     counts = {
@@ -81,7 +115,7 @@ def _plan(grid: Grid, measured: Sequence[Measured], options: argparse.Namespace)
             yield from _hours(grid, one, images, options.workers)
 
 
-def _stages(grid: Grid, measured: Measured, images: Images) -> Iterator[str]:
+def _stages(grid: Grid, measured: StepTimes, images: Images) -> Iterator[str]:
     """How many stages of each kind there are, and what they take on disk."""
     made = _jobs(grid, measured, images, LISTED)
     size = stage_bytes(measured.model)
@@ -97,7 +131,7 @@ def _stages(grid: Grid, measured: Measured, images: Images) -> Iterator[str]:
     yield f"| together | {len(KINDS) * len(made)} | {sum(map(len, found.values()))} | | {total / 1e9:,.0f} |"
 
 
-def _hours(grid: Grid, measured: Measured, images: Images, workers: Sequence[int]) -> Iterator[str]:
+def _hours(grid: Grid, measured: StepTimes, images: Images, workers: Sequence[int]) -> Iterator[str]:
     made = _jobs(grid, measured, images, LISTED)
     found = _by_kind(made)
     total, chain = shared_seconds(made), critical_path(made)
@@ -124,7 +158,7 @@ def _hours(grid: Grid, measured: Measured, images: Images, workers: Sequence[int
                 break  # the order does not matter
 
 
-def _jobs(grid: Grid, measured: Measured, images: Images, order: str) -> list[Job]:
+def _jobs(grid: Grid, measured: StepTimes, images: Images, order: str) -> list[Job]:
     seconds = {name: stage_seconds(config, images, measured) for name, config in grid.configs.items()}
     return jobs(grid, seconds, order=ORDERS[order])
 
@@ -141,6 +175,10 @@ def _hour(seconds: float) -> str:
 
 
 def _options() -> tuple[argparse.Namespace, list[str]]:
+    return _parser().parse_known_args()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("times", type=Path, help="what benchmarks.stage_times wrote")
     parser.add_argument("--sweep", default="paper_grid")
@@ -149,7 +187,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--val-images", type=int, default=1000, help="held out of COCO's training images")
     parser.add_argument("--test-images", type=int, default=5000, help="COCO's val2017")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the plan between the marks of this page")
-    return parser.parse_known_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.interleaved import time_in_turns
-from benchmarks.measured_steps import machine
+from benchmarks.measured_steps import computed_on
 from benchmarks.power_law import exponent
 from benchmarks.scaling_axes import AXES
 from benchmarks.scaling_commands import COMMANDS
@@ -37,7 +37,7 @@ def main() -> None:
     for name in options.axis:
         found = command(name, options) if name in COMMANDS else in_turns(name, options)
         found |= {
-            **machine(options.device),
+            **computed_on(options.device),
             "cores": os.cpu_count(),
             "command": f"python -m benchmarks.scaling --axis {name} {_how(options)}",
         }

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.interleaved import time_in_turns
-from benchmarks.measured_steps import Measured, add, machine
+from benchmarks.measured_steps import StepTimes, add, computed_on
 from benchmarks.subjects import CLASSES, OBJECTS, network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.boxes import PADDING
@@ -232,12 +232,12 @@ def _digits(seconds: float) -> float:
     return float(f"{seconds:.4g}")
 
 
-def _measured(options: argparse.Namespace, found: Mapping[str, tuple[float, float, float]]) -> Measured:
+def _measured(options: argparse.Namespace, found: Mapping[str, tuple[float, float, float]]) -> StepTimes:
     command = f"python -m benchmarks.stage_times --device {options.device} --batch {options.batch}"
     command += f" --precision {options.precision} --rounds {options.rounds} --warmup {options.warmup}"
     command += f" --threads {options.threads}" if options.threads else ""
-    return Measured(
-        **machine(options.device),
+    return StepTimes(
+        **computed_on(options.device),
         model=options.model,
         image_size=options.image_size,
         batch=options.batch,

@@ -1,6 +1,9 @@
-"""A benchmark that takes no time: `python -m tests.benchmarks.example measured|failed|unsaved --save FILE`."""
+"""A benchmark that takes no time: `python -m tests.benchmarks.example HOW --save FILE`; HOW: see the end."""
 
+import json
+import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.measured import Measured, Row
@@ -27,5 +30,7 @@ def measured(**changes: float) -> Measured:
 if __name__ == "__main__":
     if sys.argv[1] == "failed":
         raise SystemExit("the network is gone")
-    if sys.argv[1] == "measured":
-        measured().save(Path(sys.argv[3]))
+    if sys.argv[1] in {"measured", "nan"}:
+        measured(**({"ms": math.nan} if sys.argv[1] == "nan" else {})).save(Path(sys.argv[3]))
+    if sys.argv[1] == "careless":
+        Path(sys.argv[3]).write_text(json.dumps(asdict(measured(ms=-math.inf))))

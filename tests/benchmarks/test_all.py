@@ -26,7 +26,7 @@ EVERY = [pytest.param(device, name, id=f"{device} {name}") for device, names in 
 @pytest.fixture(autouse=True)
 def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (benchmarks_all, importlib.import_module("benchmarks.page")):
-        monkeypatch.setattr(module, "LISTS", {"cpu": LISTED})
+        monkeypatch.setattr(module, "LISTS", {"cpu": dict(LISTED)})
     monkeypatch.setattr(benchmarks_all, "SCRATCH", tmp_path / "scratch")
 
 
@@ -63,6 +63,17 @@ def test_one_that_saves_nothing_has_failed(tmp_path: Path) -> None:
     found = run_one("tests.benchmarks.example unsaved", tmp_path / "a")
     assert found["measured"] is None
     assert "a.json" in found["failed"]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("nan", "got nan as ms of ours (exit code 1)"), ("careless", "got -Infinity")]
+)
+def test_numbers_that_are_not_finite_are_a_failure(how: str, reason: str, tmp_path: Path) -> None:
+    benchmarks_all.LISTS["cpu"][how] = Benchmark("How long?", "Nothing.", f"tests.benchmarks.example {how}")
+    assert run_all("cpu", [how], folder=tmp_path) == [how]
+    (found,) = json.loads((tmp_path / "benchmarks_cpu.json").read_text(), parse_constant=pytest.fail).values()
+    assert found["measured"] is None
+    assert found["failed"].endswith(reason)
 
 
 def test_a_name_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

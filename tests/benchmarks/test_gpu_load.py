@@ -1,5 +1,7 @@
 """How busy a GPU is, with a stand-in for the GPU and for the program of its driver."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -11,10 +13,12 @@ from benchmarks.gpu_load import gpu_load
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "peak_memory", lambda run, device: 3 * 2**20)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"12-ab-{device}"))
 
 
-def test_the_first_gpu_is_asked_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUERY", ("printf", r"41\n7\n"))  # two GPUs
+def test_the_gpu_of_torch_is_asked_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUERY", ("sh", "-c", 'test "$0" = --id=GPU-12-ab-1 && echo 41'))
     runs: list[int] = []
     assert gpu_load(lambda: runs.append(1), seconds=0.3) == {"peak_mib": 3, "gpu_percent": 41}
     assert len(runs) > 1

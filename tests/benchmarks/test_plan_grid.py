@@ -1,5 +1,8 @@
 """A plan of a grid against schedules worked out by hand, and what jobs share against the store's fingerprints."""
 
+import argparse
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,21 @@ from benchmarks.grid_schedule import (
     unshared_seconds,
 )
 from benchmarks.measured_steps import KINDS as STEPS
-from benchmarks.measured_steps import Measured, add, read
-from benchmarks.paper_grid import DENSE, ORDERS, PRUNED, Grid, Images, jobs, read_grid, stage_bytes, stage_seconds
-from benchmarks.plan_grid import BEGIN, END, replaced
+from benchmarks.measured_steps import StepTimes, add, read
+from benchmarks.paper_grid import (
+    CONFIGURATIONS,
+    COUNTED,
+    DENSE,
+    ORDERS,
+    PRUNED,
+    Grid,
+    Images,
+    jobs,
+    read_grid,
+    stage_bytes,
+    stage_seconds,
+)
+from benchmarks.plan_grid import BEGIN, END, command, main, replaced
 from benchmarks.power_law import exponent
 from hydra_det.errors import InputError
 from hydra_det.pipeline.plan import plan_stages
@@ -94,7 +109,7 @@ COSTS = {
     DENSE: 5.0,
     PRUNED: 5.0,
 }
-MEASURED = Measured(
+MEASURED = StepTimes(
     device="a device",
     threads=1,
     load=0.0,
@@ -111,15 +126,19 @@ MEASURED = Measured(
 )
 
 
+PAPER = ["experiment=paper", "data.root=coco", "model.weights=yolov3.weights"]
+
+
 @pytest.fixture(scope="module")
 def grid() -> Grid:
-    return read_grid("paper_grid", ["experiment=paper", "data.root=coco", "model.weights=yolov3.weights"])
+    return read_grid("paper_grid", PAPER)
 
 
 def test_the_papers_grid_has_as_many_stages_as_its_sweep_says(grid: Grid) -> None:
     made = jobs(grid, dict.fromkeys(grid.configs, COSTS), order=("seed", "configuration", "prune.ratio"))
     found = different(made)
     assert len(made) == 5 * 9 * 10
+    assert set(grid.configs) == set(CONFIGURATIONS)
     count = {kind: sum(key.startswith(f"{kind} ") for key in found) for kind in COSTS}
     assert count == {
         "pretrain": 10 * 2,  # in colour and in grey
@@ -170,6 +189,76 @@ def test_clean_epochs_are_not_attacked(grid: Grid) -> None:
     changed = {**config, "stage": {**config["stage"], "pretrain": {**config["stage"]["pretrain"], "clean_epochs": 4}}}
     found = stage_seconds(changed, Images(train=1000, val=0, test=0), MEASURED)
     assert found["pretrain"] == pytest.approx(1000 * (7 * 1 + 3 * 10))
+    changed["stage"]["pretrain"]["clean_epochs"] = 11  # of 10
+    assert stage_seconds(changed, Images(train=1000, val=0, test=0), MEASURED)["pretrain"] == pytest.approx(10_000)
+
+
+def test_what_may_be_typed_counts() -> None:
+    typed = {
+        "data.train_images": 77, "trainer.check_val_every_n_epoch": 2,
+        "stage.pretrain.epochs": 6, "stage.pretrain.clean_epochs": 2, "stage.pretrain.attacked_share": 0.75,
+        "stage.train_scores.epochs": 1, "stage.train_scores.attacked_share": 0.25,
+        "stage.finetune.epochs": 5, "stage.finetune.attacked_share": 0.2,
+    }  # fmt: skip
+    assert set(typed) == set(COUNTED)
+    swept = ["seed=3", "configuration=deeplift_weight", "prune.ratio=0.5,0.9"]
+    grid = read_grid("paper_grid", [*PAPER, *swept, *(f"{key}={value}" for key, value in typed.items())])
+    assert grid.values == {"seed": ["3"], "configuration": ["deeplift_weight"], "prune.ratio": ["0.5", "0.9"]}
+    config = grid.configs["deeplift_weight"]
+    assert config["data"]["train_images"] == 77
+    found = stage_seconds(config, Images(train=1000, val=7, test=5), MEASURED)
+    validation = 7 * (0.001 + 0.01)
+    assert found["pretrain"] == pytest.approx(1000 * (3 * 1 + 3 * 10) + 3 * validation)
+    assert found["train_scores"] == pytest.approx(1000 * (0.75 * 100 + 0.25 * 1000) + validation)
+    assert found["finetune"] == pytest.approx(1000 * (4 * 1 + 1 * 10) + 3 * validation)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "model=yolov3_nano",
+        "data.image_size=64",
+        "attack.steps=1",
+        "hardening=fast",
+        "trainer.precision=bf16-mixed",
+        "stage.prune.epochs=3",
+        "~stage.pretrain.epochs",
+    ],
+)
+def test_what_would_not_count_is_refused(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["plan_grid", "times.json", "stage.pretrain.epochs=5", typed])
+    with pytest.raises(SystemExit, match=rf"^error: {re.escape(typed)}: expected .*stage\.pretrain\.epochs") as ended:
+        main()
+    assert "\n" not in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "reason"),
+    [
+        ("replication", "got clean_pretraining, fast_hardening, learned_allocation, hybrid_masks;"),
+        ("optuna_front", "got one over init, prune.allocation, prune.ratio;"),
+    ],
+)
+def test_a_sweep_whose_stages_are_not_told_apart_is_refused(sweep: str, reason: str) -> None:
+    if sweep == "optuna_front":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    with pytest.raises(InputError, match=rf"^sweep {sweep}: expected .*{re.escape(reason)}"):
+        read_grid(sweep, PAPER)
+
+
+def test_the_command_of_a_plan_makes_it_again() -> None:
+    options = argparse.Namespace(
+        times=Path("times.json"),
+        sweep="smoke_grid",
+        experiment="paper",
+        workers=[4, 16],
+        val_images=1000,
+        test_images=77,
+        write=Path("page.md"),
+    )
+    assert command(options, ["seed=1"]) == (
+        "python -m benchmarks.plan_grid times.json seed=1 --sweep smoke_grid --workers 4 16 --test-images 77"
+    )
 
 
 def test_masked_stages_hold_a_score_of_four_bytes_and_a_mask_of_one_for_every_weight() -> None:
@@ -187,8 +276,8 @@ def test_exponents_of_power_laws() -> None:
 
 def test_a_measurement_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     file = tmp_path / "times.json"
-    other = Measured(**{**vars(MEASURED), "precision": "bf16-mixed"})
-    again = Measured(**{**vars(MEASURED), "rounds": 9})
+    other = StepTimes(**{**vars(MEASURED), "precision": "bf16-mixed"})
+    again = StepTimes(**{**vars(MEASURED), "rounds": 9})
     for measured in (MEASURED, other, again):
         add(file, measured)
     assert {(one.precision, one.rounds) for one in read(file)} == {("float32", 9), ("bf16-mixed", 3)}
@@ -203,7 +292,7 @@ def test_a_file_that_is_no_measurement_is_refused(tmp_path: Path, content: str) 
 
 def test_a_measurement_without_a_kind_is_refused() -> None:
     with pytest.raises(InputError, match="got none for deeplift"):
-        Measured(**{**vars(MEASURED), "seconds": {**MEASURED.seconds, "deeplift": 0.0}})
+        StepTimes(**{**vars(MEASURED), "seconds": {**MEASURED.seconds, "deeplift": 0.0}})
 
 
 def test_a_page_keeps_what_stands_around_the_marks() -> None:

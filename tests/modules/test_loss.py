@@ -137,6 +137,20 @@ def test_loss_is_the_loop(box_loss, ignore_iou, anchor_iou):
     torch.testing.assert_close(terms.total, (torch.tensor(expected) * weights).sum(1), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 7])
+def test_loss_is_the_loop_however_few_objects_are_compared_at_once(at_once, monkeypatch):
+    monkeypatch.setattr("hydra_det.modules.loss.OBJECTS_AT_ONCE", at_once)
+    raw = random_raw(0)
+    targets = random_targets(1, raw)
+    first, second, _ = (len(truth["labels"]) for truth in targets)
+    assert first % 7  # so a part of seven has objects of two images
+    assert first + second > 7
+    expected, ignored = slow_losses(raw, targets, box_loss="ciou", ignore_iou=0.5, anchor_iou=1.0)
+    assert ignored > 0
+    found = losses(raw, targets, box_loss="ciou", ignore_iou=0.5, anchor_iou=1.0).objectness
+    torch.testing.assert_close(found, torch.tensor(expected)[:, 1], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("anchor_iou", [0.2, 0.4, 1.0])
 def test_assignment_is_the_loop(anchor_iou):
     raw = random_raw(0)

@@ -12,6 +12,7 @@ exit code is 1. What each one printed lies in outputs/benchmarks/<device>.
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -116,6 +117,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="run these; the numbers of others stay")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page and the numbers")
     options = parser.parse_args()
+    # Before numbers of a GPU are replaced by failures.
+    if options.device == "cuda" and shutil.which("nvidia-smi") is None:
+        parser.error("--device: expected a machine with a GPU for cuda, found no nvidia-smi")
     listed = LISTS[options.device]
     if unknown := [name for name in options.only if name not in listed]:
         parser.error(f"--only: no {', '.join(unknown)} on {options.device}; there are {', '.join(listed)}")

@@ -98,7 +98,7 @@ def _plan(grid: Grid, measured: Sequence[StepTimes], options: argparse.Namespace
     chosen = config["data"]["train_images"] or ALL_IMAGES - options.val_images
     counts = {
         f"{chosen:,} training images, as the recipe says": Images(chosen, options.val_images, options.test_images),
-        f"all {ALL_IMAGES:,} training images": Images(
+        f"{ALL_IMAGES - options.val_images:,} training images, all of COCO's but those for validation": Images(
             ALL_IMAGES - options.val_images, options.val_images, options.test_images
         ),
     }

@@ -66,6 +66,8 @@ class Clock:
 
 def main() -> None:
     """Start, grid, suites, results."""
+    # A shell lets what it runs in the background ignore interrupts, and programs pass that on to those they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options, overrides = _options()
     clock, name = Clock(options.minutes), _data_name(overrides)
     start, grid = OUTPUTS / name / "start", OUTPUTS / name / "grid"

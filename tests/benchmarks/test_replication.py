@@ -1,5 +1,6 @@
 """The replication keeps to its time and collects what is a result."""
 
+import signal
 import subprocess
 import time
 
@@ -8,6 +9,14 @@ import pytest
 from benchmarks import replication
 from benchmarks.replication import CONFIGURATIONS, RATIOS, Clock, main
 from hydra_det.pipeline import build
+
+
+@pytest.fixture(autouse=True)
+def interrupts():
+    """As `main` wants them, also where these tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -84,6 +93,13 @@ def test_ctrl_c_reaches_what_it_runs(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="interrupted; type the same command again"):
         Clock(minutes=1).run(["-c", script, str(tmp_path)])
     assert (tmp_path / "left").exists()
+
+
+def test_it_can_be_interrupted_where_a_shell_ignores_interrupts(typed, monkeypatch, tmp_path):
+    finish(tmp_path)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run(monkeypatch, "data=bccd", "--suite", "")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_misspelt_option_is_refused(typed, monkeypatch, capsys):

@@ -96,21 +96,8 @@ def reference_step(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
 
 def our_step(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
     """The same as the callbacks do it."""
-    to_masked(net)
-    for parameter in net.parameters():
-        parameter.requires_grad_(False)
-    layers = masked_layers(net)
-    for _, layer in layers:
-        layer.scores.data.copy_(layer.weight)
-        layer.scores.requires_grad_(True)
-    net.eval()
-    plan = mask_plan(PruneSettings(granularity="weight", ratio=RATIO), layout(net))
-    optimizer = torch.optim.AdamW([layer.scores for _, layer in layers], lr=1e-3)
+    optimizer, refresh = learning_scores(to_masked(net))
     attack = PGD(epsilon=EPSILON, step_size=STEP, steps=steps)
-
-    def refresh() -> None:
-        for name, mask in plan.masks({name: layer.scores.detach() for name, layer in layers}).items():
-            net.get_submodule(name).mask.copy_(mask)
 
     def step() -> None:
         with undisturbed(net), folded(net):
@@ -120,8 +107,30 @@ def our_step(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
         optimizer.step()
         refresh()
 
-    refresh()
     return step
+
+
+def learning_scores(net: Any) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
+    """Let the scores of a masked network learn, and nothing else; they begin as its weights, under their masks.
+
+    Returns:
+        The optimiser of the scores, and what makes the masks of single weights anew.
+    """
+    net.eval()  # BatchNorm is frozen
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    layers = masked_layers(net)
+    for _, layer in layers:
+        layer.scores.data.copy_(layer.weight)
+        layer.scores.requires_grad_(True)
+    plan = mask_plan(PruneSettings(granularity="weight", ratio=RATIO), layout(net))
+
+    def refresh() -> None:
+        for name, mask in plan.masks({name: layer.scores.detach() for name, layer in layers}).items():
+            net.get_submodule(name).mask.copy_(mask)
+
+    refresh()
+    return torch.optim.AdamW([layer.scores for _, layer in layers], lr=1e-3), refresh
 
 
 def _options() -> argparse.Namespace:

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from benchmarks.interleaved import time_in_turns
 from benchmarks.measured_steps import StepTimes, add, computed_on
+from benchmarks.score_step import learning_scores
 from benchmarks.subjects import CLASSES, OBJECTS, network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.boxes import PADDING
 from hydra_det.callbacks.attacked_images import attacked_images
-from hydra_det.compaction.channels import layout
 from hydra_det.evaluation.bootstrap import resampled_precision
 from hydra_det.evaluation.coco_map import coco_results, evaluate_protocols
 from hydra_det.evaluation.matches import find_matches
@@ -35,15 +35,12 @@ from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES
 from hydra_det.init.targets import assigned
 from hydra_det.modules.detector import parameter_groups
-from hydra_det.modules.masked_conv import folded, masked_layers, to_masked
+from hydra_det.modules.masked_conv import folded, to_masked
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import PruneSettings
 from hydra_det.types import Batch, Detections
 from tests.init.example import season
 
 ATTACK = PGD(epsilon=0.05, step_size=0.02, steps=5)  # of conf/attack/pgd.yaml
-RATIO = 0.75  # time does not depend on it
 MICRO_BATCH = 4  # of conf/init/deeplift.yaml
 AP_IMAGES, RESAMPLES, DETECTIONS = 200, 200, 100  # the second one of conf/evaluation/default.yaml
 
@@ -123,26 +120,13 @@ def training(net: Any, batch: Batch, half: Callable[[], Any]) -> Callable[..., N
 
 def score_training(net: Any, batch: Batch, half: Callable[[], Any]) -> Callable[..., None]:
     """A step in which scores learn under masks of single weights, which are made anew after it."""
-    net.eval()  # BatchNorm is frozen
-    for parameter in net.parameters():
-        parameter.requires_grad_(False)
-    layers = masked_layers(net)
-    for _, layer in layers:
-        layer.scores.data.copy_(layer.weight)
-        layer.scores.requires_grad_(True)
-    plan = mask_plan(PruneSettings(granularity="weight", ratio=RATIO), layout(net))
-    optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-3)
-
-    def refresh() -> None:
-        for name, mask in plan.masks({name: layer.scores.detach() for name, layer in layers}).items():
-            net.get_submodule(name).mask.copy_(mask)
+    optimizer, refresh = learning_scores(net)
 
     def step(*, attacked: bool) -> None:
         images = _attacked(net, batch, half) if attacked else batch["images"]
         _learn(net, optimizer, images, batch, half)
         refresh()
 
-    refresh()
     return step
 
 

@@ -86,15 +86,15 @@ def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
         [
             {
                 "claim": row["claim"],
+                "answer": row["answer"],
+                "effect [95 %]": _with_interval(row),
+                "p, Holm": _p(row["p_holm"]),
+                "p": _p(row["p"]),
+                "seeds": str(row["n"] or ""),
                 "metric": METRICS[row["metric"]].label,
+                "means": _means(row),
                 "compared": row["comparisons"],
                 "ratios": row["ratios"],
-                "seeds": str(row["n"] or ""),
-                "means": _means(row),
-                "effect [95 %]": _with_interval(row),
-                "p": _p(row["p"]),
-                "p, Holm": _p(row["p_holm"]),
-                "answer": row["answer"],
                 "could find": _effect(row["detectable"], row),
                 "note": row["note"],
             }

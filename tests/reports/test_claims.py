@@ -127,6 +127,8 @@ def test_the_best_of_the_paper_is_that_over_ratios_that_all_have():
     assert best_of_the_paper(frame_of(*runs, variant(SCALED, ap=0.1, ratio=0.5))) == WEIGHT
     assert best_of_the_paper(frame_of(*runs, variant(WEIGHT, ap=0.8, allocation="learned"))) == SCALED
     assert best_of_the_paper(frame_of(variant(WEIGHT, ratio=0.0))) is None, "nothing is pruned"
+    grey = variant(f"{WEIGHT}, greyscale", ap=0.9)
+    assert best_of_the_paper(frame_of(*runs[:2], grey)) == SCALED, "ours are in colour"
     typed = [dataclasses.replace(record, overrides=["lr=0.2"]) for record in (variant(WEIGHT, ap=0.2), *runs[1:2])]
     typed[1].config["lr"] = 0.2
     both_named = frame_of(*typed, variant(SCALED, ap=0.1, pretrain=ADVERSARIAL | {"epochs": 9}))

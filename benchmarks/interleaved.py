@@ -28,6 +28,7 @@ def timing_options(
     batch: int | None = None,
     model: str | None = "yolov3",
     devices: Sequence[str] = DEVICES,
+    table: bool = True,
 ) -> argparse.ArgumentParser:
     """What every script can be told that times variants of something.
 
@@ -38,6 +39,7 @@ def timing_options(
         batch: its default; None where the size of the batch is no option.
         model: the default network; None where none is timed.
         devices: that it runs on; the first one is the default.
+        table: whether variants are compared in the table of `compare`, some of which can be chosen.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if model is not None:
@@ -48,9 +50,10 @@ def timing_options(
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--warmup", type=int, default=warmup)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
-    parser.add_argument("--only", nargs="*", help="these variants beside the one compared with; all by default")
     parser.add_argument("--device", choices=devices, default=devices[0])
-    save_option(parser)
+    if table:
+        parser.add_argument("--only", nargs="*", help="these variants beside the one compared with; all by default")
+        save_option(parser)
     return parser
 
 
@@ -72,17 +75,24 @@ def chosen(variants: Mapping[str, Variant], *, baseline: str, options: argparse.
     return {name: variant for name, variant in variants.items() if name == baseline or name in only}
 
 
-def time_in_turns(variants: Variants, *, rounds: int, warmup: int, device: str = "cpu") -> dict[str, list[float]]:
-    """Seconds of every variant in every round; another one goes first in each round."""
+def time_in_turns(
+    variants: Variants,
+    *,
+    rounds: int,
+    warmup: int,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds, by a clock, of every variant in every round; another one goes first in each round."""
     names = list(variants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(warmup + rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            start = _now(device)
+            start = _now(device, clock)
             variants[name]()
             if number >= warmup:
-                seconds[name].append(_now(device) - start)
+                seconds[name].append(_now(device, clock) - start)
         print(f"round {number + 1} of {warmup + rounds}", end="\r", file=sys.stderr)
     return seconds
 
@@ -142,11 +152,19 @@ def quartile_range(seconds: Sequence[float]) -> float | None:
     """Interquartile range in ms; of one time there is none."""
     if len(seconds) < 2:
         return None
-    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    low, _, high = quartiles(seconds)
     return (high - low) * 1000
 
 
-def _now(device: str) -> float:
+def quartiles(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """The lower one, the median, the upper one; of one time that time itself."""
+    if len(seconds) < 2:
+        return seconds[0], seconds[0], seconds[0]
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return low, median, high
+
+
+def _now(device: str, clock: Callable[[], float]) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return clock()

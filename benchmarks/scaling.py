@@ -11,17 +11,15 @@ A narrow YOLOv3-nano stands for all networks: what is shown is how cost grows, n
 import argparse
 import json
 import os
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.interleaved import time_in_turns
+from benchmarks.interleaved import parsed, quartiles, time_in_turns, timing_options
 from benchmarks.measured_steps import computed_on
 from benchmarks.power_law import exponent
 from benchmarks.scaling_axes import AXES
@@ -32,8 +30,6 @@ from hydra_det.atomic import write_atomically
 def main() -> None:
     """Measure the axes one after the other; what is measured is written at once."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     for name in options.axis:
         found = command(name, options) if name in COMMANDS else in_turns(name, options)
         found |= {
@@ -88,7 +84,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def _point(value: float, times: Sequence[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else [times[0]] * 3
+    low, median, high = quartiles(times)
     return {"value": value, "low": round(low, 5), "median": round(median, 5), "high": round(high, 5)}
 
 
@@ -104,15 +100,11 @@ def _how(options: argparse.Namespace) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing_options(__doc__, rounds=5, warmup=1, model=None, table=False)
     names = [*AXES, *COMMANDS]
     parser.add_argument("--axis", nargs="+", choices=names, default=names)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
     parser.add_argument("--save", type=Path, help="a JSON file that the axes are added to")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

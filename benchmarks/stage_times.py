@@ -12,7 +12,6 @@ trainer.precision=bf16-mixed hardening.bf16=true`); attacks of an evaluation and
 import argparse
 import contextlib
 import functools
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.interleaved import time_in_turns
+from benchmarks.interleaved import parsed, quartiles, time_in_turns, timing_options
 from benchmarks.measured_steps import StepTimes, add, computed_on
 from benchmarks.score_step import learning_scores
 from benchmarks.subjects import CLASSES, OBJECTS, network, random_batch
@@ -52,8 +51,6 @@ Step = Callable[[], object]
 def main() -> None:
     """Time all kinds in turns, show them and write them down."""
     options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     steps = kinds(options)
     seconds = in_turns({name: step for name, (_, step) in steps.items()}, options)
     found = {name: _per_image(times, images=steps[name][0]) for name, times in seconds.items()}
@@ -94,16 +91,8 @@ def kinds(options: argparse.Namespace) -> dict[str, tuple[int, Step]]:
 
 def in_turns(steps: Mapping[str, Step], options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of every step in every round; of the processor where one thread computes, so that others do not count."""
-    if _clock(options) == CLOCK:
-        return time_in_turns(steps, rounds=options.rounds, warmup=options.warmup, device=options.device)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(options.warmup + options.rounds):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            if number >= options.warmup:
-                seconds[name].append(time.process_time() - start)
-    return seconds
+    clock = time.process_time if _clock(options) == PROCESSOR else time.perf_counter
+    return time_in_turns(steps, rounds=options.rounds, warmup=options.warmup, device=options.device, clock=clock)
 
 
 def training(net: Any, batch: Batch, half: Callable[[], Any]) -> Callable[..., None]:
@@ -207,7 +196,7 @@ def _clock(options: argparse.Namespace) -> str:
 
 def _per_image(times: Sequence[float], *, images: int) -> tuple[float, float, float]:
     """Quartiles."""
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else [times[0]] * 3
+    low, median, high = quartiles(times)
     return low / images, median / images, high / images
 
 
@@ -235,17 +224,10 @@ def _measured(options: argparse.Namespace, found: Mapping[str, tuple[float, floa
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="yolov3")
-    parser.add_argument("--image-size", type=int, default=416)
-    parser.add_argument("--batch", type=int, default=2)
+    parser = timing_options(__doc__, rounds=3, warmup=1, batch=2, table=False)
     parser.add_argument("--precision", choices=["float32", "bf16-mixed"], default="float32")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
     parser.add_argument("--save", type=Path, help="a JSON file that this measurement is added to")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 if __name__ == "__main__":

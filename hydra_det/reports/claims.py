@@ -5,7 +5,7 @@ side names must be the same on both; `answers` makes the tests.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -188,9 +188,7 @@ def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
             if _is(other, behind) and all(ahead[trait] == other[trait] for trait in TRAITS if trait not in named):
                 pairs.append(Pair(one, two))
     if not pairs:
-        asked = claim.ahead if not any(_is(found, claim.ahead) for found in kinds.values()) else behind
-        words = ", ".join(f"{trait} {value}" for trait, value in asked.items())
-        note = _joined(note, f"no such runs, or none alike to compare them with: {words}")
+        note = _joined(note, _lacking((claim.ahead, behind), kinds))
     return pairs, _joined(said, note)
 
 
@@ -215,6 +213,15 @@ def _behind(claim: Claim, frame: pd.DataFrame) -> tuple[Mapping[str, Any] | None
     if traits == _PAPERS_BEST:
         return None, f"the best one here is that of the paper, {best}"
     return traits, f"{best} has the highest mean of the paper's configurations, chosen by these runs themselves"
+
+
+def _lacking(sides: Iterable[Mapping[str, Any]], kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why there is no pair: a side of which there is no run, or two that differ in more."""
+    words = {", ".join(f"{trait} {value}" for trait, value in side.items()): side for side in sides}
+    missing = [text for text, side in words.items() if not any(_is(found, side) for found in kinds.values())]
+    if missing:
+        return f"no runs with {' and none with '.join(missing)}"
+    return f"no two runs that are alike but for {' and '.join(words)}"
 
 
 def _kinds(frame: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], str]:

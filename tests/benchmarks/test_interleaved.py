@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(interleaved, "_now", lambda device: made.now)
+    monkeypatch.setattr(interleaved, "_now", lambda *_: made.now)
     return made
 
 

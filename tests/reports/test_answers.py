@@ -105,7 +105,11 @@ def test_no_spread_is_no_test():
 def test_nothing_to_compare_is_not_tested():
     row = answer(frame_of(variant(WEIGHT), variant(WEIGHT, 1)))
     assert (row["answer"], row["n"], row["comparisons"]) == (NOT_TESTED, 0, "")
-    assert "init scaled" in row["note"]
+    assert row["note"] == "no runs with init scaled"
+    row = answer(frame_of(variant(WEIGHT), variant(SCALED, hardening="fast")))
+    assert row["note"] == "no two runs that are alike but for init deeplift and init scaled"
+    row = answer(frame_of())
+    assert row["note"] == "no runs with init deeplift and none with init scaled"
     row = answer(frame_of(variant(WEIGHT, 0), variant(SCALED, 1)))
     assert (row["answer"], row["note"]) == (NOT_TESTED, "no seed has AP attacked of both")
 

@@ -37,9 +37,20 @@ def command_lines(records: Iterable[Record]) -> list[str]:
         words = [f"{key}={','.join(found)}" for key, found in varied.items()]
         words += [f"{key}={found[0]}" for key, found in values.items() if key not in varied]
         asked = len(list(itertools.product(*varied.values())))
-        note = f"    # {len(runs)} of these {asked} finished" if len(runs) < asked else ""
+        note = f"    # {len(runs)} of these {asked} are here" if len(runs) < asked else ""
         lines.append(f"python train.py {'-m ' if varied else ''}{' '.join(map(shlex.quote, words))}{note}")
     return lines
+
+
+def replication_words(records: Iterable[Record]) -> list[str]:
+    """What `benchmarks.replication` is told for these runs: the images, then which of its grid."""
+    typed = [dict(_typed(record)) for record in records]
+    common = set.intersection(*(set(words.items()) for words in typed))
+    words = [f"{key}={value}" for key, value in sorted(common) if key == "data" or key.startswith("data.")]
+    for key, option in (("seed", "--seeds"), ("prune.ratio", "--ratios"), ("configuration", "--configurations")):
+        values = {found[key] for found in typed if key in found}
+        words += [option, *sorted(values, key=_by_number)] if values else []
+    return words
 
 
 def precision_table(frame: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ python -m docs.write_results --check    # says whether both are what it would wr
 """
 
 import argparse
+import shlex
 import statistics
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from docs.results_tables import (
     command_lines,
     headline,
     precision_table,
+    replication_words,
     run_of,
     speed_table,
     suite_table,
@@ -151,7 +153,8 @@ def _replication(one: Replication) -> Iterator[str]:
         if term in OVERVIEW:
             yield f"- {term}: {'; '.join(lines)}"
     yield "\n```bash"
-    yield f"python -m benchmarks.replication data={one.name} data.root=path/to/{one.name}    # starts, grid and suites"
+    words = shlex.join(replication_words(runs.records.values()))
+    yield f"python -m benchmarks.replication {words}    # starts, grid and suites; it makes these:"
     yield from command_lines(runs.records.values())
     yield "```\n"
     yield from _failures(runs)

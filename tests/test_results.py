@@ -10,7 +10,7 @@ import pytest
 
 from docs import shrink_records, write_results
 from docs.answer_claims import answered, summary
-from docs.results_tables import answers_in_short, command_lines, headline, run_of
+from docs.results_tables import answers_in_short, command_lines, headline, replication_words, run_of
 from hydra_det.record import write_record
 from hydra_det.reports.answers import answers
 from hydra_det.reports.claims import IMPROVEMENTS
@@ -189,10 +189,20 @@ def test_commands_make_the_runs_again():
         "python train.py -m seed=0,1 prune.ratio=0.25,0.5 data.root=path/to/shapes",
     ]
     assert command_lines(runs[:3]) == [
-        "python train.py -m seed=0,1 prune.ratio=0.25,0.5 data.root=path/to/shapes    # 3 of these 4 finished"
+        "python train.py -m seed=0,1 prune.ratio=0.25,0.5 data.root=path/to/shapes    # 3 of these 4 are here"
     ]
     alone = typed("seed=3", "prune.exclude=[heads]")
     assert command_lines([*runs, alone])[1:] == ["python train.py seed=3 'prune.exclude=[heads]'"]
+
+
+def test_the_replication_is_told_what_its_runs_were():
+    def typed(seed, *words):
+        words = ("data=yolo", "data.image_size=160", f"seed={seed}", "prune.ratio=0.5", *words)
+        return dataclasses.replace(variant(WEIGHT), overrides=[*words, "data.root=/home/me/cells", "store=/here"])
+
+    runs = [typed(10, "configuration=a"), typed(2, "configuration=b", "data.greyscale=true")]
+    words = "data=yolo data.image_size=160 data.root=path/to/shapes --seeds 2 10 --ratios 0.5 --configurations a b"
+    assert replication_words(runs) == words.split()
 
 
 def test_a_suite_belongs_to_the_run_it_lies_in_or_is_called_after(project):

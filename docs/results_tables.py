@@ -3,8 +3,7 @@
 import itertools
 import shlex
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -14,7 +13,6 @@ from hydra_det.reports.cells import METRICS, metric_values, seed_values
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.paper_tables import Table, to_markdown
 from hydra_det.reports.runs import Runs
-from hydra_det.robustness import Robustness
 
 SHOWN_RATIO = 0.75  # of the table in the README, or the nearest there is
 ROWS = 8  # of that table at the most
@@ -98,16 +96,11 @@ def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
     return to_markdown(Table("short", "", frame, ("{}",) * frame.shape[1])).lstrip()
 
 
-def suite_table(runs: Runs, suites: Sequence[tuple[str, Robustness]]) -> str:
-    """AP clean, under PGD of the suite and in the worst case over all of its attacks.
-
-    Args:
-        runs: of the data set.
-        suites: each with the folder of its run.
-    """
+def suite_table(runs: Runs) -> str:
+    """AP clean, under PGD of the suite and in the worst case over all of its attacks."""
     cells = {row["folder"]: row for row in runs.frame.to_dict("records")}
     rows = []
-    for folder, found in suites:
+    for folder, found in runs.suites:
         run = cells.get(folder)
         pgd = next((a for a in found["attacks"] if a["name"] == "pgd"), None) or next(
             (a for a in found["attacks"] if a["attack"]["name"] == "pgd"), None
@@ -233,12 +226,3 @@ def _by_number(text: str) -> tuple[float, str]:
         return float(text), text
     except ValueError:
         return 0.0, text
-
-
-def run_of(path: Path, found: Robustness, runs: Runs) -> str:
-    """The folder of the run that a suite was made on: the one it lies in, else the one called like its origin."""
-    for folder, place in runs.paths.items():
-        if place.resolve() in path.resolve().parents:
-            return folder
-    called = Path(found["origin"]["run"]).name
-    return next((folder for folder in runs.paths if Path(folder).name == called), called)

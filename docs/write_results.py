@@ -22,7 +22,6 @@ from docs.results_tables import (
     headline,
     precision_table,
     replication_words,
-    run_of,
     speed_table,
     suite_table,
 )
@@ -33,7 +32,6 @@ from hydra_det.reports.overview import overview
 from hydra_det.reports.paper import paper_results
 from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics import POWER, detectable_paired_effect
-from hydra_det.robustness import ROBUSTNESS, Robustness, read_robustness
 
 ROOT = Path(__file__).parents[1]
 RECORDS = Path("docs/replication")
@@ -51,7 +49,6 @@ class Replication(NamedTuple):
     name: str  # of the folder
     runs: Runs
     answered: pd.DataFrame
-    suites: list[tuple[str, Robustness]]
 
 
 def main(words: list[str] | None = None, *, root: Path = ROOT) -> None:
@@ -84,11 +81,9 @@ def pages(root: Path) -> dict[Path, str]:
 
 
 def read(folder: Path) -> Replication:
-    """All runs below a folder, and what suites of attacks found on them."""
+    """All runs below a folder, and what they answer."""
     runs = read_runs(folder)
-    suites = [(path, read_robustness(path)) for path in sorted(folder.rglob(ROBUSTNESS))]
-    named = [(run_of(path, found, runs), found) for path, found in suites]
-    return Replication(folder.name, runs, answers(runs.frame, runs.failures), named)
+    return Replication(folder.name, runs, answers(runs.frame, runs.failures))
 
 
 def filled(page: str, content: str) -> str:
@@ -166,9 +161,9 @@ def _replication(one: Replication) -> Iterator[str]:
     yield claim_table(one.answered, IMPROVEMENTS)
     yield "### Speed\n"
     yield speed_table(runs.frame)
-    if one.suites:
+    if runs.suites:
         yield "### Under suites of attacks\n"
-        yield suite_table(runs, one.suites)
+        yield suite_table(runs)
     yield "### Limits\n"
     yield from (f"- {limit}" for limit in _limits(one))
     yield ""

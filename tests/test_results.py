@@ -10,7 +10,7 @@ import pytest
 
 from docs import shrink_records, write_results
 from docs.answer_claims import answered, summary
-from docs.results_tables import answers_in_short, command_lines, headline, replication_words, run_of
+from docs.results_tables import answers_in_short, command_lines, headline, replication_words
 from hydra_det.record import write_record
 from hydra_det.reports.answers import answers
 from hydra_det.reports.claims import IMPROVEMENTS
@@ -64,8 +64,7 @@ def project(tmp_path):
                 record = dataclasses.replace(variant(name, seed, ratio, ap=ap), latency=times)
                 write_record(place / "record.json", record)
     write_record(folder / "other" / "run" / "record.json", variant(SCALED, 0, 0.5))
-    place = folder / "cells" / "suites" / "x" / "robustness.json"
-    place.parent.mkdir(parents=True)
+    place = folder / "cells" / "grid" / "deeplift_kernel_0.5_seed0" / "robustness.json"
     place.write_text(json.dumps(suite("elsewhere/deeplift_kernel_0.5_seed0", 0.125, 0.25)))
     return tmp_path
 
@@ -203,15 +202,6 @@ def test_the_replication_is_told_what_its_runs_were():
     runs = [typed(10, "configuration=a"), typed(2, "configuration=b", "data.greyscale=true")]
     words = "data=yolo data.image_size=160 data.root=path/to/shapes --seeds 2 10 --ratios 0.5 --configurations a b"
     assert replication_words(runs) == words.split()
-
-
-def test_a_suite_belongs_to_the_run_it_lies_in_or_is_called_after(project):
-    runs = read_runs(project / "docs" / "replication" / "cells")
-    inside = runs.paths["grid/deeplift_weight_0.5_seed1"] / "suite" / "robustness.json"
-    assert run_of(inside, suite("else/where", 0.1, 0.1), runs) == "grid/deeplift_weight_0.5_seed1"
-    apart = project / "robustness.json"
-    assert run_of(apart, suite("x/deeplift_kernel_0.5_seed0", 0.1, 0.1), runs) == "grid/deeplift_kernel_0.5_seed0"
-    assert run_of(apart, suite("x/gone", 0.1, 0.1), runs) == "gone"
 
 
 def test_records_get_smaller_and_stay_whole(project, capsys):

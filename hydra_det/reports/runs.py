@@ -101,7 +101,10 @@ def _paths(folders: Folders) -> list[Path]:
 
 
 def _suites(roots: Sequence[Path], names: Mapping[Path, str], problems: dict[str, str]) -> list[tuple[str, Robustness]]:
-    """The results of suites, each with the name of its run; what cannot be read is added to the problems."""
+    """The results of suites, each with the name of its run; what cannot be read is added to the problems.
+
+    The run is the one that a suite says it was made on or, as for results that were copied, the one it lies in.
+    """
     suites = []
     for root in roots:
         if not root.is_dir():
@@ -113,7 +116,8 @@ def _suites(roots: Sequence[Path], names: Mapping[Path, str], problems: dict[str
                 problems[path.parent.as_posix()] = str(error)
                 continue
             folder = Path(found["origin"]["run"])
-            suites.append((names.get(folder.resolve(), str(folder)), found))
+            places = (folder.resolve(), *path.resolve().parents)
+            suites.append((next((names[place] for place in places if place in names), str(folder)), found))
     return suites
 
 

@@ -81,7 +81,7 @@ def suite(run, *, network="pruned", figure=0.2):
 
 
 def test_suites_of_attacks_are_found_with_the_runs_and_elsewhere(folders):
-    kept = {"one/a/suite": suite(folders / "one" / "a"), "evaluations/x": suite(folders / "one" / "b", network="dense")}
+    kept = {"one/a/suite": suite(folders / "gone"), "evaluations/x": suite(folders / "one" / "b", network="dense")}
     for place, found in (kept | {"evaluations/y": suite(folders / "gone"), "evaluations/z": {}}).items():
         (folders / place).mkdir(parents=True)
         (folders / place / "robustness.json").write_text(json.dumps(found))

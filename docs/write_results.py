@@ -100,17 +100,21 @@ def _summary(found: list[Replication]) -> Iterator[str]:
     most = max(found, key=lambda one: len(one.runs.records))
     others = f"also of {', '.join(one.name for one in found if one is not most)}, " if len(found) > 1 else ""
     ratio, table = headline(most.runs.frame)
-    data, seeds = next(iter(most.runs.records.values())).dataset, most.runs.frame["seed"].nunique()
+    record, seeds = next(iter(most.runs.records.values())), most.runs.frame["seed"].nunique()
     yield (
-        f"{data['name']}, {100 * ratio:g} % of the weights removed: mean ± standard deviation over {seeds} "
-        f"{'seed' if seeds == 1 else 'seeds'} on {data['test']:,} test images."
+        f"{record.dataset['name']}, {100 * ratio:g} % of the weights of `{_network(record)}` removed: AP@[.5:.95] on "
+        f"{record.dataset['test']:,} test images of {max(_sides(most))} px, mean ± standard deviation over {seeds} "
+        f"{'seed' if seeds == 1 else 'seeds'}. {' '.join(dict(overview(most.runs))['Attack of the test images'])} "
+        "Speed-up: of forward, decode and NMS of one image at a time."
     )
     yield ""
     yield table
+    yield "What the paper claims:\n"
+    yield answers_in_short({one.name: one.answered for one in found}, PAPER)
     yield (
-        f"What the paper claims: {_counted(most.answered, PAPER)}; what we claim beside it: "
-        f"{_counted(most.answered, IMPROVEMENTS)}. [docs/results.md](docs/results.md) has every cell, test and limit, "
-        f"{others}and the commands of the runs. `{COMMAND}` writes both from the records in [{RECORDS}]({RECORDS})."
+        f"What we claim beside it: {_counted(most.answered, IMPROVEMENTS)}. [docs/results.md](docs/results.md) has "
+        f"every cell, test and limit, {others}and the commands of the runs. `{COMMAND}` writes both from the records "
+        f"in [{RECORDS}]({RECORDS})."
     )
     yield ""
 
@@ -204,19 +208,29 @@ def _limits(one: Replication) -> Iterator[str]:
             f"In AP that is {of_ap.min():.3f} for the claim whose seeds vary least, {of_ap.max():.3f} for the one "
             "whose seeds vary most."
         )
-    sides = sorted({max(latency["image_size"]) for record in records for latency in record.latency.values()})
-    network = first.config.get("choices", {}).get("model", "of no name")
+    sides = _sides(one)
+    network = _network(first)
     other = "" if network == PAPER_NETWORK else f", not the paper's `{PAPER_NETWORK}`"
     yield (
         f"{first.dataset['train']:,} images to train on, {first.dataset['test']:,} to test on, of at most "
-        f"{' and '.join(map(str, sides)) or 'unknown'} px a side; the network is `{network}`{other}."
+        f"{' and '.join(map(str, sides))} px a side; the network is `{network}`{other}."
     )
     if any(record.latency for record in records):
         yield (
             "Speed-ups are quotients of two networks of one run that were timed in turn. The time of stages is wall "
             "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
         )
-    yield from _coco(records, frame, max(sides, default=0))
+    yield from _coco(records, frame, max(sides))
+
+
+def _network(record: Record) -> str:
+    return str(record.config.get("choices", {}).get("model", "of no name"))
+
+
+def _sides(one: Replication) -> list[int]:
+    """Of the images that networks were timed with, in pixels."""
+    timed = (latency for record in one.runs.records.values() for latency in record.latency.values())
+    return sorted({max(latency["image_size"]) for latency in timed}) or [0]
 
 
 def _coco(records: Sequence[Record], frame: pd.DataFrame, side: int) -> Iterator[str]:

@@ -137,7 +137,9 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert text.startswith("# A project\n\n<!-- results: begin -->\n")
     assert text.endswith("<!-- results: end -->\n\nThe rest.\n")
     assert "old" not in text
-    assert "shapes, 75 % of the weights removed: mean ± standard deviation over 2 seeds on 1,234 test images." in text
+    assert "shapes, 75 % of the weights of `of no name` removed: AP@[.5:.95] on 1,234 test images of 416 px, " in text
+    assert "over 2 seeds. Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
+    assert [line[1:] for line in rows(text, "Unstructured")] == [["not tested: +0.100", "not tested"]]
     # 0.225 and 0.235 of a dense 0.4 are 56 % and 59 %
     assert rows(text, WEIGHT) == [[WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00"]]
     assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00"]]

@@ -14,7 +14,7 @@ from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.paper_tables import Table, to_markdown
 from hydra_det.reports.runs import Runs
 
-SHOWN_RATIO = 0.75  # of the table in the README, or the nearest there is
+SHOWN_RATIO = 0.75  # removed
 ROWS = 8  # of that table at the most
 LEFT_OUT = ("hydra.", "store=", "dry_run=")  # of what was typed: where things lie
 PLACES = {"data.root": "path/to/{name}", "model.weights": "path/to/weights"}
@@ -134,8 +134,7 @@ def suite_table(runs: Runs) -> str:
 
 def headline(frame: pd.DataFrame) -> tuple[float, str]:
     """The ratio and the table of the README: the main configurations at that ratio, a row each."""
-    ratios = sorted(ratio for ratio in frame["ratio"].unique() if ratio > 0) or [0.0]
-    ratio = min(ratios, key=lambda one: (abs(one - SHOWN_RATIO), one))
+    ratio = shown_ratio(frame)
     at = frame[frame["ratio"] == ratio]
     rows = [
         {
@@ -148,7 +147,13 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
         for name in _main(at)
     ]
     table = pd.DataFrame(rows)
-    return float(ratio), to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
+    return ratio, to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
+
+
+def shown_ratio(frame: pd.DataFrame) -> float:
+    """Of the table of the README and of the figure: `SHOWN_RATIO`, or what is nearest to it."""
+    ratios = sorted(float(ratio) for ratio in frame["ratio"].unique() if ratio > 0) or [0.0]
+    return min(ratios, key=lambda one: (abs(one - SHOWN_RATIO), one))
 
 
 def _main(at: pd.DataFrame) -> list[str]:

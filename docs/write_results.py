@@ -1,7 +1,7 @@
-"""results.md, and the first table of the README, from the records in docs/replication/<data set>/.
+"""results.md with its figure, and the first table of the README, from the records in docs/replication/<data set>/.
 
-python -m docs.write_results            # writes both
-python -m docs.write_results --check    # says whether both are what it would write, and writes nothing
+python -m docs.write_results            # writes all three
+python -m docs.write_results --check    # says whether the texts are what it would write, and writes nothing
 """
 
 import argparse
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from docs.results_figure import draw
 from docs.results_tables import (
     answers_in_short,
     claim_table,
@@ -34,7 +35,7 @@ from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics import POWER, detectable_paired_effect
 
 ROOT = Path(__file__).parents[1]
-RECORDS = Path("docs/replication")
+RECORDS, FIGURE = Path("docs/replication"), "results.png"
 COMMAND = "python -m docs.write_results"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 OVERVIEW = ("Data", "Network", "Attack of the test images", "Training", "Pruning ratios", "Seeds", "Runs", "Timed on",
@@ -57,22 +58,29 @@ def main(words: list[str] | None = None, *, root: Path = ROOT) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is not as it would be")
     check = parser.parse_args(words).check
     try:
-        written = pages(root)
+        found = replications(root)
     except RecordError as error:
         sys.exit(str(error))
+    written = pages(root, found)
     for path, text in written.items():
         if not check:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             sys.exit(f"{path.relative_to(root)}: not what its records say; run `{COMMAND}`")
+    if not check:
+        draw({one.name: one.runs.frame for one in found}).savefig(root / "docs" / FIGURE, dpi=110)
 
 
-def pages(root: Path) -> dict[Path, str]:
-    """The pages with their texts."""
+def replications(root: Path) -> list[Replication]:
+    """Those whose records are kept, by data set."""
     folders = sorted(path for path in (root / RECORDS).glob("*") if path.is_dir())
     if not folders:
         sys.exit(f"{RECORDS}: expected a folder of records for each data set, got none")
-    found = [read(folder) for folder in folders]
+    return [read(folder) for folder in folders]
+
+
+def pages(root: Path, found: Sequence[Replication]) -> dict[Path, str]:
+    """The pages with their texts."""
     readme = root / "README.md"
     return {
         root / "docs" / "results.md": "\n".join(_page(found)),
@@ -95,7 +103,7 @@ def filled(page: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}\n{END}{after}"
 
 
-def _summary(found: list[Replication]) -> Iterator[str]:
+def _summary(found: Sequence[Replication]) -> Iterator[str]:
     """For the README: the data set with the most runs."""
     most = max(found, key=lambda one: len(one.runs.records))
     others = f"also of {', '.join(one.name for one in found if one is not most)}, " if len(found) > 1 else ""
@@ -124,7 +132,7 @@ def _counted(answered: pd.DataFrame, family: str) -> str:
     return ", ".join(f"{own[answer]} {answer}" for answer in ("yes", "no", "undecided", NOT_TESTED) if own[answer])
 
 
-def _page(found: list[Replication]) -> Iterator[str]:
+def _page(found: Sequence[Replication]) -> Iterator[str]:
     yield "# Results"
     yield ""
     yield (
@@ -138,6 +146,7 @@ def _page(found: list[Replication]) -> Iterator[str]:
     for title, family in (("What the paper claims", PAPER), ("What we claim beside it", IMPROVEMENTS)):
         yield f"\n{title}:\n"
         yield answers_in_short(answered, family)
+    yield f"![AP of every seed, clean and under attack]({FIGURE})\n"
     yield f"{RULE} Every data set is a family of its own, for what the paper claims and for what we do."
     yield ""
     for one in found:

@@ -6,10 +6,12 @@ import math
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 
 from docs import shrink_records, write_results
 from docs.answer_claims import answered, summary
+from docs.results_figure import draw
 from docs.results_tables import answers_in_short, command_lines, headline, replication_words
 from hydra_det.record import write_record
 from hydra_det.reports.answers import answers
@@ -78,7 +80,7 @@ def rows(text, begins):
 def test_the_pages_are_what_the_command_writes():
     if not (ROOT / write_results.RECORDS).is_dir():
         pytest.skip("no records are kept here")
-    for path, text in write_results.pages(ROOT).items():
+    for path, text in write_results.pages(ROOT, write_results.replications(ROOT)).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `{write_results.COMMAND}`"
 
 
@@ -106,6 +108,19 @@ def test_the_page_by_hand(project):
     assert "2,000 images to train on, 1,234 to test on, of at most 416 px a side" in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
+
+
+def test_the_figure_has_a_point_a_seed_beside_the_dense_network(project):
+    write_results.main([], root=project)
+    assert (project / "docs" / write_results.FIGURE).read_bytes()[1:4] == b"PNG"
+    frame = read_runs(project / "docs" / "replication" / "cells").frame
+    (panel,) = draw({"cells": frame}).axes
+    assert panel.get_title() == "cells, 75 % removed"
+    # from below: kernels, of which seed 1 failed, weights, and the network that both start from
+    assert [label.get_text() for label in panel.get_yticklabels()] == [KERNEL, WEIGHT, "dense"]
+    clean, attacked = (np.asarray(line.get_xdata(), dtype=float).round(3).tolist() for line in panel.lines)
+    assert sorted(attacked) == [0.125, 0.225, 0.235, 0.4, 0.4]
+    assert sorted(clean) == [0.4, 0.4, 0.4, 0.5, 0.5]
 
 
 def test_in_short_several_configurations_of_a_claim_are_named():

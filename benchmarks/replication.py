@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.reports.records import RECORD_NAME
@@ -43,6 +44,7 @@ class Clock:
     def __init__(self, minutes: float) -> None:
         self.start = time.monotonic()
         self.seconds = 60 * minutes
+        self.running: set[subprocess.Popen[bytes]] = set()
 
     def left(self, share: float = 1.0) -> float:
         """Seconds until so much of the time is over."""
@@ -54,14 +56,22 @@ class Clock:
             return False
         print(f"{time.monotonic() - self.start:.0f} s:", *words, flush=True)
         process = subprocess.Popen([sys.executable, *words], start_new_session=True)
+        self.running.add(process)
         try:
             return process.wait(self.left(share)) == 0
         except subprocess.TimeoutExpired:
             _stop(process)
             return False
-        except KeyboardInterrupt:  # it has a session of its own, so Ctrl-C does not reach it
+        except KeyboardInterrupt:
+            self.leave()
+        finally:
+            self.running.discard(process)
+
+    def leave(self) -> NoReturn:
+        """Interrupt what runs, which has sessions of its own, so that Ctrl-C does not reach it."""
+        for process in tuple(self.running):
             _stop(process)
-            sys.exit("interrupted; type the same command again to go on")
+        sys.exit("interrupted; type the same command again to go on")
 
 
 def main() -> None:
@@ -90,8 +100,7 @@ def main() -> None:
     ], share=SHARE if options.suite else 1)  # fmt: skip
     if options.suite:
         _suites(clock, grid, options)
-    for found in (grid, OUTPUTS / name / "suites"):
-        _collect(found, RESULTS / name)
+    _collect(grid, OUTPUTS / name / "suites", RESULTS / name)
     runs = len(list(grid.glob(f"*/{RECORD_NAME}")))
     asked = len(options.seeds) * len(options.configurations) * len(options.ratios)
     print(f"{runs} of {asked} runs are there; results in {RESULTS / name}, for report.py runs={grid}", flush=True)
@@ -106,19 +115,37 @@ def _suites(clock: Clock, grid: Path, options: argparse.Namespace) -> None:
         [str(SCRIPTS / "evaluate.py"), f"run={grid / name}", f"suite={options.suite}",
          f"hydra.run.dir={grid.parent / 'suites' / name}"]
         for name in names
-        if (grid / name / RECORD_NAME).exists() and not (grid.parent / "suites" / name / ROBUSTNESS).exists()
+        if _is_due(grid / name / RECORD_NAME, grid.parent / "suites" / name / ROBUSTNESS)
     ]  # fmt: skip
-    with ThreadPoolExecutor(options.jobs) as pool:
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
         list(pool.map(clock.run, jobs))
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        clock.leave()
+    pool.shutdown()
 
 
-def _collect(source: Path, target: Path) -> None:
+def _is_due(record: Path, suite: Path) -> bool:
+    """Whether there is a network, and no suite of it or one of an earlier network."""
+    if not record.exists() or not suite.exists():
+        return record.exists()
+    return suite.stat().st_mtime < record.stat().st_mtime
+
+
+def _collect(grid: Path, suites: Path, results: Path) -> None:
     """Copy what is a result, a folder a run, and take away what no longer holds."""
-    for path in sorted(path for name in KEPT for path in source.glob(f"*/{name}")):
-        (target / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / path.parent.name / path.name)
-        if path.name == RECORD_NAME:
-            (target / path.parent.name / FAILED_NAME).unlink(missing_ok=True)
+    for folder in sorted({path.parent for name in (RECORD_NAME, FAILED_NAME) for path in grid.glob(f"*/{name}")}):
+        place, record, suite = results / folder.name, folder / RECORD_NAME, suites / folder.name / ROBUSTNESS
+        if (folder / FAILED_NAME).exists():
+            holds = [folder / FAILED_NAME]
+        else:
+            holds = [record] if _is_due(record, suite) else [record, suite]
+        place.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            (place / name).unlink(missing_ok=True)
+        for path in holds:
+            shutil.copyfile(path, place / path.name)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from docs.results_tables import shown_ratio
 from hydra_det.reports.paper import CONFIGURATIONS
+from hydra_det.reports.style import PALETTE
 
-SIDES = {"map_clean": ("clean", "#56B4E9", 0.16), "map_attacked": ("attacked", "#D55E00", -0.16)}
+SIDES = {"map_clean": ("clean", PALETTE[1], 0.16), "map_attacked": ("attacked", PALETTE[2], -0.16)}
 DENSE = "dense"
 
 

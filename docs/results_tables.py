@@ -4,11 +4,12 @@ import itertools
 import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from hydra_det.record import Record
-from hydra_det.reports.answers import shown
+from hydra_det.reports.answers import SMALL, shown
 from hydra_det.reports.cells import METRICS, metric_values, seed_values
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.paper_tables import Table, to_markdown
@@ -16,6 +17,8 @@ from hydra_det.reports.runs import Runs
 
 SHOWN_RATIO = 0.75  # removed
 ROWS = 8  # of that table at the most
+# What `benchmarks.replication` types itself.
+OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
 LEFT_OUT = ("hydra.", "store=", "dry_run=")  # of what was typed: where things lie
 PLACES = {"data.root": "path/to/{name}", "model.weights": "path/to/weights"}
 # After the paper's four in colour, by what the record says.
@@ -40,15 +43,21 @@ def command_lines(records: Iterable[Record]) -> list[str]:
     return lines
 
 
-def replication_words(records: Iterable[Record]) -> list[str]:
-    """What `benchmarks.replication` is told for these runs: the images, then which of its grid."""
-    typed = [dict(_typed(record)) for record in records]
+def replication_words(runs: Runs) -> list[str]:
+    """What `benchmarks.replication` is told for these runs: what all were told, then which of its grid."""
+    typed = [dict(_typed(record)) for record in runs.records.values()]
     common = set.intersection(*(set(words.items()) for words in typed))
-    words = [f"{key}={value}" for key, value in sorted(common) if key == "data" or key.startswith("data.")]
+    words = [f"{key}={value}" for key, value in sorted(common) if key not in OF_THE_REPLICATION]
+    by_folder = {row["folder"]: row for row in runs.frame.to_dict("records")}
+    attacked = [by_folder[folder] for folder, _ in runs.suites if folder in by_folder]
+    first = [f"{ratio:g}" for ratio in dict.fromkeys(row["ratio"] for row in attacked)]  # suites are of the first one
     for key, option in (("seed", "--seeds"), ("prune.ratio", "--ratios"), ("configuration", "--configurations")):
         values = {found[key] for found in typed if key in found}
-        words += [option, *sorted(values, key=_by_number)] if values else []
-    return words
+        if values:
+            words += [option, *sorted(values, key=lambda value: (value not in first, *_by_number(value)))]
+    names = {dict(_typed(runs.records[row["folder"]])).get("configuration", "") for row in attacked}
+    suites = sorted({found["suite"] for _, found in runs.suites})
+    return [*words, "--suite", *(suites or [""]), *(["--attacked", *sorted(names)] if attacked else [])]
 
 
 def precision_table(frame: pd.DataFrame) -> str:
@@ -86,6 +95,7 @@ def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
     for name, table in answered.items():
         own = shown(table, family=family)
         texts = own["answer"] + own["effect [95 %]"].map(lambda effect: f": {effect}" if effect else "")
+        texts += own["note"].map(lambda note: f" ({SMALL})" if SMALL in note else "")
         keys = own["claim"] + ", " + own["metric"]
         several = keys.duplicated(keep=False)  # as of ours, a row a configuration
         texts = texts.where(~several, own["compared"] + ", " + texts)
@@ -107,7 +117,7 @@ def suite_table(runs: Runs) -> str:
         )
         rows.append(
             {
-                "configuration": run["configuration"] if run else folder,
+                "configuration": run["configuration"] if run else Path(folder).name,
                 "removed": f"{100 * run['ratio']:g} %" if run else "",
                 "network": found["network"],
                 "suite": found["suite"],
@@ -143,6 +153,7 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
             "AP attacked": _metric(at, name, "map_attacked"),
             "kept of the dense AP attacked": _metric(at, name, "retention_attacked"),
             "speed-up, compact": _metric(at, name, "speed_up"),
+            "seeds": str(at.loc[at["configuration"] == name, "seed"].nunique()),
         }
         for name in _main(at)
     ]

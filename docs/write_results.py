@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from docs.results_figure import draw
+from docs.results_figure import DENSE, draw
 from docs.results_tables import (
     answers_in_short,
     claim_table,
@@ -67,6 +67,8 @@ def main(words: list[str] | None = None, *, root: Path = ROOT) -> None:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             sys.exit(f"{path.relative_to(root)}: not what its records say; run `{COMMAND}`")
+    if check and not (root / "docs" / FIGURE).exists():
+        sys.exit(f"docs/{FIGURE}: not there; run `{COMMAND}`")
     if not check:
         draw({one.name: one.runs.frame for one in found}).savefig(root / "docs" / FIGURE, dpi=110)
 
@@ -76,7 +78,11 @@ def replications(root: Path) -> list[Replication]:
     folders = sorted(path for path in (root / RECORDS).glob("*") if path.is_dir())
     if not folders:
         sys.exit(f"{RECORDS}: expected a folder of records for each data set, got none")
-    return [read(folder) for folder in folders]
+    found = [read(folder) for folder in folders]
+    for one in found:
+        for place, problem in one.runs.problems.items():
+            sys.exit(f"{RECORDS / one.name}: {place}: {problem}")
+    return found
 
 
 def pages(root: Path, found: Sequence[Replication]) -> dict[Path, str]:
@@ -108,21 +114,22 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
     most = max(found, key=lambda one: len(one.runs.records))
     others = f"also of {', '.join(one.name for one in found if one is not most)}, " if len(found) > 1 else ""
     ratio, table = headline(most.runs.frame)
-    record, seeds = next(iter(most.runs.records.values())), most.runs.frame["seed"].nunique()
+    record = next(iter(most.runs.records.values()))
+    devices = sorted({latency["device"] for each in most.runs.records.values() for latency in each.latency.values()})
     yield (
         f"{record.dataset['name']}, {100 * ratio:g} % of the weights of `{_network(record)}` removed: AP@[.5:.95] on "
-        f"{record.dataset['test']:,} test images of {max(_sides(most))} px, mean ± standard deviation over {seeds} "
-        f"{'seed' if seeds == 1 else 'seeds'}. {' '.join(dict(overview(most.runs))['Attack of the test images'])} "
-        "Speed-up: of forward, decode and NMS of one image at a time."
+        f"{record.dataset['test']:,} test images{_side(record)}, mean ± standard deviation over seeds. "
+        f"{' '.join(dict(overview(most.runs))['Attack of the test images'])} Speed-up: of forward, decode and NMS of "
+        f"one image at a time on {' or '.join(devices)}."
     )
     yield ""
     yield table
-    yield "What the paper claims:\n"
+    yield "What the paper claims, answered [by this rule](docs/results.md#in-short), with effects and intervals:\n"
     yield answers_in_short({one.name: one.answered for one in found}, PAPER)
     yield (
-        f"What we claim beside it: {_counted(most.answered, IMPROVEMENTS)}. [docs/results.md](docs/results.md) has "
-        f"every cell, test and limit, {others}and the commands of the runs. `{COMMAND}` writes both from the records "
-        f"in [{RECORDS}]({RECORDS})."
+        f"What we claim beside it, of {most.name}: {_counted(most.answered, IMPROVEMENTS)}. "
+        f"[docs/results.md](docs/results.md) has every cell, test and limit, {others}and the commands of the runs. "
+        f"`{COMMAND}` writes both from the records in [{RECORDS}]({RECORDS})."
     )
     yield ""
 
@@ -147,6 +154,10 @@ def _page(found: Sequence[Replication]) -> Iterator[str]:
         yield f"\n{title}:\n"
         yield answers_in_short(answered, family)
     yield f"![AP of every seed, clean and under attack]({FIGURE})\n"
+    yield (
+        f"Points are seeds, bars their means. `{DENSE}` is the hardened network, before anything is removed, that the "
+        "paper's configurations in colour have in common.\n"
+    )
     yield f"{RULE} Every data set is a family of its own, for what the paper claims and for what we do."
     yield ""
     for one in found:
@@ -161,10 +172,15 @@ def _replication(one: Replication) -> Iterator[str]:
         if term in OVERVIEW:
             yield f"- {term}: {'; '.join(lines)}"
     yield "\n```bash"
-    words = shlex.join(replication_words(runs.records.values()))
+    words = shlex.join(replication_words(runs))
     yield f"python -m benchmarks.replication {words}    # starts, grid and suites; it makes these:"
     yield from command_lines(runs.records.values())
     yield "```\n"
+    if all("experiment=replication" in record.overrides for record in runs.records.values()):
+        yield (
+            "Every seed has a start of its own, trained clean on the same images by `experiment=replication_start`, "
+            "from which all of its networks go on.\n"
+        )
     yield from _failures(runs)
     yield "### AP\n"
     yield precision_table(runs.frame)
@@ -190,10 +206,8 @@ def _failures(runs: Runs) -> Iterator[str]:
         yield f"Failed runs: {len(failed)}.\n"
         for reason, count in sorted(reasons.items()):
             folders = ", ".join(f"`{folder}`" for folder, text in failed.items() if " ".join(text.split()) == reason)
-            yield f"- {count} of {folders}: {reason}"
+            yield f"- {count}, {folders}: {reason}"
         yield ""
-    for folder, problem in runs.problems.items():
-        yield f"- left out, `{folder}`: {problem}\n"
 
 
 def _limits(one: Replication) -> Iterator[str]:
@@ -217,35 +231,47 @@ def _limits(one: Replication) -> Iterator[str]:
             f"In AP that is {of_ap.min():.3f} for the claim whose seeds vary least, {of_ap.max():.3f} for the one "
             "whose seeds vary most."
         )
-    sides = _sides(one)
     network = _network(first)
     other = "" if network == PAPER_NETWORK else f", not the paper's `{PAPER_NETWORK}`"
     yield (
-        f"{first.dataset['train']:,} images to train on, {first.dataset['test']:,} to test on, of at most "
-        f"{' and '.join(map(str, sides))} px a side; the network is `{network}`{other}."
+        f"{first.dataset['train']:,} images to train on, {first.dataset['test']:,} to test on{_side(first)}; the "
+        f"network is `{network}`{other}."
     )
+    watches = [looks for record in records if (looks := _watch(record)) is not None]
+    if watches:
+        yield (
+            f"One-step adversarial training is watched, and the full attack takes over where one step stops working: "
+            f"it did in {sum(watches)} of {len(watches)} runs."
+        )
     if any(record.latency for record in records):
         yield (
             "Speed-ups are quotients of two networks of one run that were timed in turn. The time of stages is wall "
             "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
         )
-    yield from _coco(records, frame, max(sides))
+    yield from _coco(records, frame)
 
 
 def _network(record: Record) -> str:
     return str(record.config.get("choices", {}).get("model", "of no name"))
 
 
-def _sides(one: Replication) -> list[int]:
-    """Of the images that networks were timed with, in pixels."""
-    timed = (latency for record in one.runs.records.values() for latency in record.latency.values())
-    return sorted({max(latency["image_size"]) for latency in timed}) or [0]
+def _watch(record: Record) -> bool | None:
+    """Whether the watch of a cheap attack gave it up in any stage; None: there was no watch."""
+    facts = [stage.get("facts", {}) for stage in record.stages]
+    found = [each["fell_back_at"] for each in facts if "fell_back_at" in each]
+    return any(at is not None for at in found) if found else None
 
 
-def _coco(records: Sequence[Record], frame: pd.DataFrame, side: int) -> Iterator[str]:
+def _side(record: Record) -> str:
+    side = record.config.get("data", {}).get("image_size")
+    return f" of {side} px" if side else ""
+
+
+def _coco(records: Sequence[Record], frame: pd.DataFrame) -> Iterator[str]:
     """What the same runs would take on the paper's data: in proportion to images and pixels."""
     seconds = statistics.median(frame["seconds_of_stages"])
     train = statistics.median(record.dataset["train"] for record in records)
+    side = records[0].config.get("data", {}).get("image_size")
     if not side or not train or not seconds:
         return
     hours = seconds / 3600 * COCO_IMAGES / train * (PAPER_SIDE / side) ** 2

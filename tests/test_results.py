@@ -7,10 +7,11 @@ import shutil
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from docs import shrink_records, write_results
-from docs.answer_claims import answered, summary
+from docs.answer_claims import answered
 from docs.results_figure import draw
 from docs.results_tables import answers_in_short, command_lines, headline, replication_words
 from hydra_det.record import write_record
@@ -19,7 +20,7 @@ from hydra_det.reports.claims import IMPROVEMENTS
 from hydra_det.reports.records import records_frame
 from hydra_det.reports.runs import read_runs
 from tests.reports.example import latency, network
-from tests.reports.test_claims import KERNEL, SCALED, WEIGHT, variant
+from tests.reports.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
 from tests.test_packaging import ROOT
 
 README = "# A project\n\n<!-- results: begin -->\nold\n<!-- results: end -->\n\nThe rest.\n"
@@ -64,8 +65,11 @@ def project(tmp_path):
                     continue
                 ap = (0.3 if name == WEIGHT else 0.2) - ratio / 10 + seed / 100
                 record = dataclasses.replace(variant(name, seed, ratio, ap=ap), latency=times)
+                record.config["data"]["image_size"] = 416
                 write_record(place / "record.json", record)
-    write_record(folder / "other" / "run" / "record.json", variant(SCALED, 0, 0.5))
+    fast = variant(SCALED, 0, 0.5, hardening="fast")
+    fast.stages[0]["facts"] = {"fell_back_at": [3, 40], "looks": 9}
+    write_record(folder / "other" / "run" / "record.json", fast)
     place = folder / "cells" / "grid" / "deeplift_kernel_0.5_seed0" / "robustness.json"
     place.write_text(json.dumps(suite("elsewhere/deeplift_kernel_0.5_seed0", 0.125, 0.25)))
     return tmp_path
@@ -78,8 +82,6 @@ def rows(text, begins):
 
 
 def test_the_pages_are_what_the_command_writes():
-    if not (ROOT / write_results.RECORDS).is_dir():
-        pytest.skip("no records are kept here")
     for path, text in write_results.pages(ROOT, write_results.replications(ROOT)).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `{write_results.COMMAND}`"
 
@@ -101,11 +103,13 @@ def test_the_page_by_hand(project):
     assert claim[5:10] == ["2", "AP attacked", "0.255 / 0.155", f"{WEIGHT} against {KERNEL}", "50 %"]
     assert "left out for want of a seed: 75 %" in claim[-1]
     assert "failed runs of these configurations, which are in no mean: 1, at 75 %" in claim[-1]
-    assert "- 1 of `grid/deeplift_kernel_0.75_seed1`: error: the masks cut off every output" in cells
+    assert "- 1, `grid/deeplift_kernel_0.75_seed1`: error: the masks cut off every output" in cells
     robust = [KERNEL, "50 %", "pruned", "standard", "8/255", "30", "1", "0.400", "0.250", "0.125", "loud"]
     assert robust in rows(cells, KERNEL)
     assert "Seeds: 1 cell with 1, 3 cells with 2." in cells
-    assert "2,000 images to train on, 1,234 to test on, of at most 416 px a side" in cells
+    assert "2,000 images to train on, 1,234 to test on of 416 px; the network" in cells
+    assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
+    assert "is watched" not in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
 
@@ -114,13 +118,23 @@ def test_the_figure_has_a_point_a_seed_beside_the_dense_network(project):
     write_results.main([], root=project)
     assert (project / "docs" / write_results.FIGURE).read_bytes()[1:4] == b"PNG"
     frame = read_runs(project / "docs" / "replication" / "cells").frame
-    (panel,) = draw({"cells": frame}).axes
+    grey = variant(f"{WEIGHT}, greyscale", 0, ap=0.05)
+    clean = variant(SCALED, 0, ap=0.06, pretrain=CLEAN)
+    for record in (grey, clean):  # they start from others, whose AP must not be that of `dense`
+        record.metrics["dense"] = network(0.9, 0.9)
+    others = records_frame({"grey": grey, "clean": clean})
+    (panel,) = draw({"cells": pd.concat([frame, others])}).axes
     assert panel.get_title() == "cells, 75 % removed"
-    # from below: kernels, of which seed 1 failed, weights, and the network that both start from
-    assert [label.get_text() for label in panel.get_yticklabels()] == [KERNEL, WEIGHT, "dense"]
-    clean, attacked = (np.asarray(line.get_xdata(), dtype=float).round(3).tolist() for line in panel.lines)
-    assert sorted(attacked) == [0.125, 0.225, 0.235, 0.4, 0.4]
-    assert sorted(clean) == [0.4, 0.4, 0.4, 0.5, 0.5]
+    # from below: the lowest AP under attack first; of kernels seed 1 failed
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == [f"{WEIGHT}, greyscale", f"{SCALED}, clean pretraining", KERNEL, WEIGHT, "dense"]
+    found = []
+    for line in panel.lines:
+        x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+        found.append(sorted((names[round(place)], round(value, 3)) for value, place in zip(x, y, strict=True)))
+    attacked = [(names[0], 0.05), (names[1], 0.06), (KERNEL, 0.125), (WEIGHT, 0.225), (WEIGHT, 0.235)]
+    assert found[1] == sorted([*attacked, ("dense", 0.4), ("dense", 0.4)])
+    assert found[0] == sorted([*((name, 0.4) for name, _ in attacked), ("dense", 0.5), ("dense", 0.5)])
 
 
 def test_in_short_several_configurations_of_a_claim_are_named():
@@ -152,12 +166,15 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert text.startswith("# A project\n\n<!-- results: begin -->\n")
     assert text.endswith("<!-- results: end -->\n\nThe rest.\n")
     assert "old" not in text
-    assert "shapes, 75 % of the weights of `of no name` removed: AP@[.5:.95] on 1,234 test images of 416 px, " in text
-    assert "over 2 seeds. Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
+    assert (
+        "shapes, 75 % of the weights of `of no name` removed: AP@[.5:.95] on 1,234 test images of 416 px, mean ± "
+        in text
+    )
+    assert "over seeds. Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
     assert [line[1:] for line in rows(text, "Unstructured")] == [["not tested: +0.100", "not tested"]]
     # 0.225 and 0.235 of a dense 0.4 are 56 % and 59 %
-    assert rows(text, WEIGHT) == [[WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00"]]
-    assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00"]]
+    assert rows(text, WEIGHT) == [[WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00", "2"]]
+    assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00", "1"]]
     assert "also of other" in text
 
 
@@ -176,6 +193,14 @@ def test_a_page_that_is_not_what_the_records_say_is_named(project):
     shutil.rmtree(project / "docs" / "replication" / "other")
     with pytest.raises(SystemExit, match=r"docs/results\.md: not what"):
         write_results.main(["--check"], root=project)
+
+
+def test_a_damaged_record_is_named_and_nothing_written(project):
+    path = project / "docs" / "replication" / "cells" / "grid" / "deeplift_weight_0.5_seed0" / "record.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(SystemExit, match=r"docs/replication/cells: grid/deeplift_weight_0\.5_seed0: "):
+        write_results.main([], root=project)
+    assert (project / "README.md").read_text() == README
 
 
 def test_without_records_nothing_is_written(tmp_path):
@@ -211,14 +236,23 @@ def test_commands_make_the_runs_again():
     assert command_lines([*runs, alone])[1:] == ["python train.py seed=3 'prune.exclude=[heads]'"]
 
 
-def test_the_replication_is_told_what_its_runs_were():
-    def typed(seed, *words):
-        words = ("data=yolo", "data.image_size=160", f"seed={seed}", "prune.ratio=0.5", *words)
-        return dataclasses.replace(variant(WEIGHT), overrides=[*words, "data.root=/home/me/cells", "store=/here"])
+def test_the_replication_is_told_what_its_runs_were(tmp_path):
+    def typed(name, seed, ratio, *words):
+        words = ("data=yolo", "data.image_size=160", f"seed={seed}", f"prune.ratio={ratio}", *words)
+        words = (*words, "experiment=replication", "sweep=replication", "model.weights=/here/w", "trainer.devices=2")
+        record = dataclasses.replace(
+            variant(WEIGHT, seed, ratio), overrides=[*words, "data.root=/home/me/cells", "store=/here"]
+        )
+        write_record(tmp_path / name / "record.json", record)
 
-    runs = [typed(10, "configuration=a"), typed(2, "configuration=b", "data.greyscale=true")]
-    words = "data=yolo data.image_size=160 data.root=path/to/shapes --seeds 2 10 --ratios 0.5 --configurations a b"
-    assert replication_words(runs) == words.split()
+    typed("a", 10, 0.5, "configuration=a")
+    typed("b", 2, 0.75, "configuration=b", "data.greyscale=true")
+    words = "data=yolo data.image_size=160 data.root=path/to/shapes trainer.devices=2 --seeds 2 10 --ratios"
+    asked = [*words.split(), "0.5", "0.75", "--configurations", "a", "b", "--suite"]
+    assert replication_words(read_runs(tmp_path)) == [*asked, ""]
+    (tmp_path / "b" / "robustness.json").write_text(json.dumps(suite("b", 0.125, 0.25)))
+    asked = [*words.split(), "0.75", "0.5", "--configurations", "a", "b", "--suite", "standard", "--attacked", "b"]
+    assert replication_words(read_runs(tmp_path)) == asked, "suites are made of the first ratio"
 
 
 def test_records_get_smaller_and_stay_whole(project, capsys):
@@ -244,7 +278,4 @@ def test_records_get_smaller_and_stay_whole(project, capsys):
 
 def test_the_claims_of_the_grid_that_is_kept_as_a_table_are_those_of_its_page():
     page = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
-    table = answered(ROOT / "docs" / "report_bccd" / "runs.csv")
-    assert table.strip() in page
-    if not any((ROOT / write_results.RECORDS).glob("*")):  # the records have the README's table once there are any
-        assert summary(ROOT / "docs" / "report_bccd" / "runs.csv") in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert answered(ROOT / "docs" / "report_bccd" / "runs.csv").strip() in page

@@ -6,41 +6,37 @@ the mean of the same things, a comparison at a ratio counts only where every see
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hydra_det.reports import statistics
-from hydra_det.reports.cells import METRICS, seed_values
+from hydra_det.reports.blocks import ROOM, Block, blocks_of, fixed_set, that_find_something
+from hydra_det.reports.cells import METRICS
 from hydra_det.reports.claims import BEST, CLAIMS, EFFECT, IMPROVEMENTS, SPEED, Claim, Pair, pairs_of
 from hydra_det.reports.runs import failed_runs
 from hydra_det.reports.statistics import LEVEL
 
 YES, NO, UNDECIDED, NOT_TESTED = "yes", "no", "undecided", "not tested"
+AS_ABOVE = "as above"  # the same runs answer a claim before
 ANSWER_COLUMNS = (
     *("family", "claim", "metric", "comparisons", "ratios", "n", "mean_ahead", "mean_behind"),
     *("effect", "low", "high", "d_z", "d_z_low", "d_z_high"),
     *("p", "p_holm", "answer", "relative", "smallest", "detectable", "failed", "note"),
 )
+NUMBERS = ("mean_ahead", "mean_behind", "effect", "low", "high", "d_z", "d_z_low", "d_z_high", "p", "detectable")
 RULE = (
     "Means: of the side that is said to be ahead and of the other one, over comparisons, ratios and seeds, of times "
     "geometric. Effect: how far it is ahead, as a difference, of times as a quotient. p: paired by seed. Yes: p after "
     "Holm is below 0.05, in the claimed direction. No: it is so in the other direction or, if neither, the whole "
-    f"interval is below what matters, {EFFECT:g} AP or {100 * math.expm1(SPEED):.0f} % of time. Could find: the effect "
-    "that a test of these seeds finds in four of five cases. Neither the interval nor that is adjusted for many tests."
+    f"interval is below what matters, {EFFECT:g} AP or {100 * math.expm1(SPEED):.0f} % of time. Otherwise "
+    f"undecided, as it is where both find nearly nothing (AP below {ROOM:g}), and instead of a no where the other side "
+    "was chosen for being best in these runs. Could find: the effect that a test of these seeds finds in four of five "
+    "cases. Neither the interval nor that is adjusted for many tests."
 )
-ROOM = 0.02  # AP of the better side, below which no difference says nothing: there was nothing to lose
+SMALL = "smaller than what matters"
 TIMES = "\N{MULTIPLICATION SIGN} "
-
-
-class Block(NamedTuple):
-    """A comparison at a ratio: one difference a seed, of logarithms where the claim is of a quotient."""
-
-    pair: Pair
-    ratio: float
-    ahead: pd.Series  # by seed
-    behind: pd.Series
 
 
 def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
@@ -51,8 +47,9 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     no effect (or of the effect that a claim says is exceeded), `p_holm` the same after Holm over the family.
 
     Yes: `p_holm` is below the level, in the claimed direction. No: it is in the other direction, or the whole interval
-    is below `smallest`, the least effect that matters, and the networks find something at all. `detectable` is the
-    effect that so many seeds, with the spread that they have, find in four of five cases.
+    is below `smallest`, the least effect that matters, and the networks find something at all. As above: a claim before
+    it is about the same runs. `detectable` is the effect that so many seeds, with the spread that they have, find in
+    four of five cases.
 
     Args:
         frame: `records_frame`.
@@ -61,7 +58,7 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     """
     failed = failed_runs(frame, failures)
     rows = _once(row for claim in claims for row in _rows(claim, frame, failed))
-    table = pd.DataFrame(rows, columns=[*ANSWER_COLUMNS, "beyond", "chosen"])
+    table = pd.DataFrame(rows, columns=[*ANSWER_COLUMNS, "beyond", "chosen", "as_above"])
     for _, family in table.groupby("family"):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"].tolist())
     table["answer"] = [_answer(row) for row in table.to_dict("records")]
@@ -71,7 +68,7 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
 
 def is_tested(table: pd.DataFrame) -> bool:
     """Whether any of the claims could be tested."""
-    return bool((table["answer"] != NOT_TESTED).any())
+    return bool(table["answer"].isin([YES, NO, UNDECIDED]).any())
 
 
 def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
@@ -104,24 +101,26 @@ def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
     )
 
 
-def _once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without rows of the same runs as one before, which says so: a test counts once in its family."""
-    found: dict[Any, dict[str, Any]] = {}
-    for place, row in enumerate(rows):
-        key = (row["family"], row["metric"], row["comparisons"], row["ratios"], row["beyond"]) if row["n"] else place
-        if key in found:
-            found[key]["note"] = _joined(found[key]["note"], f"the same runs answer: {row['claim']}")
+def _once(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A row of the same runs as one before has no numbers and says so: a test counts once in its family."""
+    found: dict[Any, str] = {}
+    for row in rows:
+        key = (row["family"], row["metric"], row["comparisons"], row["ratios"], row["beyond"])
+        if row["n"] and key in found:
+            note = _joined(f"the same runs as of: {found[key]}", row["note"])
+            yield row | dict.fromkeys(NUMBERS, math.nan) | {"as_above": True, "note": note}
         else:
-            found[key] = row
-    return list(found.values())
+            found[key] = row["claim"]
+            yield row
 
 
 def _rows(claim: Claim, frame: pd.DataFrame, failed: Mapping[str, Sequence[float]]) -> Iterator[dict[str, Any]]:
     pairs, note = pairs_of(claim, frame)
     # What is said of every pair is answered for each, and so is what we claim; the rest is about the mean of all.
     for group in [[pair] for pair in pairs] if (claim.each or claim.family == IMPROVEMENTS) and pairs else [pairs]:
-        blocks, dropped = fixed_set(_blocks(claim, group, frame))
-        yield _row(claim, group, blocks, _joined(note, _differ(group, frame), dropped), failed)
+        complete, dropped = fixed_set(blocks_of(claim, group, frame))
+        blocks, bare = that_find_something(claim, complete)
+        yield _row(claim, group, blocks, _joined(note, _differ(group, frame), dropped, bare), failed)
 
 
 def _differ(pairs: Iterable[Pair], frame: pd.DataFrame) -> str:
@@ -131,60 +130,14 @@ def _differ(pairs: Iterable[Pair], frame: pd.DataFrame) -> str:
     return f"compared although their configs differ in more: {'; '.join(names)}" if names else ""
 
 
-def _blocks(claim: Claim, pairs: Sequence[Pair], frame: pd.DataFrame) -> list[Block]:
-    """All comparisons at all ratios of which any seed has both runs."""
-    values, (low, high) = seed_values(frame, claim.metric), claim.ratios
-    if claim.relative:
-        values = np.log(values[values > 0])
-    blocks = []
-    for pair in pairs:
-        sides = [
-            values.xs(name, level="configuration") if name in values.index.unique("configuration") else values.iloc[:0]
-            for name in pair
-        ]
-        for ratio in sorted(set.intersection(*(set(side.index.get_level_values("ratio")) for side in sides))):
-            one, two = (side.xs(ratio, level="ratio") for side in sides)
-            seeds = one.index.intersection(two.index)
-            if low <= ratio <= high and len(seeds):
-                blocks.append(Block(pair, float(ratio), one[seeds].sort_index(), two[seeds].sort_index()))
-    return blocks
-
-
-def fixed_set(blocks: Sequence[Block]) -> tuple[list[Block], str]:
-    """The blocks that have every seed, and a note on what was dropped.
-
-    A seed that has only begun, with less than half of the blocks, is given up: it must not cost the others their
-    ratios. So are, where no block has every seed, those that the fewest have.
-    """
-    counts: dict[int, int] = {}
-    for block in blocks:
-        for seed in block.ahead.index:
-            counts[seed] = counts.get(seed, 0) + 1
-    seeds = {seed for seed, count in counts.items() if 2 * count >= len(blocks)} or set(counts)
-    while seeds and not any(seeds <= set(block.ahead.index) for block in blocks):
-        seeds.discard(min(seeds, key=lambda seed: (counts[seed], -seed)))
-    given_up, order = sorted(set(counts) - seeds), sorted(seeds)
-    kept = [b._replace(ahead=b.ahead[order], behind=b.behind[order]) for b in blocks if seeds <= set(b.ahead.index)]
-    dropped = [b for b in blocks if not seeds <= set(b.ahead.index)]
-    notes = [f"seed {', '.join(map(str, given_up))} left out"] if given_up else []
-    if dropped:
-        several = len({b.pair for b in blocks}) > 1
-        names = [
-            f"{100 * b.ratio:g} %" + (f" of {b.pair.ahead} and {b.pair.behind}" if several else "") for b in dropped
-        ]
-        notes.append(f"left out for want of a seed: {'; '.join(names)}")
-    return kept, "; ".join(notes)
-
-
 def _row(
     claim: Claim, pairs: Sequence[Pair], blocks: Sequence[Block], note: str, failed: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:
     """All numbers of a claim but `p_holm` and the answer."""
-    numbers = ("mean_ahead", "mean_behind", "effect", "low", "high", "d_z", "d_z_low", "d_z_high", "p", "detectable")
     names = sorted({name for pair in pairs for name in pair})
     low, high = claim.ratios
     runs = sorted(ratio for name in names for ratio in failed.get(name, []) if low <= ratio <= high)
-    row: dict[str, Any] = dict.fromkeys(numbers, math.nan) | {
+    row: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan) | {
         "family": claim.family,
         "claim": claim.words,
         "metric": claim.metric,
@@ -195,6 +148,7 @@ def _row(
         "smallest": math.exp(claim.smallest) if claim.relative else claim.smallest + claim.beyond,
         "beyond": claim.beyond,
         "chosen": claim.behind == BEST,
+        "as_above": False,
         "failed": len(runs),
     }
     if pairs and not blocks:
@@ -235,6 +189,8 @@ def _unit(claim: Claim) -> Callable[[float], float]:
 
 def _answer(row: Mapping[Any, Any]) -> str:
     """By the rule that `answers` states; its numbers are those of the table."""
+    if row["as_above"]:
+        return AS_ABOVE
     if math.isnan(row["p"]):
         return NOT_TESTED
     still = math.exp(row["beyond"]) if row["relative"] else row["beyond"]
@@ -251,9 +207,11 @@ def _remark(row: Mapping[Any, Any]) -> str:
     """Why an answer is not what its p alone says."""
     if row["answer"] == UNDECIDED and _is_bare(row):
         return "the AP of both is near 0: too little for an answer"
+    if row["answer"] == YES and row["metric"].startswith("speed_up") and row["mean_ahead"] < 1:
+        return "both are slower than the dense network"
     other_way = row["answer"] == NO and row["p_holm"] < LEVEL
     small = row["answer"] in (YES, NO) and row["high"] < row["smallest"] and not row["beyond"] and not other_way
-    return f"smaller than what matters, {_effect(row['smallest'], row)}" if small else ""
+    return f"{SMALL}, {_effect(row['smallest'], row)}" if small else ""
 
 
 def _is_bare(row: Mapping[Any, Any]) -> bool:

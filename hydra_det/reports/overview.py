@@ -61,9 +61,13 @@ def _training(record: Record) -> list[str]:
         if isinstance(stage, Mapping) and stage.get("epochs")
     }
     order = [stage["name"] for stage in record.stages]
-    words = [f"{name} {epochs[name]}" for name in sorted(epochs, key=lambda n: order.index(n) if n in order else 99)]
+    names = sorted(epochs, key=lambda name: order.index(name) if name in order else 99)
+    words = [f"{name} {epochs[name]}" for name in names]
     hardening = record.config.get("choices", {}).get("hardening")
     lines = [f"epochs: {', '.join(words)}"] if words else []
+    shares = {name: stages[name].get("attacked_share") for name in names} if isinstance(stages, Mapping) else {}
+    shared = [f"{name} {share:g}" for name, share in shares.items() if share is not None]
+    lines += [f"share of attacked batches: {', '.join(shared)}"] if shared else []
     return lines + ([f"hardening: {hardening}"] if hardening else [])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import interleaved
-from benchmarks.interleaved import chosen, compare, quartile_range, timing_options
+from benchmarks.interleaved import chosen, compare, quartile_range, time_in_turns, timing_options
 from benchmarks.measured import Measured, cell
 from tests.benchmarks.example import measured
 
@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(interleaved, "_now", lambda *_: made.now)
+    monkeypatch.setattr(interleaved, "_now", lambda device, clock: made.now)
     return made
 
 
@@ -100,3 +100,8 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 )
 def test_a_cell_has_three_digits(value: str | float | None, shown: str) -> None:
     assert cell(value) == shown
+
+
+def test_seconds_are_those_of_the_clock_that_is_given():
+    ticks = iter(range(0, 100, 7))
+    assert time_in_turns({"a": int}, rounds=2, warmup=1, clock=lambda: next(ticks)) == {"a": [7, 7]}

@@ -1,5 +1,6 @@
 """The replication keeps to its time and collects what is a result."""
 
+import os
 import signal
 import subprocess
 import time
@@ -146,6 +147,50 @@ def test_what_is_a_result_is_copied_and_a_suite_is_run_on_finished_runs_alone(ty
     results = tmp_path / "docs" / "replication" / "bccd"
     found = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
     assert found == {"scaled_weight_0.75_seed0/record.json", "scaled_weight_0.75_seed1/failed.txt"}
+
+
+def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_made_again(typed, monkeypatch, tmp_path):
+    names = [f"scaled_weight_0.75_seed{seed}" for seed in range(3)]
+    results = tmp_path / "docs" / "replication" / "bccd"
+    for place, name in enumerate(names):
+        finish(tmp_path, name)
+        suite = tmp_path / "outputs" / "replication" / "bccd" / "suites" / name / "robustness.json"
+        suite.parent.mkdir(parents=True)
+        suite.write_text("suite")
+        record = tmp_path / "outputs" / "replication" / "bccd" / "grid" / name / "record.json"
+        age = record.stat().st_mtime + (-9 if place == 1 else 9)  # of the second one the network is newer
+        os.utime(suite, (age, age))
+        for file in ("record.json", "failed.txt", "robustness.json"):
+            (results / name).mkdir(parents=True, exist_ok=True)
+            (results / name / file).write_text("old")
+    (tmp_path / "outputs" / "replication" / "bccd" / "grid" / names[2] / "failed.txt").write_text("when run again")
+    run(monkeypatch, "data=bccd", "--attacked", "scaled_weight", "--seeds", "0", "1", "2")
+    attacked = [word for words, _ in typed for word in words if word.startswith("run=")]
+    assert attacked == [f"run=outputs/replication/bccd/grid/{names[1]}"]
+    found = {path.relative_to(results).as_posix(): path.read_text() for path in results.rglob("*") if path.is_file()}
+    assert found == {
+        f"{names[0]}/record.json": names[0],
+        f"{names[0]}/robustness.json": "suite",
+        f"{names[1]}/record.json": names[1],
+        f"{names[2]}/failed.txt": "when run again",
+    }
+
+
+def test_ctrl_c_reaches_suites(typed, monkeypatch, tmp_path):
+    finish(tmp_path)
+    stopped = []
+
+    def interrupt(clock, words, *, share=1.0):
+        if words[0].endswith("train.py"):
+            return True
+        clock.running.add("a suite")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Clock, "run", interrupt)
+    monkeypatch.setattr(replication, "_stop", stopped.append)
+    with pytest.raises(SystemExit, match="interrupted; type the same command again"):
+        run(monkeypatch, "data=bccd")
+    assert stopped == ["a suite"]
 
 
 def test_data_must_be_named(typed, monkeypatch, capsys):

@@ -8,6 +8,7 @@ from scipy import stats
 
 from hydra_det.reports.answers import (
     ANSWER_COLUMNS,
+    AS_ABOVE,
     NO,
     NOT_TESTED,
     TIMES,
@@ -110,6 +111,8 @@ def test_nothing_to_compare_is_not_tested():
     assert row["note"] == "no two runs that are alike but for init deeplift and init scaled"
     row = answer(frame_of())
     assert row["note"] == "no runs with init deeplift and none with init scaled"
+    row = answer(frame_of(variant(WEIGHT), variant(SCALED)), DEEPLIFT._replace(both={"hardening": ("fast", "free")}))
+    assert row["note"] == "no runs with init deeplift among those with hardening fast or free"
     row = answer(frame_of(variant(WEIGHT, 0), variant(SCALED, 1)))
     assert (row["answer"], row["note"]) == (NOT_TESTED, "no seed has AP attacked of both")
 
@@ -192,6 +195,33 @@ def test_networks_that_find_nothing_answer_nothing():
     assert answer(frame_of(*both((0.004, 0.0041, 0.0042), level=0.0)))["answer"] == YES, "a difference all the same"
 
 
+def test_a_ratio_at_which_neither_side_finds_anything_is_left_out():
+    """Else its difference of 0 would make that of another ratio look small: here -0.02 at 50 %, in the mean -0.01."""
+    less, nothing = (-0.019, -0.02, -0.021), (0.0, 0.0, 0.0)
+    at_the_floor = [
+        dataclasses.replace(record, metrics=variant(WEIGHT, ap=0.001).metrics) for record in both(nothing, ratio=0.95)
+    ]
+    row = answer(frame_of(*both(less), *at_the_floor))
+    assert (row["ratios"], row["effect"]) == ("50 %", pytest.approx(-0.02))
+    assert row["note"] == "left out, as both find nearly nothing: 95 %"
+    kept = answer(frame_of(*both(less), *both(nothing, ratio=0.95)))
+    assert (kept["ratios"], kept["note"]) == ("50 %, 95 %", "")
+    speed = answer(frame_of(*both(less), *at_the_floor), DEEPLIFT._replace(metric="speed_up", relative=True))
+    assert speed["ratios"] == "50 %, 95 %", "time is what it is"
+
+
+def test_faster_than_another_and_slower_than_the_dense_network():
+    def timed(name, seed, milliseconds):
+        times = {"dense": latency(100.0), "compact": latency(milliseconds + seed), "pruned": latency(1.0)}
+        return dataclasses.replace(variant(name, seed), latency=times)
+
+    claim = DEEPLIFT._replace(metric="speed_up", relative=True, smallest=math.log(1.05))
+    for level, note in ((150.0, "both are slower than the dense network"), (50.0, "")):
+        runs = [timed(name, seed, level * by) for seed in range(3) for name, by in ((WEIGHT, 1.0), (SCALED, 1.5))]
+        row = answer(frame_of(*runs), claim)
+        assert (row["answer"], row["note"]) == (YES, note)
+
+
 def test_a_quotient_is_of_geometric_means():
     """Speed-ups of 4, 2 and 2 over 2, 2 and 1: quotients 2, 1 and 2, whose logarithms have the mean 2/3 ln 2."""
     times = [(SCALED, 0, 2.0), (SCALED, 1, 2.0), (SCALED, 2, 1.0), (WEIGHT, 0, 4.0), (WEIGHT, 1, 2.0), (WEIGHT, 2, 2.0)]
@@ -246,9 +276,12 @@ def test_runs_that_answer_two_claims_count_once():
     frame = frame_of(*both((0.10, 0.11, 0.12)))
     claims = [DEEPLIFT, DEEPLIFT._replace(words="again"), DEEPLIFT._replace(words="other", ratios=(0.9, 0.9))]
     found = answers(frame, claims=claims)
-    assert found["claim"].tolist() == ["DeepLIFT is ahead", "other"]
-    assert found["note"][0] == "the same runs answer: again"
+    assert found["answer"].tolist() == [YES, AS_ABOVE, NOT_TESTED]
+    assert found["note"][1] == "the same runs as of: DeepLIFT is ahead"
     assert found["p_holm"][0] == found["p"][0], "a family of one test"
+    text = shown(found).loc[1]
+    assert (text["effect [95 %]"], text["p"], text["means"], text["seeds"]) == ("", "", "", "3")
+    assert not is_tested(found.iloc[1:])
     assert len(answers(frame, claims=[*claims[1:], claims[2]])) == 3, "claims without runs stand for themselves"
 
 

@@ -92,5 +92,7 @@ def test_suites_of_attacks_are_found_with_the_runs_and_elsewhere(folders):
     (problem,) = (text for place, text in runs.problems.items() if place.endswith("evaluations/z"))
     assert "origin: missing" in problem
     assert [name for name, _ in read_runs(folders / "one").suites] == ["a"]
+    (folders / "one" / "a" / "suite" / "robustness.json").write_text(json.dumps(suite(folders / "one" / "b")))
+    assert [name for name, _ in read_runs(folders / "one").suites] == ["b"], "what a suite says comes before its place"
     with pytest.raises(RecordError, match="suites: expected a folder with results of suites"):
         read_runs(folders / "one", suites=str(folders / "nowhere"))

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from docs.results_tables import claim_table, headline
-from docs.write_results import ROOT, filled
+from docs.results_tables import claim_table
 from hydra_det.reports.answers import answers
 from hydra_det.reports.claims import PAPER
 from hydra_det.reports.records import COLUMNS

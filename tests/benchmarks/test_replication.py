@@ -178,7 +178,7 @@ def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_ma
 
 def test_ctrl_c_reaches_suites(typed, monkeypatch, tmp_path):
     finish(tmp_path)
-    stopped = []
+    stopped: list[object] = []
 
     def interrupt(clock, words, *, share=1.0):
         if words[0].endswith("train.py"):

@@ -97,7 +97,7 @@ def test_the_page_by_hand(project):
         WEIGHT, dense, "0.400 ± 0.000 / 0.255 ± 0.007", "0.400 ± 0.000 / 0.230 ± 0.007"
     ]  # fmt: skip
     assert rows(cells, KERNEL)[0] == [KERNEL, dense, "0.400 ± 0.000 / 0.155 ± 0.007", "0.400 / 0.125"]
-    assert rows(cells, KERNEL)[1] == [KERNEL, "1.00 ± 0.00 / 2.00 ± 0.00", "1.00 / 2.00"]
+    assert rows(cells, KERNEL)[1] == [KERNEL, "1.00 ± 0.00 / 2.00 ± 0.00 / 2.13 ± 0.00", "1.00 / 2.00 / 2.13"]
     claim = rows(cells, "Unstructured")[0]
     assert claim[1:4] == ["not tested", "+0.100", ""]
     assert claim[5:10] == ["2", "AP attacked", "0.255 / 0.155", f"{WEIGHT} against {KERNEL}", "50 %"]

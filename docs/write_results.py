@@ -28,7 +28,9 @@ from docs.results_tables import (
 )
 from hydra_det.record import Record, RecordError
 from hydra_det.reports.answers import NOT_TESTED, RULE, answers
+from hydra_det.reports.cautions import cautions_of
 from hydra_det.reports.claims import IMPROVEMENTS, PAPER
+from hydra_det.reports.comparisons import compare
 from hydra_det.reports.overview import overview
 from hydra_det.reports.paper import paper_results
 from hydra_det.reports.runs import Runs, read_runs
@@ -40,6 +42,7 @@ COMMAND = "python -m docs.write_results"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 OVERVIEW = ("Data", "Network", "Attack of the test images", "Training", "Pruning ratios", "Seeds", "Runs", "Timed on",
             "Software", "Commit")  # fmt: skip
+CAUTIONS = ("data", "attack", "control", "time", "sparsity", "robustness")  # kinds of those that a report has
 # Of COCO's train2017 (cocodataset.org), and the side of the images and the network in the paper.
 COCO_IMAGES, PAPER_SIDE, PAPER_NETWORK = 118_287, 416, "yolov3"
 
@@ -248,6 +251,8 @@ def _limits(one: Replication) -> Iterator[str]:
             "Speed-ups are quotients of two networks of one run that were timed in turn. The time of stages is wall "
             "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
         )
+    found = cautions_of(one.runs.records, {}, frame, compare(one.runs.records, frame), suites=one.runs.suites)
+    yield from (f"{caution.kind}: {caution.text}." for caution in found if caution.kind in CAUTIONS)
     yield from _coco(records, frame)
 
 

@@ -110,6 +110,11 @@ def test_the_page_by_hand(project):
     assert "2,000 images to train on, 1,234 to test on of 416 px; the network" in cells
     assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
     assert "is watched" not in cells
+    assert (
+        "- control: no control: no two configurations that differ in scores and masks only have runs at ratio 0"
+        in cells
+    )
+    assert "- robustness: deeplift_kernel" in cells or "alarm" in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
 

@@ -20,7 +20,7 @@ ROWS = 8  # of that table at the most
 # What `benchmarks.replication` types itself.
 OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
 LEFT_OUT = ("hydra.", "store=", "dry_run=")  # of what was typed: where things lie
-PLACES = {"data.root": "path/to/{name}", "model.weights": "path/to/weights"}
+PLACES = {"data.root": "path/to/{name}"}
 # After the paper's four in colour, by what the record says.
 OURS = (("allocation", "learned"), ("granularity", "hybrid"), ("hardening", "fast"), ("pretraining", "clean"))
 
@@ -76,11 +76,12 @@ def precision_table(frame: pd.DataFrame) -> str:
 
 def speed_table(frame: pd.DataFrame) -> str:
     """How many times as fast as the dense one the masked and the compact network are."""
-    columns = {metric: _cells(frame, metric) for metric in ("speed_up_masked", "speed_up", "forward_speed_up")}
+    metrics = ("speed_up_masked", "speed_up", "forward_speed_up", "parameters_share")
+    columns = {metric: _cells(frame, metric) for metric in metrics}
     caption = (
-        "How many times as fast as the dense network of the same run, timed in turn with it: masked / compact / the "
-        "forward pass of the compact network alone. The rest is decode and NMS, which take the longer the more "
-        "candidates a network leaves."
+        "How many times as fast as the dense network of the same run, timed in turn with it (below 1: slower): masked "
+        "/ compact / the forward pass of the compact network alone; last, its share of the dense network's parameters. "
+        "What is not the forward pass is decode and NMS, which take the longer the more candidates a network leaves."
     )
     return _pair_table(frame, columns, caption, "{:.2f}")
 
@@ -155,12 +156,26 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
             "AP attacked": _metric(at, name, "map_attacked"),
             "kept of the dense AP attacked": _metric(at, name, "retention_attacked"),
             "speed-up, compact": _metric(at, name, "speed_up"),
+            "parameters, compact / dense": _metric(at, name, "parameters_share"),
             "seeds": str(at.loc[at["configuration"] == name, "seed"].nunique()),
         }
         for name in _main(at)
     ]
+    if dense := _dense(frame):
+        rows.insert(0, {column: dense.get(column, "-") for column in rows[0]})
     table = pd.DataFrame(rows)
     return ratio, to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
+
+
+def _dense(frame: pd.DataFrame) -> dict[str, str]:
+    """The row of the network that the paper's configurations in colour have in common."""
+    papers = {cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale}
+    runs = frame[frame["configuration"].isin(papers)]
+    means = runs.groupby("seed")[["map_clean_dense", "map_attacked_dense"]].mean()
+    if means.empty:
+        return {}
+    clean, attacked = (_spread(means[column], "{:.3f}") for column in means)
+    return {"": "dense, hardened", "AP clean": clean, "AP attacked": attacked, "seeds": str(len(means))}
 
 
 def shown_ratio(frame: pd.DataFrame) -> float:
@@ -236,7 +251,8 @@ def _typed(record: Record) -> Iterator[tuple[str, str]]:
     for override in record.overrides:
         key, _, value = override.partition("=")
         if not override.startswith(LEFT_OUT):
-            yield key, PLACES.get(key, value).format(name=record.dataset["name"]) if key in PLACES else value
+            place = PLACES.get(key, "").format(name=record.dataset["name"])
+            yield key, place or value.replace("\\{", "{").replace("\\}", "}")  # as it was typed, before Hydra's escapes
 
 
 def _by_number(text: str) -> tuple[float, str]:

@@ -97,7 +97,11 @@ def test_the_page_by_hand(project):
         WEIGHT, dense, "0.400 ± 0.000 / 0.255 ± 0.007", "0.400 ± 0.000 / 0.230 ± 0.007"
     ]  # fmt: skip
     assert rows(cells, KERNEL)[0] == [KERNEL, dense, "0.400 ± 0.000 / 0.155 ± 0.007", "0.400 / 0.125"]
-    assert rows(cells, KERNEL)[1] == [KERNEL, "1.00 ± 0.00 / 2.00 ± 0.00 / 2.13 ± 0.00", "1.00 / 2.00 / 2.13"]
+    assert rows(cells, KERNEL)[1] == [
+        KERNEL,
+        "1.00 ± 0.00 / 2.00 ± 0.00 / 2.13 ± 0.00 / 0.50 ± 0.00",
+        "1.00 / 2.00 / 2.13 / 0.25",
+    ]
     claim = rows(cells, "Unstructured")[0]
     assert claim[1:4] == ["not tested", "+0.100", ""]
     assert claim[5:10] == ["2", "AP attacked", "0.255 / 0.155", f"{WEIGHT} against {KERNEL}", "50 %"]
@@ -178,8 +182,13 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert "over seeds. Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
     assert [line[1:] for line in rows(text, "Unstructured")] == [["not tested: +0.100", "not tested"]]
     # 0.225 and 0.235 of a dense 0.4 are 56 % and 59 %
-    assert rows(text, WEIGHT) == [[WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00", "2"]]
-    assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00", "1"]]
+    assert rows(text, WEIGHT) == [
+        [WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00", "0.625 ± 0.000", "2"]
+    ]
+    assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00", "0.250", "1"]]
+    # the network that both start from: of both seeds, whatever failed later
+    assert rows(text, "dense, hardened")[0][1:3] == ["0.500 ± 0.000", "0.400 ± 0.000"]
+    assert rows(text, "dense, hardened")[0][-1] == "2"
     assert "also of other" in text
 
 
@@ -223,7 +232,7 @@ def test_the_headline_takes_the_nearest_ratio_and_the_main_configurations():
     names += [variant(WEIGHT, ratio=0.5), variant(KERNEL, ratio=0.0), variant(SCALED, ratio=0.7, hardening="free")]
     ratio, table = headline(records_frame({str(place): record for place, record in enumerate(names)}))
     assert ratio == 0.7
-    assert [line[0] for line in rows(table, "")[2:]] == [WEIGHT, SCALED, f"{WEIGHT}, learned"]
+    assert [line[0] for line in rows(table, "")[2:]] == ["dense, hardened", WEIGHT, SCALED, f"{WEIGHT}, learned"]
 
 
 def test_commands_make_the_runs_again():

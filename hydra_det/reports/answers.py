@@ -32,8 +32,9 @@ RULE = (
     "Holm is below 0.05, in the claimed direction. No: it is so in the other direction or, if neither, the whole "
     f"interval is below what matters, {EFFECT:g} AP or {100 * math.expm1(SPEED):.0f} % of time. Otherwise "
     f"undecided, as it is where both find nearly nothing (AP below {ROOM:g}), and instead of a no where the other side "
-    "was chosen for being best in these runs. Could find: the effect that a test of these seeds finds in four of five "
-    "cases. Neither the interval nor that is adjusted for many tests."
+    "was chosen for being best in these runs. Where a loss of less than so much is claimed, p is against that loss, "
+    "and a no needs the whole interval below it. Could find: the effect that a test of these seeds finds in four of "
+    "five cases. Neither the interval nor that is adjusted for many tests."
 )
 SMALL = "smaller than what matters"
 TIMES = "\N{MULTIPLICATION SIGN} "
@@ -220,9 +221,9 @@ def _is_bare(row: Mapping[Any, Any]) -> bool:
 
 
 def _means(row: Mapping[Any, Any]) -> str:
-    form = METRICS[row["metric"]].form
-    means = row["mean_ahead"], row["mean_behind"]
-    return "" if math.isnan(means[0]) else " / ".join(map(form.format, means))
+    metric, means = METRICS[row["metric"]], (row["mean_ahead"], row["mean_behind"])
+    unit = f" {metric.unit}" if metric.unit else ""
+    return "" if math.isnan(means[0]) else " / ".join(map(metric.form.format, means)) + unit
 
 
 def _with_interval(row: Mapping[Any, Any]) -> str:

@@ -68,7 +68,8 @@ def _training(record: Record) -> list[str]:
     shares = {name: stages[name].get("attacked_share") for name in names} if isinstance(stages, Mapping) else {}
     shared = [f"{name} {share:g}" for name, share in shares.items() if share is not None]
     lines += [f"share of attacked batches: {', '.join(shared)}"] if shared else []
-    return lines + ([f"hardening: {hardening}"] if hardening else [])
+    lines += [f"hardening: {hardening}"] if hardening else []
+    return ["; ".join(lines)] if lines else []
 
 
 def _masks(record: Record) -> list[str]:

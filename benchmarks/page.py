@@ -70,7 +70,10 @@ def _device(entries: Mapping[str, Entry], listed: Mapping[str, Benchmark]) -> It
     minutes = sum(entry["seconds"] for entry in entries.values()) / 60
     yield from _surroundings(usual)
     yield ""
-    yield f"{len(entries)} of {len(listed)} benchmarks, {minutes:.1f} minutes in all."
+    yield (
+        f"{len(entries)} of {len(listed)} benchmarks, {minutes:.1f} minutes in all. Those that are no ratio of times have "
+        "their tables below."
+    )
     if failed := [name for name, entry in entries.items() if entry["failed"] is not None]:
         yield f"**Failed: {', '.join(failed)}.**"
     compared = [

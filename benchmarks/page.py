@@ -71,8 +71,8 @@ def _device(entries: Mapping[str, Entry], listed: Mapping[str, Benchmark]) -> It
     yield from _surroundings(usual)
     yield ""
     yield (
-        f"{len(entries)} of {len(listed)} benchmarks, {minutes:.1f} minutes in all. Those that are no ratio of times have "
-        "their tables below."
+        f"{len(entries)} of {len(listed)} benchmarks, {minutes:.1f} minutes in all. Those that are no ratio of times "
+        "have their tables below."
     )
     if failed := [name for name, entry in entries.items() if entry["failed"] is not None]:
         yield f"**Failed: {', '.join(failed)}.**"

@@ -34,10 +34,7 @@ def test_table_command_machine_and_date_are_there() -> None:
     assert "2031-05-06, commit 0123456789, 90 s." in lines
     assert "| processor | A processor |" in lines
     assert "| load before the first one | 0.10 a core |" in lines
-    assert (
-        f"1 of {len(CPU)} benchmarks, 1.5 minutes in all. Those that are no ratio of times have their tables below."
-        in lines
-    )
+    assert any(line.startswith(f"1 of {len(CPU)} benchmarks, 1.5 minutes in all. ") for line in lines)
     assert "## On a GPU" not in lines
 
 

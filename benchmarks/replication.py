@@ -11,6 +11,7 @@ machine take other seeds: networks of one seed are compared, and should come fro
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
+from hydra_det.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.reports.runs import FAILED_NAME
@@ -146,6 +148,12 @@ def _collect(grid: Path, suites: Path, results: Path) -> None:
             (place / name).unlink(missing_ok=True)
         for path in holds:
             shutil.copyfile(path, place / path.name)
+        if (
+            suite in holds
+        ):  # the place of its run on this machine says nothing elsewhere: it lies in the folder of its run
+            found = json.loads(suite.read_text(encoding="utf-8"))
+            found["origin"]["run"] = folder.name
+            write_atomically(place / ROBUSTNESS, json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

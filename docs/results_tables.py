@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hydra_det.record import Record
-from hydra_det.reports.answers import SMALL, shown
+from hydra_det.reports.answers import AS_ABOVE, SMALL, shown
 from hydra_det.reports.cells import METRICS, metric_values, seed_values
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.paper_tables import Table, to_markdown
@@ -56,8 +56,8 @@ def replication_words(runs: Runs) -> list[str]:
         if values:
             words += [option, *sorted(values, key=lambda value: (value not in first, *_by_number(value)))]
     names = {dict(_typed(runs.records[row["folder"]])).get("configuration", "") for row in attacked}
-    suites = sorted({found["suite"] for _, found in runs.suites})
-    return [*words, "--suite", *(suites or [""]), *(["--attacked", *sorted(names)] if attacked else [])]
+    suite = min((found["suite"] for _, found in runs.suites), default="")
+    return [*words, "--suite", suite, *(["--attacked", *sorted(filter(None, names))] if any(names) else [])]
 
 
 def precision_table(frame: pd.DataFrame) -> str:
@@ -99,6 +99,7 @@ def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
         own = shown(table, family=family)
         texts = own["answer"] + own["effect [95 %]"].map(lambda effect: f": {effect}" if effect else "")
         texts += own["note"].map(lambda note: f" ({SMALL})" if SMALL in note else "")
+        texts = texts.mask(own["answer"] == AS_ABOVE, own["note"].str.partition(";")[0])
         keys = own["claim"] + ", " + own["metric"]
         several = keys.duplicated(keep=False)  # as of ours, a row a configuration
         texts = texts.where(~several, own["compared"] + ", " + texts)
@@ -129,6 +130,8 @@ def suite_table(runs: Runs) -> str:
                 "clean": found["clean"]["coco"]["map"],
                 "PGD": pgd["metrics"]["coco"]["map"] if pgd else None,
                 "worst case": found["robust_map"],
+                "seed": run["seed"] if run else None,
+                "checked": sum(alarm["raised"] is not None for alarm in found["alarms"]),
                 "alarms": "; ".join(sorted(alarm["name"] for alarm in found["alarms"] if alarm["raised"])) or "none",
             }
         )
@@ -138,8 +141,12 @@ def suite_table(runs: Runs) -> str:
     for key, own in table.groupby(keys, sort=True):
         numbers = {name: _spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", "worst case")}
         alarms = dict.fromkeys(name for text in own["alarms"] for name in text.split("; "))
-        said = "; ".join(name for name in alarms if name != "none") or "none"
-        made.append({**dict(zip(keys, key, strict=True)), "seeds": len(own), **numbers, "alarms": said})
+        raised = "; ".join(name for name in alarms if name != "none") or "none"
+        checked = sorted(set(own["checked"]))
+        said = f"{raised} of {' to '.join(map(str, checked))} checked"
+        seeds = ", ".join(str(int(seed)) for seed in own["seed"].dropna())
+        same = dict(zip(keys, map(str, key), strict=True))
+        made.append({**same, "seeds": seeds, **numbers, "alarms": said})
     frame = pd.DataFrame(made).astype(str)
     caption = "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most."
     return to_markdown(Table("suites", caption, frame, ("{}",) * frame.shape[1]))
@@ -154,7 +161,7 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
             "": name,
             "AP clean": _metric(at, name, "map_clean"),
             "AP attacked": _metric(at, name, "map_attacked"),
-            "kept of the dense AP attacked": _metric(at, name, "retention_attacked"),
+            "kept of its dense network's AP attacked": _metric(at, name, "retention_attacked"),
             "speed-up, compact": _metric(at, name, "speed_up"),
             "parameters, compact / dense": _metric(at, name, "parameters_share"),
             "seeds": str(at.loc[at["configuration"] == name, "seed"].nunique()),

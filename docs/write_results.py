@@ -53,7 +53,7 @@ class Replication(NamedTuple):
 
 
 def main(words: list[str] | None = None, *, root: Path = ROOT) -> None:
-    """Write the two pages, or check them."""
+    """Write the pages and the figure, or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is not as it would be")
     check = parser.parse_args(words).check
@@ -184,7 +184,7 @@ def _replication(one: Replication) -> Iterator[str]:
     if all("experiment=replication" in record.overrides for record in runs.records.values()):
         yield (
             "Every seed has a start of its own, trained clean on the same images by `experiment=replication_start`, "
-            "from which all of its networks go on.\n"
+            "from which all of its networks go on; those without colour have one without.\n"
         )
     yield from _failures(runs)
     yield "### AP\n"

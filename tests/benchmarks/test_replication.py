@@ -156,7 +156,7 @@ def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_ma
         finish(tmp_path, name)
         suite = tmp_path / "outputs" / "replication" / "bccd" / "suites" / name / "robustness.json"
         suite.parent.mkdir(parents=True)
-        suite.write_text("suite")
+        suite.write_text('{"origin": {"run": "/here/x"}}')
         record = tmp_path / "outputs" / "replication" / "bccd" / "grid" / name / "record.json"
         age = record.stat().st_mtime + (-9 if place == 1 else 9)  # of the second one the network is newer
         os.utime(suite, (age, age))
@@ -170,7 +170,7 @@ def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_ma
     found = {path.relative_to(results).as_posix(): path.read_text() for path in results.rglob("*") if path.is_file()}
     assert found == {
         f"{names[0]}/record.json": names[0],
-        f"{names[0]}/robustness.json": "suite",
+        f"{names[0]}/robustness.json": f'{{\n "origin": {{\n  "run": "{names[0]}"\n }}\n}}\n',
         f"{names[1]}/record.json": names[1],
         f"{names[2]}/failed.txt": "when run again",
     }

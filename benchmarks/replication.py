@@ -11,6 +11,7 @@ machine take other seeds: networks of one seed are compared, and should come fro
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -103,9 +104,10 @@ def main() -> None:
     if options.suite:
         _suites(clock, grid, options)
     _collect(grid, OUTPUTS / name / "suites", RESULTS / name)
-    runs = len(list(grid.glob(f"*/{RECORD_NAME}")))
-    asked = len(options.seeds) * len(options.configurations) * len(options.ratios)
-    print(f"{runs} of {asked} runs are there; results in {RESULTS / name}, for report.py runs={grid}", flush=True)
+    cells = itertools.product(options.configurations, options.ratios, options.seeds)
+    asked = [grid / f"{config}_{ratio}_seed{seed}" / RECORD_NAME for config, ratio, seed in cells]
+    runs = sum(path.exists() for path in asked)
+    print(f"{runs} of {len(asked)} runs are there; results in {RESULTS / name}, for report.py runs={grid}", flush=True)
     if not runs:
         sys.exit(f"no run came to a result; the reasons are in {grid}/*/{FAILED_NAME}")
 

@@ -103,6 +103,25 @@ def test_it_can_be_interrupted_where_a_shell_ignores_interrupts(typed, monkeypat
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_runs_of_another_ratio_are_not_counted(typed, monkeypatch, tmp_path, capsys):
+    finish(tmp_path)
+    finish(tmp_path, "scaled_weight_0.5_seed0")
+    run(
+        monkeypatch,
+        "data=bccd",
+        "--suite",
+        "",
+        "--ratios",
+        "0.75",
+        "--seeds",
+        "0",
+        "1",
+        "--configurations",
+        "scaled_weight",
+    )
+    assert "1 of 2 runs are there" in capsys.readouterr().out
+
+
 def test_a_misspelt_option_is_refused(typed, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "data=bccd", "--sed", "3")
@@ -121,7 +140,7 @@ def test_a_share_of_the_time_is_kept_for_what_comes_after():
 
 
 def test_starts_then_the_grid_and_no_colourless_start_without_need(typed, monkeypatch, tmp_path):
-    finish(tmp_path)
+    finish(tmp_path, "scaled_weight_0.75_seed1")
     run(monkeypatch, "data=bccd", "data.root=x", "--jobs", "3", "--seeds", "1", "4", "--suite", "")
     (start, _), (grid, share) = typed
     assert {"data=bccd", "data.root=x", "seed=1,4", "hydra.launcher.n_jobs=3"} <= set(start) & set(grid)

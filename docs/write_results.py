@@ -33,7 +33,7 @@ from hydra_det.reports.overview import overview
 from hydra_det.reports.runs import Runs, read_runs
 
 ROOT = Path(__file__).parents[1]
-RECORDS, FIGURE = Path("docs/replication"), "results.png"
+RECORDS, FIGURE, NOTES = Path("docs/replication"), "results.png", "notes.md"
 COMMAND = "python -m docs.write_results"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 OVERVIEW = ("Data", "Network", "Attack of the test images", "Training", "Pruning ratios", "Seeds", "Runs", "Timed on",
@@ -50,6 +50,7 @@ class Replication(NamedTuple):
     name: str  # of the folder
     runs: Runs
     answered: pd.DataFrame
+    notes: list[str]  # lines that whoever made the runs adds to the limits
 
 
 def main(words: list[str] | None = None, *, root: Path = ROOT) -> None:
@@ -97,7 +98,9 @@ def pages(root: Path, found: Sequence[Replication]) -> dict[Path, str]:
 def read(folder: Path) -> Replication:
     """All runs below a folder, and what they answer."""
     runs = read_runs(folder)
-    return Replication(folder.name, runs, answers(runs.frame, runs.failures))
+    notes = folder / NOTES
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+    return Replication(folder.name, runs, answers(runs.frame, runs.failures), lines)
 
 
 def filled(page: str, content: str) -> str:
@@ -200,6 +203,7 @@ def _replication(one: Replication) -> Iterator[str]:
         yield suite_table(runs)
     yield "### Limits\n"
     yield from (f"- {limit}" for limit in limits(runs, one.answered))
+    yield from one.notes
     yield ""
 
 

@@ -209,6 +209,13 @@ def test_a_page_that_is_not_what_the_records_say_is_named(project):
         write_results.main(["--check"], root=project)
 
 
+def test_what_only_the_experimenter_knows_stands_among_the_limits(project):
+    (project / "docs" / "replication" / "cells" / "notes.md").write_text("- Seed 1 was added later.\n")
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    assert "- Seed 1 was added later.\n" in page[page.index("### Limits") : page.index("## other")]
+
+
 def test_a_damaged_record_is_named_and_nothing_written(project):
     path = project / "docs" / "replication" / "cells" / "grid" / "deeplift_weight_0.5_seed0" / "record.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))

@@ -5,9 +5,10 @@ python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 
 
 First the networks that all others start from are trained, one a seed, in colour and, if a configuration asks for it,
 without; then the grid of conf/sweep/replication.yaml; then suites of attacks on the networks of one ratio. The results
-are copied to `docs/replication/<data>/`: records, what suites found, why a run came to nothing. When the time is over
-the processes are interrupted, and the next time they go on from where they were, if outputs/ is still there. On another
-machine take other seeds: networks of one seed are compared, and should come from one start.
+are copied into one folder: records, what suites found, why a run came to nothing. `--results docs/replication/<data>`
+keeps them in the project, for `python -m docs.write_results`. When the time is over the processes are interrupted, and
+the next time they go on from where they were, if outputs/ is still there. On another machine take other seeds: networks
+of one seed are compared, and should come from one start.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from hydra_det.reports.runs import FAILED_NAME
 from hydra_det.robustness import ROBUSTNESS
 
 KEPT = (RECORD_NAME, FAILED_NAME, ROBUSTNESS)
-OUTPUTS, RESULTS = Path("outputs/replication"), Path("docs/replication")
+OUTPUTS = Path("outputs/replication")
 GREYSCALE = "deeplift_weight_greyscale"
 # What comes first has a pretraining of its own, so that all of these run side by side.
 CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining fast_hardening
@@ -84,6 +85,7 @@ def main() -> None:
     options, overrides = _options()
     clock, name = Clock(options.minutes), _data_name(overrides)
     start, grid = OUTPUTS / name / "start", OUTPUTS / name / "grid"
+    results = options.results or OUTPUTS / name / "results"
     launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={options.jobs}"] if options.jobs > 1 else []
     store = f"store={OUTPUTS / name / 'store'}"
     seeds = f"seed={','.join(map(str, options.seeds))}"
@@ -103,11 +105,11 @@ def main() -> None:
     ], share=SHARE if options.suite else 1)  # fmt: skip
     if options.suite:
         _suites(clock, grid, options)
-    _collect(grid, OUTPUTS / name / "suites", RESULTS / name)
+    _collect(grid, OUTPUTS / name / "suites", results)
     cells = itertools.product(options.configurations, options.ratios, options.seeds)
     asked = [grid / f"{config}_{ratio}_seed{seed}" / RECORD_NAME for config, ratio, seed in cells]
     runs = sum(path.exists() for path in asked)
-    print(f"{runs} of {len(asked)} runs are there; results in {RESULTS / name}, for report.py runs={grid}", flush=True)
+    print(f"{runs} of {len(asked)} runs are there; results in {results}, for report.py runs={grid}", flush=True)
     if not runs:
         sys.exit(f"no run came to a result; the reasons are in {grid}/*/{FAILED_NAME}")
 
@@ -185,6 +187,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--ratios", nargs="+", default=RATIOS.split())
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
     parser.add_argument("--suite", default="quick", help="of attacks, on networks of the first ratio; '' for none")
+    parser.add_argument("--results", type=Path, help="folder for them; outputs/replication/<data>/results")
     parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "learned_allocation"])
     options, overrides = parser.parse_known_args()
     if wrong := [word for word in overrides if word.startswith("-")]:

@@ -69,7 +69,7 @@ def limits(runs: Runs, answered: pd.DataFrame) -> Iterator[str]:
             "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
         )
     cautions = cautions_of(runs.records, {}, frame, compare(runs.records, frame), suites=runs.suites)
-    yield from (f"{caution.kind}: {caution.text}." for caution in cautions if caution.kind in CAUTIONS)
+    yield from (f"{text[0].upper()}{text[1:]}." for kind, text in cautions if kind in CAUTIONS)
     yield from _coco(records, frame)
 
 

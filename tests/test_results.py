@@ -115,7 +115,7 @@ def test_the_page_by_hand(project):
     assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
     assert "is watched" not in cells
     assert (
-        "- control: no control: no two configurations that differ in scores and masks only have runs at ratio 0"
+        "- No control: no two configurations that differ in scores and masks only have runs at ratio 0"
         in cells
     )
     assert "- robustness: deeplift_kernel" in cells or "alarm" in cells

@@ -14,7 +14,7 @@ import pandas as pd
 from hydra_det.reports import statistics
 from hydra_det.reports.blocks import ROOM, Block, blocks_of, fixed_set, that_find_something
 from hydra_det.reports.cells import METRICS
-from hydra_det.reports.claims import BEST, CLAIMS, EFFECT, IMPROVEMENTS, SPEED, Claim, Pair, pairs_of
+from hydra_det.reports.claims import BEST, CLAIMS, EFFECT, IMPROVEMENTS, SPEED, Claim, Pair, join_notes, pairs_of
 from hydra_det.reports.runs import failed_runs
 from hydra_det.reports.statistics import LEVEL
 
@@ -64,7 +64,7 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     for _, family in table.groupby("family"):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"].tolist())
     table["answer"] = [_answer(row) for row in table.to_dict("records")]
-    table["note"] = [_joined(_remark(row), row["note"]) for row in table.to_dict("records")]
+    table["note"] = [join_notes(_remark(row), row["note"]) for row in table.to_dict("records")]
     return table[list(ANSWER_COLUMNS)]
 
 
@@ -109,7 +109,7 @@ def _once(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in rows:
         key = (row["family"], row["metric"], row["comparisons"], row["ratios"], row["beyond"])
         if row["n"] and key in found:
-            note = _joined(f"the same runs as of: {found[key]}", row["note"])
+            note = join_notes(f"the same runs as of: {found[key]}", row["note"])
             yield row | dict.fromkeys(NUMBERS, math.nan) | {"as_above": True, "note": note}
         else:
             found[key] = row["claim"]
@@ -122,7 +122,7 @@ def _rows(claim: Claim, frame: pd.DataFrame, failed: Mapping[str, Sequence[float
     for group in [[pair] for pair in pairs] if (claim.each or claim.family == IMPROVEMENTS) and pairs else [pairs]:
         complete, dropped = fixed_set(blocks_of(claim, group, frame))
         blocks, bare = that_find_something(claim, complete)
-        yield _row(claim, group, blocks, _joined(note, _differ(group, frame), dropped, bare), failed)
+        yield _row(claim, group, blocks, join_notes(note, _differ(group, frame), dropped, bare), failed)
 
 
 def _differ(pairs: Iterable[Pair], frame: pd.DataFrame) -> str:
@@ -154,10 +154,10 @@ def _row(
         "failed": len(runs),
     }
     if pairs and not blocks:
-        note = _joined(note, f"no seed has {METRICS[claim.metric].label} of both")
+        note = join_notes(note, f"no seed has {METRICS[claim.metric].label} of both")
     if runs:
         at = ", ".join(f"{100 * ratio:g} %" for ratio in dict.fromkeys(runs))
-        note = _joined(note, f"failed runs of these configurations, which are in no mean: {len(runs)}, at {at}")
+        note = join_notes(note, f"failed runs of these configurations, which are in no mean: {len(runs)}, at {at}")
     row["note"] = note
     if not blocks:
         return row
@@ -173,10 +173,10 @@ def _tested(claim: Claim, ahead: np.ndarray, behind: np.ndarray, note: str) -> d
     differences = ahead - behind
     found: dict[str, Any] = {"effect": unit(differences.mean()), "note": note}
     if len(differences) < 2:
-        return found | {"note": _joined(note, "one seed: a test needs two or more")}
+        return found | {"note": join_notes(note, "one seed: a test needs two or more")}
     found["p"] = statistics.paired(behind + claim.beyond, ahead)
     if math.isnan(found["p"]):
-        return found | {"note": _joined(note, "every seed differs by the same: no test")}
+        return found | {"note": join_notes(note, "every seed differs by the same: no test")}
     found["low"], found["high"] = map(unit, statistics.paired_interval(behind, ahead))
     found["d_z"] = statistics.paired_effect(behind, ahead)
     found["d_z_low"], found["d_z_high"] = statistics.paired_effect_interval(behind, ahead)
@@ -242,7 +242,3 @@ def _effect(value: float, row: Mapping[Any, Any]) -> str:
 
 def _p(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2g}"
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(filter(None, notes))

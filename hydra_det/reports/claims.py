@@ -189,8 +189,8 @@ def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
             if _is(other, behind) and all(ahead[trait] == other[trait] for trait in TRAITS if trait not in named):
                 pairs.append(Pair(one, two))
     if not pairs:
-        note = _joined(note, _lacking(claim, behind, kinds.values()))
-    return pairs, _joined(said, note)
+        note = join_notes(note, _lacking(claim, behind, kinds.values()))
+    return pairs, join_notes(said, note)
 
 
 def best_of_the_paper(frame: pd.DataFrame) -> str | None:
@@ -201,6 +201,11 @@ def best_of_the_paper(frame: pd.DataFrame) -> str | None:
     here = here[here["configuration"].isin(ours) & here["ratio"].between(*PRUNED)]
     values = here.groupby(["configuration", "ratio", "seed"])["value"].mean().unstack(["ratio", "seed"]).dropna(axis=1)
     return None if values.empty or not values.shape[1] else str(values.mean(axis=1).idxmax())
+
+
+def join_notes(*notes: str) -> str:
+    """One note of several; empty ones say nothing."""
+    return "; ".join(filter(None, notes))
 
 
 def _behind(claim: Claim, frame: pd.DataFrame) -> tuple[Mapping[str, Any] | None, str]:
@@ -261,10 +266,6 @@ def _traits(runs: pd.DataFrame) -> dict[str, Any]:
     found: dict[str, Any] = {trait: runs.iloc[0][trait] for trait in TRAITS}
     found |= {trait: usual for trait, usual in USUAL.items() if pd.isna(found[trait])}
     return found | {"greyscale": bool(found["greyscale"])}
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(filter(None, notes))
 
 
 def _is(traits: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

@@ -160,17 +160,18 @@ def test_what_is_a_result_is_copied_and_a_suite_is_run_on_finished_runs_alone(ty
         (grid / name).mkdir(parents=True)
         (grid / name / file).write_text(name)
         (grid / name / "train.log").write_text("long")
-    run(monkeypatch, "data=bccd", "--attacked", "scaled_weight")
+    run(monkeypatch, "data=bccd", "--attacked", "scaled_weight", "--results", "docs/replication/bccd")
     attacked = [word for words, _ in typed for word in words if word.startswith("run=")]
     assert attacked == ["run=outputs/replication/bccd/grid/scaled_weight_0.75_seed0"]
     results = tmp_path / "docs" / "replication" / "bccd"
+    assert not (grid.parent / "results").exists()
     found = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
     assert found == {"scaled_weight_0.75_seed0/record.json", "scaled_weight_0.75_seed1/failed.txt"}
 
 
 def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_made_again(typed, monkeypatch, tmp_path):
     names = [f"scaled_weight_0.75_seed{seed}" for seed in range(3)]
-    results = tmp_path / "docs" / "replication" / "bccd"
+    results = tmp_path / "outputs" / "replication" / "bccd" / "results"
     for place, name in enumerate(names):
         finish(tmp_path, name)
         suite = tmp_path / "outputs" / "replication" / "bccd" / "suites" / name / "robustness.json"
@@ -187,6 +188,7 @@ def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_ma
     attacked = [word for words, _ in typed for word in words if word.startswith("run=")]
     assert attacked == [f"run=outputs/replication/bccd/grid/{names[1]}"]
     found = {path.relative_to(results).as_posix(): path.read_text() for path in results.rglob("*") if path.is_file()}
+    assert not (tmp_path / "docs").exists(), "a trial leaves what is kept in the project alone"
     assert found == {
         f"{names[0]}/record.json": names[0],
         f"{names[0]}/robustness.json": f'{{\n "origin": {{\n  "run": "{names[0]}"\n }}\n}}\n',

@@ -66,12 +66,10 @@ def precision_table(frame: pd.DataFrame) -> str:
         metric: {"dense": _by_seed(frame, f"{metric}_dense"), **_cells(frame, metric)}
         for metric in ("map_clean", "map_attacked")
     }
-    return _pair_table(
-        frame,
-        columns,
-        "AP clean / AP attacked, mean ± standard deviation over seeds, by the share of the weights that is removed.",
-        "{:.3f}",
-    )
+    caption = "AP clean / AP attacked, mean ± standard deviation over seeds, by the share of the weights removed."
+    if (frame["ratio"] == 0).any():
+        caption += " At 0 % nothing is: dense networks that were trained for as long as the pruned ones."
+    return _pair_table(frame, columns, caption, "{:.3f}")
 
 
 def speed_table(frame: pd.DataFrame) -> str:
@@ -168,21 +166,21 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
         }
         for name in _main(at)
     ]
-    if dense := _dense(frame):
-        rows.insert(0, {column: dense.get(column, "-") for column in rows[0]})
+    rows = [{column: dense.get(column, "-") for column in rows[0]} for dense in _dense(frame)] + rows
     table = pd.DataFrame(rows)
     return ratio, to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
 
 
-def _dense(frame: pd.DataFrame) -> dict[str, str]:
-    """The row of the network that the paper's configurations in colour have in common."""
+def _dense(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Of the network that the paper's configurations in colour have in common: before, and trained on unpruned."""
     papers = {cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale}
     runs = frame[frame["configuration"].isin(papers)]
-    means = runs.groupby("seed")[["map_clean_dense", "map_attacked_dense"]].mean()
-    if means.empty:
-        return {}
-    clean, attacked = (_spread(means[column], "{:.3f}") for column in means)
-    return {"": "dense, hardened", "AP clean": clean, "AP attacked": attacked, "seeds": str(len(means))}
+    unpruned = runs[runs["ratio"] == 0]
+    for name, side, found in (("dense, hardened", "dense", runs), ("dense, fine-tuned", "pruned", unpruned)):
+        means = found.groupby("seed")[[f"map_clean_{side}", f"map_attacked_{side}"]].mean()
+        if len(means):
+            clean, attacked = (_spread(means[column], "{:.3f}") for column in means)
+            yield {"": name, "AP clean": clean, "AP attacked": attacked, "seeds": str(len(means))}
 
 
 def shown_ratio(frame: pd.DataFrame) -> float:

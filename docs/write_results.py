@@ -5,6 +5,7 @@ python -m docs.write_results --check    # says whether the texts are what it wou
 """
 
 import argparse
+import re
 import shlex
 import sys
 from collections import Counter
@@ -136,11 +137,20 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
     yield answers_in_short(
         {n: table[~table["claim"].str.contains(rivals)] for n, table in answered.items()}, IMPROVEMENTS
     )
+    if any(one.notes for one in found):
+        yield "What else is to be known of these answers:\n"
+        yield from (line.replace("- ", f"- {one.name}: ", 1) for one in found for line in _from_root(one.notes))
+        yield ""
     yield (
         f"[docs/results.md](docs/results.md) has every cell, test and limit, {others}and the commands of the runs. "
         f"`{COMMAND}` writes both from the records in [{RECORDS}]({RECORDS})."
     )
     yield ""
+
+
+def _from_root(lines: Sequence[str]) -> list[str]:
+    """Lines with links as from docs/, for a page beside that folder."""
+    return [re.sub(r"\]\((?!https?:|#)", "](docs/", line) for line in lines]
 
 
 def _page(found: Sequence[Replication]) -> Iterator[str]:
@@ -181,7 +191,7 @@ def _replication(one: Replication) -> Iterator[str]:
             )
     yield "\n```bash"
     words = shlex.join(replication_words(runs))
-    yield f"python -m benchmarks.replication {words}    # makes the starts, then these, then suites if asked for:"
+    yield f"python -m benchmarks.replication {words}    # makes the starts, then these{_suites_then(runs)}:"
     yield from command_lines(runs.records.values())
     yield "```\n"
     if all("experiment=replication" in record.overrides for record in runs.records.values()):
@@ -205,6 +215,15 @@ def _replication(one: Replication) -> Iterator[str]:
     yield from (f"- {limit}" for limit in limits(runs, one.answered))
     yield from one.notes
     yield ""
+
+
+def _suites_then(runs: Runs) -> str:
+    """What the command does last, and how much of that is here."""
+    attacked = {folder for folder, _ in runs.suites}
+    kinds = runs.frame.loc[runs.frame["folder"].isin(attacked), "configuration"].nunique()
+    asked = kinds * runs.frame["seed"].nunique()
+    here = f", {len(attacked)} of which are here" if len(attacked) < asked else ""
+    return f", then {asked} suites{here}" if asked else ""
 
 
 def _failures(runs: Runs) -> Iterator[str]:

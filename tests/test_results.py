@@ -207,10 +207,21 @@ def test_a_page_that_is_not_what_the_records_say_is_named(project):
 
 
 def test_what_only_the_experimenter_knows_stands_among_the_limits(project):
-    (project / "docs" / "replication" / "cells" / "notes.md").write_text("- Seed 1 was added later.\n")
+    note = "- Seed 1 was added later ([how](sweeps.md#x), [why](https://a.b/c))."
+    (project / "docs" / "replication" / "cells" / "notes.md").write_text(f"{note}\n")
     write_results.main([], root=project)
     page = (project / "docs" / "results.md").read_text()
-    assert "- Seed 1 was added later.\n" in page[page.index("### Limits") : page.index("## other")]
+    assert f"{note}\n" in page[page.index("### Limits") : page.index("## other")]
+    readme = "- cells: Seed 1 was added later ([how](docs/sweeps.md#x), [why](https://a.b/c)).\n"
+    assert readme in (project / "README.md").read_text()
+
+
+def test_suites_that_are_not_there_are_counted(project):
+    """A suite on one configuration of two seeds, of which one is there."""
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    assert "    # makes the starts, then these, then 2 suites, 1 of which are here:\n" in page
+    assert "    # makes the starts, then these:\n" in page, "of other, which has none"
 
 
 def test_a_damaged_record_is_named_and_nothing_written(project):

@@ -241,4 +241,8 @@ def _effect(value: float, row: Mapping[Any, Any]) -> str:
 
 
 def _p(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2g}"
+    """With two digits, or as many more as show on which side of the level it is."""
+    if math.isnan(value):
+        return ""
+    texts = (f"{value:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in texts if (float(text) < LEVEL) == (value < LEVEL))

@@ -285,6 +285,13 @@ def test_runs_that_answer_two_claims_count_once():
     assert len(answers(frame, claims=[*claims[1:], claims[2]])) == 3, "claims without runs stand for themselves"
 
 
+def test_a_p_that_rounding_would_put_on_the_level_shows_on_which_side_it_is():
+    rows = answers(frame_of(*both((0.10, 0.11, 0.12))), claims=[DEEPLIFT])
+    values = (0.0496, 0.05, 0.0504, 0.04999996, 0.0449, 1.0, 1e-9)
+    texts = [shown(rows.assign(p=value))["p"][0] for value in values]
+    assert texts == ["0.0496", "0.05", "0.05", "0.04999996", "0.045", "1", "1e-09"]
+
+
 def test_sides_that_differ_in_more_are_named():
     records = both((0.10, 0.11, 0.12))
     assert answer(frame_of(*records))["note"] == ""

@@ -1,6 +1,7 @@
 """What is wrong with a config, said before anything is trained."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 from hydra_det.objectives import OBJECTIVES
 from hydra_det.pipeline import build, out_of_memory
 from hydra_det.pipeline.build import Config, did_you_mean
+from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.pipeline.target import check_target
 from hydra_det.prune.settings import PruneSettings
 from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
 
 SEARCHED = ("target", "objectives")  # how runs are looked for; no run depends on it
 STAGE_KEYS = (
@@ -88,6 +92,29 @@ def check_objectives(config: Config) -> None:
         raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
     if "latency_ms" in names and (count := build.trainer(config, logger=False).world_size) > 1:
         raise InputError(f"objectives: expected one process for latency_ms, which the first one measures, got {count}")
+
+
+def check_anchors(model: Mapping[str, Any]) -> None:
+    """Warn where weights of an earlier run learned with other anchors: they look for objects of other sizes.
+
+    Args:
+        model: as of `build.model_config`. The anchors of weights are those of the run in whose folder they lie, as
+            `<run>/stages/<stage>/weights.safetensors`; of weights that lie elsewhere they are not known.
+    """
+    path = Path(model.get("weights") or "").parent.parent.parent / "config.yaml"
+    if not model.get("weights") or not path.is_file():
+        return
+    try:
+        earlier = read_run_config(path)
+    except InputError as error:
+        log.warning("model.weights: with which anchors they learned is not known: %s", error)
+        return
+    if earlier["model"].get("anchors") != model["anchors"]:
+        log.warning(
+            "model.weights: expected the anchors that they learned with, those of %s (data.image_size=%s), got others; "
+            "give that image_size and data set, or model.anchors, if they are to be found as well as before",
+            path, earlier["data"]["image_size"],
+        )  # fmt: skip
 
 
 def _check_keys(config: Config) -> None:

@@ -21,7 +21,7 @@ from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import board, build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.check import SEARCHED, check
+from hydra_det.pipeline.check import SEARCHED, check, check_anchors
 from hydra_det.pipeline.links import link, link_content
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.scoring import latency, score, sizes
@@ -71,6 +71,7 @@ class Run:
         self.data.prepare()
         self.data.evaluation_passes = 1 if build.instantiate(config["attack"]) is None else 2
         self.model = build.model_config(config, self.data)
+        check_anchors(self.model)
         build.network(self.model)
         masked = build.masked_network(self.model, config["prune"]["exclude"])
         mask_plan(build.instantiate(config["prune"]), layout(masked))

@@ -37,7 +37,7 @@ RULE = (
     "so at all of them, neither a claimed small loss nor a small difference is an answer. Could find: the effect that "
     "a test of these seeds finds in four of five cases. Neither the interval nor that is adjusted for many tests."
 )
-SMALL = "smaller than what matters"
+SMALL = "interval below what matters"
 TIMES = "\N{MULTIPLICATION SIGN} "
 
 

@@ -67,7 +67,7 @@ def test_an_answer_by_hand(differences, effect, reach, p, expected):
     assert row["d_z"] == pytest.approx(effect / (reach * math.sqrt(3) / 4.30265), abs=1e-3)
     assert row["answer"] == expected
     small = -0.01 < effect - reach < effect + reach < 0.01
-    assert ("smaller than what matters, +0.010" in row["note"]) == small
+    assert ("interval below what matters, +0.010" in row["note"]) == small
     assert (row["mean_ahead"], row["mean_behind"]) == (pytest.approx(0.21 + effect), pytest.approx(0.21))
     assert (row["comparisons"], row["ratios"], row["failed"]) == (PAIR, "50 %", 0)
 

@@ -33,6 +33,7 @@ from hydra_det.robustness import ROBUSTNESS
 
 KEPT = (RECORD_NAME, FAILED_NAME, ROBUSTNESS)
 OUTPUTS = Path("outputs/replication")
+OWN = ("store", "start", "grid", "suites")  # folders there, of a data set
 GREYSCALE = "deeplift_weight_greyscale"
 # What comes first has a pretraining of its own, so that all of these run side by side.
 CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining fast_hardening
@@ -86,6 +87,10 @@ def main() -> None:
     clock, name = Clock(options.minutes), _data_name(overrides)
     start, grid = OUTPUTS / name / "start", OUTPUTS / name / "grid"
     results = options.results or OUTPUTS / name / "results"
+    if {path.resolve() for path in (results, *results.parents)} & {(OUTPUTS / name / own).resolve() for own in OWN}:
+        sys.exit(
+            f"error: --results: expected a folder of its own, got {results}, where this command keeps what it runs"
+        )
     launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={options.jobs}"] if options.jobs > 1 else []
     store = f"store={OUTPUTS / name / 'store'}"
     seeds = f"seed={','.join(map(str, options.seeds))}"
@@ -109,7 +114,7 @@ def main() -> None:
     cells = itertools.product(options.configurations, options.ratios, options.seeds)
     asked = [grid / f"{config}_{ratio}_seed{seed}" / RECORD_NAME for config, ratio, seed in cells]
     runs = sum(path.exists() for path in asked)
-    print(f"{runs} of {len(asked)} runs are there; results in {results}, for report.py runs={grid}", flush=True)
+    print(f"{runs} of {len(asked)} runs are there; results in {results}: report.py runs={results}", flush=True)
     if not runs:
         sys.exit(f"no run came to a result; the reasons are in {grid}/*/{FAILED_NAME}")
 
@@ -187,7 +192,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--ratios", nargs="+", default=RATIOS.split())
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
     parser.add_argument("--suite", default="quick", help="of attacks, on networks of the first ratio; '' for none")
-    parser.add_argument("--results", type=Path, help="folder for them; outputs/replication/<data>/results")
+    parser.add_argument("--results", type=Path, help="folder for the results; outputs/replication/<data>/results")
     parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "learned_allocation"])
     options, overrides = parser.parse_known_args()
     if wrong := [word for word in overrides if word.startswith("-")]:

@@ -14,6 +14,7 @@ from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics import POWER, detectable_paired_effect
 
 CAUTIONS = ("data", "attack", "control", "time", "sparsity", "robustness")  # kinds of those that a report has
+OF_A_FOLDER = ("sparsity", "robustness")  # their texts begin with its name
 # Of COCO's train2017 (cocodataset.org), and the side of the images and the network in the paper.
 COCO_IMAGES, PAPER_SIDE, PAPER_NETWORK = 118_287, 416, "yolov3"
 
@@ -69,7 +70,9 @@ def limits(runs: Runs, answered: pd.DataFrame) -> Iterator[str]:
             "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
         )
     cautions = cautions_of(runs.records, {}, frame, compare(runs.records, frame), suites=runs.suites)
-    yield from (f"{text[0].upper()}{text[1:]}." for kind, text in cautions if kind in CAUTIONS)
+    for kind, text in cautions:
+        if kind in CAUTIONS:
+            yield f"{text if kind in OF_A_FOLDER else text[0].upper() + text[1:]}."
     yield from _coco(records, frame)
 
 

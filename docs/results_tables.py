@@ -16,6 +16,7 @@ from hydra_det.reports.paper_tables import Table, to_markdown
 from hydra_det.reports.runs import Runs
 
 SHOWN_RATIO = 0.75  # removed
+UNPRUNED = "dense, fine-tuned"
 ROWS = 8  # of that table at the most
 # What `benchmarks.replication` types itself.
 OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
@@ -68,7 +69,7 @@ def precision_table(frame: pd.DataFrame) -> str:
     }
     caption = "AP clean / AP attacked, mean ± standard deviation over seeds, by the share of the weights removed."
     if (frame["ratio"] == 0).any():
-        caption += " At 0 % nothing is: dense networks that were trained for as long as the pruned ones."
+        caption += " At 0 % nothing is: dense networks that went through the same stages as the pruned ones."
     return _pair_table(frame, columns, caption, "{:.3f}")
 
 
@@ -176,7 +177,7 @@ def _dense(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
     papers = {cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale}
     runs = frame[frame["configuration"].isin(papers)]
     unpruned = runs[runs["ratio"] == 0]
-    for name, side, found in (("dense, hardened", "dense", runs), ("dense, fine-tuned", "pruned", unpruned)):
+    for name, side, found in (("dense, hardened", "dense", runs), (UNPRUNED, "pruned", unpruned)):
         means = found.groupby("seed")[[f"map_clean_{side}", f"map_attacked_{side}"]].mean()
         if len(means):
             clean, attacked = (_spread(means[column], "{:.3f}") for column in means)

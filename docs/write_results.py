@@ -18,6 +18,7 @@ import pandas as pd
 from docs.results_figure import DENSE, draw
 from docs.results_limits import limits, network_of, side_of
 from docs.results_tables import (
+    UNPRUNED,
     answers_in_short,
     claim_table,
     command_lines,
@@ -100,7 +101,7 @@ def read(folder: Path) -> Replication:
     """All runs below a folder, and what they answer."""
     runs = read_runs(folder)
     notes = folder / NOTES
-    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+    lines = notes.read_text(encoding="utf-8").strip().splitlines() if notes.exists() else []
     return Replication(folder.name, runs, answers(runs.frame, runs.failures), lines)
 
 
@@ -126,6 +127,7 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
         f"{' '.join(dict(overview(most.runs))['Attack of the test images'])} Speed-up: of forward, decode and NMS of "
         f"one image at a time on {' or '.join(devices)}; below 1 the network is slower, as decode and NMS "
         "take the longer the more candidates it leaves."
+        + (f" `{UNPRUNED}`: nothing removed, but trained on as the pruned ones." if UNPRUNED in table else "")
     )
     yield ""
     yield table
@@ -139,7 +141,7 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
     )
     if any(one.notes for one in found):
         yield "What else is to be known of these answers:\n"
-        yield from (line.replace("- ", f"- {one.name}: ", 1) for one in found for line in _from_root(one.notes))
+        yield from (re.sub("^- ", f"- {one.name}: ", line) for one in found for line in _from_root(one.notes))
         yield ""
     yield (
         f"[docs/results.md](docs/results.md) has every cell, test and limit, {others}and the commands of the runs. "
@@ -149,8 +151,9 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
 
 
 def _from_root(lines: Sequence[str]) -> list[str]:
-    """Lines with links as from docs/, for a page beside that folder."""
-    return [re.sub(r"\]\((?!https?:|#)", "](docs/", line) for line in lines]
+    """Lines of results.md with links as of the README."""
+    within = [line.replace("](#", "](results.md#") for line in lines]
+    return [re.sub(r"\]\((?![a-z]+:)", "](docs/", line) for line in within]
 
 
 def _page(found: Sequence[Replication]) -> Iterator[str]:
@@ -218,12 +221,12 @@ def _replication(one: Replication) -> Iterator[str]:
 
 
 def _suites_then(runs: Runs) -> str:
-    """What the command does last, and how much of that is here."""
-    attacked = {folder for folder, _ in runs.suites}
-    kinds = runs.frame.loc[runs.frame["folder"].isin(attacked), "configuration"].nunique()
-    asked = kinds * runs.frame["seed"].nunique()
-    here = f", {len(attacked)} of which are here" if len(attacked) < asked else ""
-    return f", then {asked} suites{here}" if asked else ""
+    """What the command does last, on networks of its first ratio, and how much of that is here."""
+    found = runs.frame[runs.frame["folder"].isin({folder for folder, _ in runs.suites})]
+    found = found[found["ratio"] == found["ratio"].min()]
+    asked = found["configuration"].nunique() * runs.frame["seed"].nunique()
+    here = f", {len(found)} of {asked} are here" if len(found) < asked else ""
+    return f", then suites{here}" if asked else ""
 
 
 def _failures(runs: Runs) -> Iterator[str]:

@@ -13,7 +13,7 @@ import pytest
 from docs import shrink_records, write_results
 from docs.answer_claims import answered
 from docs.results_figure import draw
-from docs.results_tables import answers_in_short, command_lines, headline, replication_words
+from docs.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
 from hydra_det.record import write_record
 from hydra_det.reports.answers import answers
 from hydra_det.reports.claims import IMPROVEMENTS
@@ -115,7 +115,8 @@ def test_the_page_by_hand(project):
     assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
     assert "is watched" not in cells
     assert "- No control: no two configurations that differ in scores and masks only have runs at ratio 0" in cells
-    assert "- robustness: deeplift_kernel" in cells or "alarm" in cells
+    alarm = "- grid/deeplift_kernel_0.5_seed0, pruned network, suite standard: loud is +0.6 share, limit 0.5; explain"
+    assert alarm in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
 
@@ -207,12 +208,14 @@ def test_a_page_that_is_not_what_the_records_say_is_named(project):
 
 
 def test_what_only_the_experimenter_knows_stands_among_the_limits(project):
-    note = "- Seed 1 was added later ([how](sweeps.md#x), [why](https://a.b/c))."
-    (project / "docs" / "replication" / "cells" / "notes.md").write_text(f"{note}\n")
+    note = "- Seed 1 was added later ([how](sweeps.md#x), [why](https://a.b/c), [rule](#in-short)),\n  seed 2 - never."
+    (project / "docs" / "replication" / "cells" / "notes.md").write_text(f"\n{note}\n\n")
+    (project / "docs" / "replication" / "other" / "notes.md").write_text("\n")
     write_results.main([], root=project)
     page = (project / "docs" / "results.md").read_text()
     assert f"{note}\n" in page[page.index("### Limits") : page.index("## other")]
-    readme = "- cells: Seed 1 was added later ([how](docs/sweeps.md#x), [why](https://a.b/c)).\n"
+    links = "[how](docs/sweeps.md#x), [why](https://a.b/c), [rule](docs/results.md#in-short)"
+    readme = f"- cells: Seed 1 was added later ({links}),\n  seed 2 - never.\n"
     assert readme in (project / "README.md").read_text()
 
 
@@ -220,7 +223,7 @@ def test_suites_that_are_not_there_are_counted(project):
     """A suite on one configuration of two seeds, of which one is there."""
     write_results.main([], root=project)
     page = (project / "docs" / "results.md").read_text()
-    assert "    # makes the starts, then these, then 2 suites, 1 of which are here:\n" in page
+    assert "    # makes the starts, then these, then suites, 1 of 2 are here:\n" in page
     assert "    # makes the starts, then these:\n" in page, "of other, which has none"
 
 
@@ -251,6 +254,12 @@ def test_the_headline_takes_the_nearest_ratio_and_the_main_configurations():
     others = [WEIGHT, SCALED, f"{WEIGHT}, learned"]
     assert [line[0] for line in rows(table, "")[2:]] == ["dense, hardened", "dense, fine-tuned", *others]
     assert rows(table, "dense, fine-tuned")[0][1:3] == ["0.400", "0.375"], "of the paper's configurations alone"
+
+
+def test_what_the_networks_at_ratio_0_are_is_said_where_there_are_any():
+    frame = records_frame({"a": variant(WEIGHT, ratio=0.5), "b": variant(WEIGHT, ratio=0.0)})
+    assert "At 0 % nothing is: dense networks that went through the same stages" in precision_table(frame)
+    assert "At 0 %" not in precision_table(frame[frame["ratio"] > 0])
 
 
 def test_commands_make_the_runs_again():

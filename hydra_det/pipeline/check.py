@@ -1,8 +1,10 @@
 """What is wrong with a config, said before anything is trained."""
 
 import dataclasses
+import json
 import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,19 +103,23 @@ def check_anchors(model: Mapping[str, Any]) -> None:
         model: as of `build.model_config`. The anchors of weights are those of the run in whose folder they lie, as
             `<run>/stages/<stage>/weights.safetensors`; of weights that lie elsewhere they are not known.
     """
-    path = Path(model.get("weights") or "").parent.parent.parent / "config.yaml"
-    if not model.get("weights") or not path.is_file():
+    if not model.get("weights"):
+        return
+    # Links are kept: what a stage left is one into the store, which knows no run.
+    stages = Path(os.path.abspath(model["weights"])).parent.parent  # noqa: PTH100
+    path = stages.parent / "config.yaml"
+    if stages.name != "stages" or not path.is_file():
         return
     try:
-        earlier = read_run_config(path)
-    except InputError as error:
-        log.warning("model.weights: with which anchors they learned is not known: %s", error)
+        earlier = read_run_config(path)["model"].get("anchors")
+    except InputError:
+        log.warning("model.weights: with which anchors they learned is not known, as %s is not read", path)
         return
-    if earlier["model"].get("anchors") != model["anchors"]:
+    if earlier != model.get("anchors"):
         log.warning(
-            "model.weights: expected the anchors that they learned with, those of %s (data.image_size=%s), got others; "
-            "give that image_size and data set, or model.anchors, if they are to be found as well as before",
-            path, earlier["data"]["image_size"],
+            "model.weights: expected the anchors that they learned with, as other ones find objects of other sizes, "
+            "got others; give those of %s: 'model.anchors=%s'",
+            path, json.dumps(earlier, separators=(",", ":")),
         )  # fmt: skip
 
 

@@ -119,7 +119,8 @@ def test_runs_of_another_ratio_are_not_counted(typed, monkeypatch, tmp_path, cap
         "--configurations",
         "scaled_weight",
     )
-    assert "1 of 2 runs are there" in capsys.readouterr().out
+    results = "outputs/replication/bccd/results"
+    assert f"1 of 2 runs are there; results in {results}: report.py runs={results}\n" in capsys.readouterr().out
 
 
 def test_a_misspelt_option_is_refused(typed, monkeypatch, capsys):
@@ -212,6 +213,17 @@ def test_ctrl_c_reaches_suites(typed, monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="interrupted; type the same command again"):
         run(monkeypatch, "data=bccd")
     assert stopped == ["a suite"]
+
+
+@pytest.mark.parametrize("place", ["grid", "suites", "grid/results"])
+def test_results_do_not_lie_where_runs_do(typed, monkeypatch, tmp_path, place):
+    finish(tmp_path)
+    record = next(tmp_path.rglob("record.json"))
+    (tmp_path / "link").symlink_to(tmp_path / "outputs" / "replication" / "bccd")
+    with pytest.raises(SystemExit, match=f"error: --results: expected a folder of its own, got link/{place}, where"):
+        run(monkeypatch, "data=bccd", "--results", f"link/{place}")
+    assert record.exists()
+    assert typed == []
 
 
 def test_data_must_be_named(typed, monkeypatch, capsys):

@@ -1,28 +1,48 @@
 """What is said of weights before anything is trained with them."""
 
+import json
+
+import pytest
+
+from hydra_det.pipeline.build import read_yaml
+from hydra_det.pipeline.check import check_anchors
 from tests.pipeline.tiny import arguments, compose
 from train import train
 
 
-def test_weights_that_learned_with_other_anchors_are_named(finished, tmp_path, caplog):
+@pytest.mark.parametrize(("further", "warned"), [("seed=1", False), ("data.image_size=32", True)])
+def test_weights_that_learned_with_other_anchors_are_named(finished, tmp_path, caplog, further, warned):
     weights = finished / "run" / "stages" / "pretrain" / "weights.safetensors"
-    words = (f"data.root={finished / 'shapes'}", f"model.weights={weights}", "dry_run=true")
-    for further, size in (("seed=1", 64), ("data.image_size=32", 32)):
-        caplog.clear()
-        train(compose(arguments(tmp_path, *words, further)), tmp_path / "run")
-        said = [record.getMessage() for record in caplog.records if "anchors" in record.getMessage()]
-        assert len(said) == (size != 64)
-    assert said[0].startswith("model.weights: expected the anchors that they learned with, those of ")
-    assert f"{finished / 'run' / 'config.yaml'} (data.image_size=64), got others; give that image_size" in said[0]
+    words = (f"data.root={finished / 'shapes'}", f"model.weights={weights}", "dry_run=true", further)
+    train(compose(arguments(tmp_path, *words)), tmp_path / "run")
+    assert ("expected the anchors that they learned with" in caplog.text) == warned
 
 
-def test_weights_beside_what_is_no_config_of_a_run_are_taken_with_a_warning(finished, tmp_path, caplog):
-    place = tmp_path / "a" / "b" / "c" / "weights.safetensors"
-    place.parent.mkdir(parents=True)
-    place.write_bytes((finished / "run" / "stages" / "pretrain" / "weights.safetensors").read_bytes())
-    config = compose(arguments(tmp_path, f"data.root={finished / 'shapes'}", f"model.weights={place}", "dry_run=true"))
-    train(config, tmp_path / "run")
-    assert "anchors" not in caplog.text
-    (tmp_path / "a" / "config.yaml").write_text("model: {}\n")
-    train(config, tmp_path / "run")
-    assert "with which anchors they learned is not known" in caplog.text
+def test_the_anchors_to_give_are_said(finished, monkeypatch, caplog):
+    config = finished / "run" / "config.yaml"
+    anchors = read_yaml(config)["model"]["anchors"]
+    monkeypatch.chdir(finished / "run" / "stages")
+    check_anchors({"weights": "pretrain/weights.safetensors", "anchors": anchors})
+    check_anchors({"weights": None, "anchors": None})
+    assert caplog.text == ""
+    check_anchors({"weights": "pretrain/weights.safetensors"})  # none: those of the network itself
+    (warning,) = caplog.messages
+    typed = json.dumps(anchors).replace(" ", "")
+    assert warning.endswith(f"got others; give those of {config}: 'model.anchors={typed}'")
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("a/stages/pretrain/weights.safetensors", "is not known, as {}/a/config.yaml is not read"),
+        ("a/nets/darknet/yolov3.weights", ""),
+        ("yolov3.weights", ""),
+    ],
+)
+def test_a_config_that_is_not_of_the_run_of_the_weights_says_nothing(tmp_path, monkeypatch, caplog, weights, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for config in ("config.yaml", "a/config.yaml"):
+        (tmp_path / config).write_text("model: {}\n")
+    check_anchors({"weights": weights, "anchors": [[1, 2]]})
+    assert (said.format(tmp_path) in caplog.text) if said else (caplog.text == "")

@@ -207,13 +207,14 @@ def _answer(row: Mapping[Any, Any]) -> str:
 
 def _remark(row: Mapping[Any, Any]) -> str:
     """Why an answer is not what its p alone says."""
-    if row["answer"] == UNDECIDED and _is_bare(row):
-        return "the AP of both is near 0: too little for an answer"
+    bare = "the AP of both is near 0" if _is_bare(row) else ""
+    if bare and row["answer"] == UNDECIDED:
+        return f"{bare}: too little for an answer"
     if row["answer"] == YES and row["metric"].startswith("speed_up") and row["mean_ahead"] < 1:
         return "both are slower than the dense network"
     other_way = row["answer"] == NO and row["p_holm"] < LEVEL
     small = row["answer"] in (YES, NO) and row["high"] < row["smallest"] and not row["beyond"] and not other_way
-    return f"{SMALL}, {_effect(row['smallest'], row)}" if small else ""
+    return join_notes(bare, f"{SMALL}, {_effect(row['smallest'], row)}" if small else "")
 
 
 def _is_bare(row: Mapping[Any, Any]) -> bool:

@@ -5,12 +5,14 @@ import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from hydra_det.record import Record
-from hydra_det.reports.answers import AS_ABOVE, SMALL, shown
+from hydra_det.reports.answers import AS_ABOVE, BARE, SMALL, shown
 from hydra_det.reports.cells import METRICS, metric_values, seed_values
+from hydra_det.reports.claims import BEST_THERE
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.paper_tables import Table, to_markdown
 from hydra_det.reports.runs import Runs
@@ -96,17 +98,29 @@ def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
     columns = {}
     for name, table in answered.items():
         own = shown(table, family=family)
-        texts = own["answer"] + own["effect [95 %]"].map(lambda effect: f": {effect}" if effect else "")
-        texts += own["note"].map(lambda note: f" ({SMALL})" if SMALL in note else "")
-        texts = texts.mask(own["answer"] == AS_ABOVE, own["note"].str.partition(";")[0])
+        most = max((int(seeds) for seeds in own["seeds"] if seeds), default=0)
+        texts = pd.Series([_in_short(row, most) for row in own.to_dict("records")], own.index, dtype=str)
         keys = own["claim"] + ", " + own["metric"]
-        several = keys.duplicated(keep=False)  # as of ours, a row a configuration
-        texts = texts.where(~several, own["compared"] + ", " + texts)
+        # Several rows as of ours, one a configuration; and which is best in the paper is not in its claim.
+        named = keys.duplicated(keep=False) | own["claim"].str.contains(BEST_THERE) & (own["compared"] != "")
+        texts = texts.where(~named, own["compared"] + ", " + texts)
         columns[name] = texts.groupby(keys, sort=False).agg("; ".join)
     frame = pd.DataFrame(columns).reset_index(names="claim")
     order = list(dict.fromkeys(key for column in columns.values() for key in column.index))
     frame = frame.set_index("claim").loc[order].reset_index()
     return to_markdown(Table("short", "", frame, ("{}",) * frame.shape[1])).lstrip()
+
+
+def _in_short(row: Mapping[Any, str], most: int) -> str:
+    """Answer, effect, and of what; `most` is the largest number of seeds that an answer rests on."""
+    if row["answer"] == AS_ABOVE:
+        return row["note"].partition(";")[0]
+    remarks = [row["ratios"]] if "," in row["ratios"] else []
+    if row["seeds"] and int(row["seeds"]) < most:
+        remarks.append(f"{row['seeds']} seed{'s' if int(row['seeds']) > 1 else ''}")
+    remarks += [words for words in (BARE, SMALL) if words in row["note"]]
+    effect = f": {row['effect [95 %]']}" if row["effect [95 %]"] else ""
+    return row["answer"] + effect + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def suite_table(runs: Runs) -> str:
@@ -155,33 +169,38 @@ def headline(frame: pd.DataFrame) -> tuple[float, str]:
     """The ratio and the table of the README: the main configurations at that ratio, a row each."""
     ratio = shown_ratio(frame)
     at = frame[frame["ratio"] == ratio]
-    rows = [
-        {
-            "": name,
-            "AP clean": _metric(at, name, "map_clean"),
-            "AP attacked": _metric(at, name, "map_attacked"),
-            "kept of its dense network's AP attacked": _metric(at, name, "retention_attacked"),
-            "speed-up, compact": _metric(at, name, "speed_up"),
-            "parameters, compact / dense": _metric(at, name, "parameters_share"),
-            "seeds": str(at.loc[at["configuration"] == name, "seed"].nunique()),
-        }
-        for name in _main(at)
-    ]
+    rows = [_row(at, name) for name in _main(at)]
     rows = [{column: dense.get(column, "-") for column in rows[0]} for dense in _dense(frame)] + rows
     table = pd.DataFrame(rows)
     return ratio, to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
 
 
+def _row(at: pd.DataFrame, name: str) -> dict[str, str]:
+    return {
+        "": name,
+        "AP clean": _metric(at, name, "map_clean"),
+        "AP attacked": _metric(at, name, "map_attacked"),
+        "kept of its dense network's AP attacked": _metric(at, name, "retention_attacked"),
+        "speed-up, compact": _metric(at, name, "speed_up"),
+        "parameters, compact / dense": _metric(at, name, "parameters_share"),
+        "seeds": str(at.loc[at["configuration"] == name, "seed"].nunique()),
+    }
+
+
 def _dense(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """Of the network that the paper's configurations in colour have in common: before, and trained on unpruned."""
+    """Of the network that the paper's configurations in colour have in common: before, and trained on unpruned; and of
+    the one that was never attacked."""
     papers = {cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale}
     runs = frame[frame["configuration"].isin(papers)]
-    unpruned = runs[runs["ratio"] == 0]
-    for name, side, found in (("dense, hardened", "dense", runs), (UNPRUNED, "pruned", unpruned)):
-        means = found.groupby("seed")[[f"map_clean_{side}", f"map_attacked_{side}"]].mean()
-        if len(means):
-            clean, attacked = (_spread(means[column], "{:.3f}") for column in means)
-            yield {"": name, "AP clean": clean, "AP attacked": attacked, "seeds": str(len(means))}
+    clean = frame[frame["pretraining"] == "clean"]
+    for name, found in (("dense, clean pretraining", clean), ("dense, hardened", runs)):
+        if len(found):
+            values = {f"AP {side}": found.groupby("seed")[f"map_{side}_dense"].mean() for side in ("clean", "attacked")}
+            texts = {column: _spread(value, "{:.3f}") for column, value in values.items()}
+            yield {"": name, **texts, "seeds": str(found["seed"].nunique())}
+    unpruned = runs[runs["ratio"] == 0].assign(configuration=UNPRUNED)
+    if len(unpruned):
+        yield _row(unpruned, UNPRUNED)
 
 
 def shown_ratio(frame: pd.DataFrame) -> float:

@@ -28,8 +28,9 @@ from docs.results_tables import (
     speed_table,
     suite_table,
 )
-from hydra_det.record import RecordError
+from hydra_det.record import Record, RecordError
 from hydra_det.reports.answers import RULE, answers
+from hydra_det.reports.cautions import timed_beside_others
 from hydra_det.reports.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER
 from hydra_det.reports.overview import overview
 from hydra_det.reports.runs import Runs, read_runs
@@ -37,6 +38,7 @@ from hydra_det.reports.runs import Runs, read_runs
 ROOT = Path(__file__).parents[1]
 RECORDS, FIGURE, NOTES = Path("docs/replication"), "results.png", "notes.md"
 COMMAND = "python -m docs.write_results"
+SUITES = "some networks were put under [suites of attacks](docs/results.md#under-suites-of-attacks) too"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 OVERVIEW = ("Data", "Network", "Attack of the test images", "Training", "Pruning ratios", "Seeds", "Runs", "Timed on",
             "Software", "Commit")  # fmt: skip
@@ -105,6 +107,11 @@ def read(folder: Path) -> Replication:
     return Replication(folder.name, runs, answers(runs.frame, runs.failures), lines)
 
 
+def first_of(one: Replication) -> Record:
+    """A record, for what all have in common."""
+    return next(iter(one.runs.records.values()))
+
+
 def filled(page: str, content: str) -> str:
     """A page with new content between the two marks."""
     before, begin, rest = page.partition(BEGIN)
@@ -119,7 +126,7 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
     most = max(found, key=lambda one: len(one.runs.records))
     others = f"also of {', '.join(one.name for one in found if one is not most)}, " if len(found) > 1 else ""
     ratio, table = headline(most.runs.frame)
-    record = next(iter(most.runs.records.values()))
+    record = first_of(most)
     devices = sorted({latency["device"] for each in most.runs.records.values() for latency in each.latency.values()})
     yield (
         f"{record.dataset['name']}, {100 * ratio:g} % of the weights of `{network_of(record)}` removed: AP@[.5:.95] on "
@@ -127,20 +134,30 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
         f"{' '.join(dict(overview(most.runs))['Attack of the test images'])} Speed-up: of forward, decode and NMS of "
         f"one image at a time on {' or '.join(devices)}; below 1 the network is slower, as decode and NMS "
         "take the longer the more candidates it leaves."
+        + (f" The attack is that of the training; {SUITES}." if most.runs.suites else "")
         + (f" `{UNPRUNED}`: nothing removed, but trained on as the pruned ones." if UNPRUNED in table else "")
     )
     yield ""
     yield table
     answered = {one.name: one.answered for one in found}
-    yield "What the paper claims, answered [by this rule](docs/results.md#in-short): how far the one side is ahead.\n"
+    images = " or ".join(f"{one.name} ({first_of(one).dataset['train']:,} training images)" for one in found)
+    yield (
+        f"What the paper claims, answered [by this rule](docs/results.md#in-short) for `{network_of(record)}` and "
+        f"{images}, not for its YOLOv3 on COCO: how far the one side is ahead, with the interval of 95 % of that test "
+        "alone. Yes needs p below 0.05 after Holm, so an interval may leave out 0 and the answer be undecided.\n"
+    )
     yield answers_in_short(answered, PAPER)
     yield "What we claim beside it, each against the same configuration without it:\n"
     rivals = f"{BEST_THERE}|{BEST}"
     yield answers_in_short(
         {n: table[~table["claim"].str.contains(rivals)] for n, table in answered.items()}, IMPROVEMENTS
     )
-    if any(one.notes for one in found):
+    busy = [(one.name, len(timed_beside_others(one.runs.records)), len(one.runs.records)) for one in found]
+    if any(one.notes for one in found) or any(count for _, count, _ in busy):
         yield "What else is to be known of these answers:\n"
+        for name, count, every in busy:
+            if count:
+                yield f"- {name}: times were taken beside other work in {count} of {every} runs."
         yield from (re.sub("^- ", f"- {one.name}: ", line) for one in found for line in _from_root(one.notes))
         yield ""
     yield (
@@ -160,8 +177,8 @@ def _page(found: Sequence[Replication]) -> Iterator[str]:
     yield "# Results"
     yield ""
     yield (
-        f"Written by `{COMMAND}` from the records in [replication](replication): no number of a run was typed. AP is "
-        "COCO's AP@[.5:.95] on the test images, attacked as is said below. The paper is A. Liu, *Efficient and "
+        f"Written by `{COMMAND}` from the records in [replication](replication): no number in its tables was typed. AP "
+        "is COCO's AP@[.5:.95] on the test images, attacked as is said below. The paper is A. Liu, *Efficient and "
         "Adversarially Robust Object Detection*; its configurations are run here, and nothing is compared with the "
         "figures that it prints. Of runs of your own `python report.py runs=...` asks the same "
         "([how](your_own_images.md#5-ask-what-the-paper-claims-of-your-images)). What was measured along the way, with "

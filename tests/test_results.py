@@ -1,6 +1,7 @@
 """results.md and the README's table: what the command writes, with numbers worked out by hand for a few runs."""
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -158,6 +159,23 @@ def test_in_short_several_configurations_of_a_claim_are_named():
     assert line[1] == "; ".join(f"{name}, learned against {name}, not tested: +0.000" for name in (WEIGHT, SCALED))
 
 
+def test_in_short_an_answer_says_what_it_rests_on():
+    kinds = itertools.product((0.5, 0.75), (0, 1), ("uniform", "learned"))
+    records = [variant(WEIGHT, seed, ratio, allocation=allocation) for ratio, seed, allocation in kinds]
+    table = answers(records_frame({str(place): record for place, record in enumerate(records)}))
+
+    def said(table, claim="Learned allocation is ahead of the same without it"):
+        return rows(answers_in_short({"cells": table}, IMPROVEMENTS), claim)[0][1]
+
+    assert said(table) == "not tested: +0.000 (50 %, 75 %)"
+    near = table.assign(note="the AP of both is near 0; interval below what matters, +0.010")
+    assert said(near) == "not tested: +0.000 (50 %, 75 %, the AP of both is near 0, interval below what matters)"
+    fewer = table.assign(n=table["n"].where(~table["claim"].str.endswith("the same without it"), 1))
+    assert said(fewer) == "not tested: +0.000 (50 %, 75 %, 1 seed)", "where others rest on two"
+    best = said(table, "Learned allocation is ahead of the configuration best in the paper")
+    assert best.startswith(f"{WEIGHT}, learned against {WEIGHT}, "), "which one that is"
+
+
 def test_what_a_run_would_take_on_coco(project):
     """7384 + 3.5 + 125 + 0.25 + 600 s of stages for 2,000 images of 416 px: of 118,287 it is 133.3 h."""
     write_results.main([], root=project)
@@ -248,11 +266,15 @@ def test_without_records_nothing_is_written(tmp_path):
 def test_the_headline_takes_the_nearest_ratio_and_the_main_configurations():
     names = [variant(WEIGHT, ratio=0.7), variant(WEIGHT, ratio=0.7, allocation="learned"), variant(SCALED, ratio=0.7)]
     names += [variant(WEIGHT, ratio=0.5), variant(SCALED, ratio=0.7, hardening="free")]
+    names += [variant(WEIGHT, ratio=0.7, ap=0.3, pretrain=CLEAN)]
     names += [variant(KERNEL, ratio=0.0, ap=0.375), variant(SCALED, ratio=0.0, ap=0.1, allocation="learned")]
     ratio, table = headline(records_frame({str(place): record for place, record in enumerate(names)}))
     assert ratio == 0.7
     others = [WEIGHT, SCALED, f"{WEIGHT}, learned"]
-    assert [line[0] for line in rows(table, "")[2:]] == ["dense, hardened", "dense, fine-tuned", *others]
+    assert [line[0] for line in rows(table, "")[2:]] == [
+        "dense, clean pretraining", "dense, hardened", "dense, fine-tuned", *others, f"{WEIGHT}, clean pretraining",
+    ]  # fmt: skip
+    assert rows(table, "dense, clean pretraining")[0][1:3] == ["0.500", "0.400"]
     assert rows(table, "dense, fine-tuned")[0][1:3] == ["0.400", "0.375"], "of the paper's configurations alone"
 
 

@@ -34,10 +34,12 @@ RULE = (
     "and undecided instead of no where the other side was chosen for being best in these runs. Not tested: without "
     "such runs, or with one seed. Where a loss of less than so much is claimed, p is against that loss, and a no needs "
     f"the whole interval below it. Ratios at which both find nearly nothing (AP below {ROOM:g}) are left out; if it is "
-    "so at all of them, neither a claimed small loss nor a small difference is an answer. Could find: the effect that "
-    "a test of these seeds finds in four of five cases. Neither the interval nor that is adjusted for many tests."
+    "so at all of them, neither a claimed small loss nor a small difference is an answer, and a difference that the "
+    "test shows is said to be near 0. Could find: the effect that a test of these seeds finds in four of five cases. "
+    "Neither the interval nor that is adjusted for many tests."
 )
 SMALL = "interval below what matters"
+BARE = "the AP of both is near 0"
 TIMES = "\N{MULTIPLICATION SIGN} "
 
 
@@ -207,7 +209,7 @@ def _answer(row: Mapping[Any, Any]) -> str:
 
 def _remark(row: Mapping[Any, Any]) -> str:
     """Why an answer is not what its p alone says."""
-    bare = "the AP of both is near 0" if _is_bare(row) else ""
+    bare = BARE if _is_bare(row) else ""
     if bare and row["answer"] == UNDECIDED:
         return f"{bare}: too little for an answer"
     if row["answer"] == YES and row["metric"].startswith("speed_up") and row["mean_ahead"] < 1:

@@ -194,12 +194,17 @@ def _time(records: Mapping[str, Record]) -> Iterator[str]:
     places = _group(timed, lambda folder: _place(next(iter(timed[folder].values()))))
     if len(places) > 1:
         yield f"times from different places: {_listed(places)}; compare speed-ups within a run only"
-    busy = [folder for folder, latency in timed.items() if any((one["load"] or 0) > BUSY for one in latency.values())]
-    if busy:
+    if waited := timed_beside_others(records):
         yield (
-            f"the machine was busy when times were taken in {_names(busy)} (over {BUSY:g} processes a core): they are "
-            "too long and vary; take them again on an idle one"
+            f"the machine was busy when times were taken in {_names(waited)} (over {BUSY:g} processes a core): they "
+            "are too long and vary; take them again on an idle one"
         )
+
+
+def timed_beside_others(records: Mapping[str, Record]) -> list[str]:
+    """The runs whose times were taken on a busy machine."""
+    loads = {folder: [one["load"] or 0 for one in record.latency.values()] for folder, record in records.items()}
+    return [folder for folder, found in loads.items() if max(found, default=0) > BUSY]
 
 
 def _sparsity(records: Mapping[str, Record]) -> Iterator[str]:

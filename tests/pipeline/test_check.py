@@ -1,6 +1,7 @@
 """What is said of weights before anything is trained with them."""
 
 import json
+import logging
 
 import pytest
 
@@ -8,6 +9,12 @@ from hydra_det.pipeline.build import read_yaml
 from hydra_det.pipeline.check import check_anchors
 from tests.pipeline.tiny import arguments, compose
 from train import train
+
+
+@pytest.fixture(autouse=True)
+def warnings(caplog):
+    """Are seen, whatever a script that ran before in this process has set."""
+    caplog.set_level(logging.WARNING)
 
 
 @pytest.mark.parametrize(("further", "warned"), [("seed=1", False), ("data.image_size=32", True)])

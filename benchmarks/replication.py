@@ -157,9 +157,8 @@ def _collect(grid: Path, suites: Path, results: Path) -> None:
             (place / name).unlink(missing_ok=True)
         for path in holds:
             shutil.copyfile(path, place / path.name)
-        if (
-            suite in holds
-        ):  # the place of its run on this machine says nothing elsewhere: it lies in the folder of its run
+        if suite in holds:
+            # Where its run lay on this machine says nothing elsewhere: it lies in the folder of its run.
             found = json.loads(suite.read_text(encoding="utf-8"))
             found["origin"]["run"] = folder.name
             write_atomically(place / ROBUSTNESS, json.dumps(found, indent=1, sort_keys=True) + "\n")

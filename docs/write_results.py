@@ -152,13 +152,10 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
     yield answers_in_short(
         {n: table[~table["claim"].str.contains(rivals)] for n, table in answered.items()}, IMPROVEMENTS
     )
-    busy = [(one.name, len(timed_beside_others(one.runs.records)), len(one.runs.records)) for one in found]
-    if any(one.notes for one in found) or any(count for _, count, _ in busy):
+    known = [line for one in found for line in (*_counted(one), *_from_root(one.notes, one.name))]
+    if known:
         yield "What else is to be known of these answers:\n"
-        for name, count, every in busy:
-            if count:
-                yield f"- {name}: times were taken beside other work in {count} of {every} runs."
-        yield from (re.sub("^- ", f"- {one.name}: ", line) for one in found for line in _from_root(one.notes))
+        yield from known
         yield ""
     yield (
         f"[docs/results.md](docs/results.md) has every cell, test and limit, {others}and the commands of the runs. "
@@ -167,9 +164,18 @@ def _summary(found: Sequence[Replication]) -> Iterator[str]:
     yield ""
 
 
-def _from_root(lines: Sequence[str]) -> list[str]:
-    """Lines of results.md with links as of the README."""
-    within = [line.replace("](#", "](results.md#") for line in lines]
+def _counted(one: Replication) -> Iterator[str]:
+    """What the records say against themselves."""
+    every = len(one.runs.records)
+    if failed := one.runs.failures.keys() - one.runs.records.keys():
+        yield f"- {one.name}: {len(failed)} of {every + len(failed)} runs came to no network."
+    if busy := timed_beside_others(one.runs.records):
+        yield f"- {one.name}: times were taken beside other work in {len(busy)} of {every} runs."
+
+
+def _from_root(lines: Sequence[str], name: str) -> list[str]:
+    """Lines of results.md with links as of the README, and the name of their data set."""
+    within = [re.sub("^- ", f"- {name}: ", line).replace("](#", "](results.md#") for line in lines]
     return [re.sub(r"\]\((?![a-z]+:)", "](docs/", line) for line in within]
 
 

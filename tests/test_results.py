@@ -237,6 +237,17 @@ def test_what_only_the_experimenter_knows_stands_among_the_limits(project):
     assert readme in (project / "README.md").read_text()
 
 
+def test_the_readme_counts_runs_that_failed_and_times_of_a_busy_machine(project):
+    times: Any = {"dense": latency(90.0), "compact": latency(40.0) | {"load": 1.5}}
+    busy = dataclasses.replace(variant(WEIGHT), latency=times)
+    write_record(project / "docs" / "replication" / "other" / "busy" / "record.json", busy)
+    write_results.main([], root=project)
+    lines = (project / "README.md").read_text().splitlines()
+    assert "- cells: 1 of 8 runs came to no network." in lines
+    assert "- other: times were taken beside other work in 1 of 2 runs." in lines
+    assert not [line for line in lines if line.startswith(("- cells: times", "- other: 1 of"))]
+
+
 def test_suites_that_are_not_there_are_counted(project):
     """A suite on one configuration of two seeds, of which one is there."""
     write_results.main([], root=project)

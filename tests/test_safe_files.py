@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hydra_det.compaction.engines import EXPORTED, in_engine
 from hydra_det.compaction.files import WEIGHTS, load_compact
 from hydra_det.data.coco import read_coco
+from hydra_det.engines.engines import EXPORTED, in_engine
 from hydra_det.errors import InputError
 from hydra_det.pipeline import build
 from hydra_det.pipeline.finished import FinishedRun

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.counts import count_flops, count_parameters
-from hydra_det.compaction.engines import ENGINES, Forward, check_installed, in_engine
 from hydra_det.compaction.files import COMPACT, WEIGHTS, load_compact, save_compact
+from hydra_det.engines.engines import ENGINES, Forward, check_installed, in_engine
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.modules.graph import GraphDetector

@@ -11,8 +11,8 @@ import torch
 
 from compact import compact
 from hydra_det.compaction import compact as compaction
-from hydra_det.compaction.engines import ENGINES
 from hydra_det.compaction.files import load_compact
+from hydra_det.engines.engines import ENGINES
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.pipeline.compacting import Compacting
 from hydra_det.pipeline.finished import FinishedRun

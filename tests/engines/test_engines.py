@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 import torch
 
-from hydra_det.compaction import engines
 from hydra_det.compaction.compact import compact
-from hydra_det.compaction.engines import ENGINES, check_installed, in_engine
+from hydra_det.engines import engines
+from hydra_det.engines.engines import ENGINES, check_installed, in_engine
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
 

@@ -16,8 +16,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.script import CONFIG_DIR, job, plain
 from hydra_det.record import RecordError
 from hydra_det.reports.cautions import cautions_of

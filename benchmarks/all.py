@@ -26,7 +26,7 @@ from benchmarks.catalogue import LISTS
 from benchmarks.machine import PEERS, ROOT, load, machine, surroundings, versions
 from benchmarks.measured import Measured, read_json
 from benchmarks.page import numbers_file, write_page
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.provenance import current_commit
 
 LONGEST = 900  # seconds that one benchmark may take: something hangs

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 
 Value = str | int | float | None
 Row = dict[str, Value]

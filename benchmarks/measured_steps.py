@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
 from hydra_det.evaluation.latency import device_name
+from hydra_det.files.atomic import write_atomically
 
 KINDS = (
     "train_clean", "train_attacked", "score_clean", "score_attacked", "evaluate_clean", "evaluate_attacked", "deeplift",

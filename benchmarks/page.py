@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.catalogue import LISTS, Benchmark
 from benchmarks.machine import ROOT
 from benchmarks.measured import Measured, Row, cell, read_json
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 
 Entry = Mapping[str, Any]  # of one benchmark, as `benchmarks.all` keeps it
 

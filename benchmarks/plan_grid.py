@@ -42,8 +42,8 @@ from benchmarks.paper_grid import (
     stage_bytes,
     stage_seconds,
 )
-from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.files.atomic import write_atomically
 
 BEGIN, END = "<!-- begin: written by benchmarks.plan_grid -->", "<!-- end -->"
 PRETRAINED_FIRST = "a job of every pretraining first"

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.reports.runs import FAILED_NAME

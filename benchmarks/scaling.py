@@ -24,7 +24,7 @@ from benchmarks.measured_steps import computed_on
 from benchmarks.power_law import exponent
 from benchmarks.scaling_axes import AXES
 from benchmarks.scaling_commands import COMMANDS
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.record import RecordError, read_record
 from hydra_det.reports.records import RECORD_NAME
 from hydra_det.robustness import ROBUSTNESS, read_robustness

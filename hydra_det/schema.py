@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typeddict
 
 from hydra_det.errors import single_line
-from hydra_det.plain_values import LARGEST, is_text
+from hydra_det.files.plain_values import LARGEST, is_text
 
 CHECKSUM = "sha256"  # in a file of ours, the key of the sha256 of all other keys
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 
 import pytest
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.record import RecordError, read_record, write_record
 from tests.reports.example import example_record
 

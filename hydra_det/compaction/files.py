@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from hydra_det.atomic import write_atomically
-from hydra_det.machine_errors import is_of_machine
+from hydra_det.files.atomic import write_atomically
+from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
 from hydra_det.modules.loss import LossSettings
 from hydra_det.modules.weights import check_shapes, save_weights

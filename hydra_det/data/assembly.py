@@ -11,7 +11,7 @@ import numpy as np
 
 from hydra_det.data.images import check_size
 from hydra_det.data.samples import ImageRecord, Split
-from hydra_det.machine_errors import is_of_machine
+from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.types import InputError
 
 # Genuine annotations overshoot the image by rounding; only more than this is called a fault.

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry, assemble, inside
 from hydra_det.data.samples import Split
-from hydra_det.plain_values import LARGEST, is_text
+from hydra_det.files.plain_values import LARGEST, is_text
 from hydra_det.types import InputError
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry
 from hydra_det.data.images import read_size
-from hydra_det.plain_yaml import plain_scalars
+from hydra_det.files.plain_yaml import plain_scalars
 from hydra_det.types import InputError
 
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels of the original image

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra_det.atomic import write_atomically
 from hydra_det.evaluation.coco_map import CocoResult
+from hydra_det.files.atomic import write_atomically
 
 COLUMNS = ("image_id", "x_min", "y_min", "x_max", "y_max", "confidence", "label", "category_id")
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hydra_det.atomic import write_atomically
-from hydra_det.machine_errors import is_of_machine
+from hydra_det.files.atomic import write_atomically
+from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.modules.darknet import ConvBlock
 from hydra_det.modules.yolo import YoloDetector
 from hydra_det.types import InputError

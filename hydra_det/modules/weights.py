@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from hydra_det.atomic import write_atomically
-from hydra_det.machine_errors import is_of_machine
+from hydra_det.files.atomic import write_atomically
+from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

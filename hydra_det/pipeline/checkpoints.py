@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.store import CHECKPOINT_SUFFIX
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from hydra_det.atomic import write_atomically
 from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
 from hydra_det.engines.engines import ENGINES
+from hydra_det.files.atomic import write_atomically
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.run_config import read_run_config

@@ -5,7 +5,7 @@ Nothing here needs torch: types are known by their names, the rest by texts of t
 
 from collections.abc import Iterator
 
-from hydra_det.machine_errors import NO_MEMORY
+from hydra_det.files.machine_errors import NO_MEMORY
 
 DEVICE, HOST, WORKER = "device", "host", "worker"
 

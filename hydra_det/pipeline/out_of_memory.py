@@ -23,8 +23,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from hydra_det.atomic import write_atomically
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.memory_errors import explain
 
 log = logging.getLogger(__name__)

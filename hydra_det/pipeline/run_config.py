@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from hydra_det.files.plain_yaml import plain_scalars
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, Config
-from hydra_det.plain_yaml import plain_scalars
 from hydra_det.types import InputError
 
 # What is read of it. The callbacks and optimisers of stages are not: nothing makes them again.

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from hydra_det.atomic import TEMPORARY, write_atomically
 from hydra_det.attacks import ATTACKS
 from hydra_det.compaction.channels import layout
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import COMPACT
+from hydra_det.files.atomic import TEMPORARY, write_atomically
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import board, build

@@ -21,8 +21,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from hydra_det.atomic import write_atomically
 from hydra_det.errors import InputError
+from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.drives import refusal
 from hydra_det.pipeline.interrupts import INTERRUPTED, started
 from hydra_det.pipeline.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from hydra_det.atomic import write_atomically
 from hydra_det.attacks.base import Attack, Losses, evaluate, gradient_of
 from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.diagnosis import Diagnosis, diagnose
@@ -29,6 +28,7 @@ from hydra_det.data.sampler import SampleKey
 from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
 from hydra_det.evaluation.robustness import put_together, worst_case
+from hydra_det.files.atomic import write_atomically
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build

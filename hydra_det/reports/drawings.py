@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.reports.figures import curve_figures, paper_figures, trade_figures
 from hydra_det.reports.forest import forest_figures
 from hydra_det.reports.layers import layer_figures, layer_table

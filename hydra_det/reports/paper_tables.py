@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.reports.answers import RULE, is_tested, shown
 from hydra_det.reports.cells import CELL, CELL_COLUMNS, METRICS, Metric, seed_values
 from hydra_det.reports.file_names import file_names

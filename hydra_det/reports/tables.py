@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hydra_det.atomic import write_atomically
+from hydra_det.files.atomic import write_atomically
 from hydra_det.record import Attack, Latency, NetworkMetrics, Protocols, Record, Spread
 from hydra_det.reports.records import achieved_sparsity
 

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from hydra_det import atomic
+from hydra_det.files import atomic
 from hydra_det.pipeline import script
 from hydra_det.pipeline.script import OutputCheck, job
 

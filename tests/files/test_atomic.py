@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_det import atomic
-from hydra_det.atomic import write_atomically
+from hydra_det.files import atomic
+from hydra_det.files.atomic import write_atomically
 
 
 def test_all_parts_are_written_in_order_and_nothing_else_is_left(tmp_path):

@@ -1,0 +1,1 @@
+"""How anything is read and written safely: whole or not at all, and as plain values."""

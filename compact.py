@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
 from hydra_det.pipeline.compacting import Compacting
 from hydra_det.pipeline.script import job
-from hydra_det.provenance import collect_versions, current_commit
-from hydra_det.record import Compaction, Record
+from hydra_det.records.provenance import collect_versions, current_commit
+from hydra_det.records.record import Compaction, Record
 from hydra_det.reports.compaction import compaction_tables, draw_compaction
 from hydra_det.reports.tables import show
 

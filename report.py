@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.script import CONFIG_DIR, job, plain
-from hydra_det.record import RecordError
+from hydra_det.records.record import RecordError
 from hydra_det.reports.cautions import cautions_of
 from hydra_det.reports.cells import cell_table
 from hydra_det.reports.comparisons import compare

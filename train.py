@@ -23,7 +23,7 @@ from hydra_det.pipeline.runner import Run
 from hydra_det.pipeline.script import job
 from hydra_det.pipeline.search import objective_values, search
 from hydra_det.pipeline.target import has_target
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 
 
 def train(config: Config, folder: Path, typed: list[str] | None = None) -> Record | None:

@@ -27,7 +27,7 @@ from benchmarks.machine import PEERS, ROOT, load, machine, surroundings, version
 from benchmarks.measured import Measured, read_json
 from benchmarks.page import numbers_file, write_page
 from hydra_det.files.atomic import write_atomically
-from hydra_det.provenance import current_commit
+from hydra_det.records.provenance import current_commit
 
 LONGEST = 900  # seconds that one benchmark may take: something hangs
 SCRATCH = ROOT / "outputs" / "benchmarks"  # what each one printed and saved

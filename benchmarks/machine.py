@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from hydra_det.provenance import collect_versions
+from hydra_det.records.provenance import collect_versions
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".peers"  # where `make bench` puts packages that are only compared with

@@ -27,9 +27,9 @@ from typing import NoReturn
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
-from hydra_det.reports.records import RECORD_NAME
+from hydra_det.records.robustness import ROBUSTNESS
+from hydra_det.records.table import RECORD_NAME
 from hydra_det.reports.runs import FAILED_NAME
-from hydra_det.robustness import ROBUSTNESS
 
 KEPT = (RECORD_NAME, FAILED_NAME, ROBUSTNESS)
 OUTPUTS = Path("outputs/replication")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from docs.results_tables import claim_table
+from hydra_det.records.table import COLUMNS
 from hydra_det.reports.answers import answers
 from hydra_det.reports.claims import PAPER
-from hydra_det.reports.records import COLUMNS
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from scipy import stats
 
-from hydra_det.record import Record
-from hydra_det.reports.records import load_records
+from hydra_det.records.record import Record
+from hydra_det.records.table import load_records
 
 BASELINE = "uniform"
 COLOURS = {BASELINE: "#8c8c8c", "erk": "#d4a24c", "learned": "#2a6f97", "lamp": "#6b8f71", "global": "#c1666b"}

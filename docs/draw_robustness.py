@@ -13,7 +13,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hydra_det.robustness import Robustness
+from hydra_det.records.robustness import Robustness
 
 AXES = ("epsilon", "steps")
 LABELS = {"epsilon": "epsilon x 255, PGD-20", "steps": "steps of PGD at 8/255"}

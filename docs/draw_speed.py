@@ -12,9 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
+from hydra_det.records.table import load_records
 from hydra_det.reports.compaction import gain, promise, time_of
-from hydra_det.reports.records import load_records
 
 COLOURS = {
     "weight": "#c1666b",

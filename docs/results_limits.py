@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports.cautions import cautions_of
 from hydra_det.reports.comparisons import compare
 from hydra_det.reports.paper import paper_results

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports.answers import AS_ABOVE, BARE, SMALL, shown
 from hydra_det.reports.cells import METRICS, metric_values, seed_values
 from hydra_det.reports.claims import BEST_THERE

@@ -28,7 +28,7 @@ from docs.results_tables import (
     speed_table,
     suite_table,
 )
-from hydra_det.record import Record, RecordError
+from hydra_det.records.record import Record, RecordError
 from hydra_det.reports.answers import RULE, answers
 from hydra_det.reports.cautions import timed_beside_others
 from hydra_det.reports.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER

@@ -15,10 +15,10 @@ from docs import shrink_records, write_results
 from docs.answer_claims import answered
 from docs.results_figure import draw
 from docs.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
-from hydra_det.record import write_record
+from hydra_det.records.record import write_record
+from hydra_det.records.table import records_frame
 from hydra_det.reports.answers import answers
 from hydra_det.reports.claims import IMPROVEMENTS
-from hydra_det.reports.records import records_frame
 from hydra_det.reports.runs import read_runs
 from tests.reports.example import latency, network
 from tests.reports.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant

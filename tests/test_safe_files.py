@@ -19,7 +19,7 @@ from hydra_det.errors import InputError
 from hydra_det.pipeline import build
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.run_config import own_targets, read_run_config
-from hydra_det.record import write_record
+from hydra_det.records.record import write_record
 from hydra_det.reports.cautions import cautions_of
 from hydra_det.reports.cells import cell_table
 from hydra_det.reports.comparisons import compare

@@ -18,7 +18,7 @@ from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, No
 from hydra_det.modules.loss import LossSettings
 from hydra_det.modules.weights import check_shapes, save_weights
 from hydra_det.modules.yolo import NmsSettings
-from hydra_det.schema import read_object
+from hydra_det.records.schema import read_object
 from hydra_det.types import InputError
 
 FORMAT, VERSION = "hydra_det compact network", 1

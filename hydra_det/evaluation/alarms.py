@@ -8,7 +8,7 @@ said.
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
-from hydra_det.robustness import Alarm
+from hydra_det.records.robustness import Alarm
 
 # Members of a suite that an alarm is about, by their names in conf/suite.
 NOISE, FGSM, FEW, PGD, DOUBLED, LARGE, ROUNDED, FREE = (

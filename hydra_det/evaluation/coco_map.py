@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from hydra_det.record import AveragePrecision, Protocols
+from hydra_det.records.record import AveragePrecision, Protocols
 from hydra_det.types import Detections, InputError
 
 # Least confidence that counts. COCO's own figures keep nearly everything; the paper cuts at 0.5, which alone costs an

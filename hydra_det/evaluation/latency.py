@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_det.record import Latency, Spread
+from hydra_det.records.record import Latency, Spread
 from hydra_det.types import InputError
 
 

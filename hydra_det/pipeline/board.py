@@ -14,8 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from hydra_det.pipeline.links import link
-from hydra_det.record import NetworkMetrics, Record
-from hydra_det.reports.records import achieved_sparsity, is_greyscale
+from hydra_det.records.record import NetworkMetrics, Record
+from hydra_det.records.table import achieved_sparsity, is_greyscale
 
 FOLDER, RESULT = "logs", "result"
 LEARNING = ("pretrain", "train_scores", "finetune")

@@ -31,14 +31,14 @@ from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.finished import FinishedRun, compact_variant
 from hydra_det.pipeline.scoring import score
-from hydra_det.record import (
+from hydra_det.records.record import (
     EngineLatency,
     EngineResult,
     NetworkSize,
     Record,
     write_record,
 )
-from hydra_det.reports.records import RECORD_NAME
+from hydra_det.records.table import RECORD_NAME
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
 log = logging.getLogger(__name__)

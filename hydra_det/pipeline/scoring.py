@@ -34,7 +34,7 @@ from hydra_det.pipeline import build, processes
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
 from hydra_det.pipeline.store import Store, fingerprint
-from hydra_det.record import Latency, NetworkMetrics, NetworkSize
+from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
 
 log = logging.getLogger(__name__)
 

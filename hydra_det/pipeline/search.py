@@ -8,13 +8,23 @@ from typing import Any
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from hydra_det.objectives import TARGET, Search, Trial, measure, measure_all, meets, say, say_goals, write_search
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.target import SHRINKING, Target, between, bisect, check_target, contradictions
-from hydra_det.record import Record
+from hydra_det.records.objectives import (
+    TARGET,
+    Search,
+    Trial,
+    measure,
+    measure_all,
+    meets,
+    say,
+    say_goals,
+    write_search,
+)
+from hydra_det.records.record import Record
+from hydra_det.records.table import records_frame
 from hydra_det.reports.front import FRONT, draw_front
-from hydra_det.reports.records import records_frame
 from hydra_det.reports.search import search_table
 from hydra_det.reports.tables import show, write_summary_csv
 from hydra_det.types import InputError, RatioError

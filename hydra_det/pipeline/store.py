@@ -25,7 +25,7 @@ from typing import Any
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.files.machine_errors import is_of_machine
-from hydra_det.schema import CHECKSUM, checksum
+from hydra_det.records.schema import CHECKSUM, checksum
 
 log = logging.getLogger(__name__)
 

@@ -36,9 +36,9 @@ from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.store import fingerprint
-from hydra_det.provenance import collect_versions, current_commit
-from hydra_det.record import Protocols, RecordError
-from hydra_det.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack, read_robustness
+from hydra_det.records.provenance import collect_versions, current_commit
+from hydra_det.records.record import Protocols, RecordError
+from hydra_det.records.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack, read_robustness
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hydra_det.objectives import OBJECTIVES, Trial, say
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.records.objectives import OBJECTIVES, Trial, say
 from hydra_det.types import InputError
 
 # Units whose masks make layers smaller; other masks empty a channel now and then.

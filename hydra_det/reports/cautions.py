@@ -6,13 +6,13 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from hydra_det.record import Attack, Latency, Record
+from hydra_det.records.record import Attack, Latency, Record
+from hydra_det.records.robustness import Robustness
+from hydra_det.records.table import achieved_sparsity
 from hydra_det.reports.cells import METRICS
 from hydra_det.reports.comparisons import control
 from hydra_det.reports.pairs import choose_pairs
-from hydra_det.reports.records import achieved_sparsity
 from hydra_det.reports.statistics import detectable_effect
-from hydra_det.robustness import Robustness
 
 FEW = 5  # runs a cell, below which only differences of more than two standard deviations are found
 BUSY = 1.0  # processes ready to run, per core: above, a timing waited for others

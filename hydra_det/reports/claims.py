@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hydra_det.records.table import TRAITS, USUAL, name_of
 from hydra_det.reports.cells import metric_values
 from hydra_det.reports.paper import CONFIGURATIONS
-from hydra_det.reports.records import TRAITS, USUAL, name_of
 
 PAPER, IMPROVEMENTS = "paper", "improvements"  # families, each with its own correction for many tests
 EFFECT = 0.01  # AP, the smallest difference that matters

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hydra_det.record import Compaction, Latency, NetworkMetrics, Record
+from hydra_det.records.record import Compaction, Latency, NetworkMetrics, Record
 from hydra_det.reports.tables import ABSENT, new_table
 
 NETWORKS = ("dense", "masked", "compact")

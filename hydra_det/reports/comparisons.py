@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports import statistics
 from hydra_det.reports.cells import seed_values
 from hydra_det.reports.pairs import choose_pairs, differ_in_pruning_only

@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hydra_det.records.robustness import Robustness
 from hydra_det.reports.tables import ABSENT, new_table
-from hydra_det.robustness import Robustness
 
 
 def corruption_frame(found: Robustness, metric: str = "map") -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports.markup import Markup, tag
 from hydra_det.reports.statistics import LEVEL, POWER, detectable_effect
 from hydra_det.reports.tables import threat_in_words

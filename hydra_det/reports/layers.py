@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports.file_names import file_names
 from hydra_det.reports.style import new_axes
 

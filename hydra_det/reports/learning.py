@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports.style import GREY, Look, new_axes
 
 SHARED = "shared by several configurations"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.tables import threat_in_words
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
+from hydra_det.records.table import bound_config
 from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS
-from hydra_det.reports.records import bound_config
 
 SCORE_STAGES = ("init_scores", "train_scores", "prune")  # they choose what goes, and where nothing goes they are idle
 MAX_PAIRS = 15  # all of six configurations; more than a reader, or a correction for many tests, can take

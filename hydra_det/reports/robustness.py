@@ -10,10 +10,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hydra_det.record import Protocols
+from hydra_det.records.record import Protocols
+from hydra_det.records.robustness import Alarm, Robustness
 from hydra_det.reports.corruptions import corruption_table, draw_corruptions
 from hydra_det.reports.tables import ABSENT, new_table
-from hydra_det.robustness import Alarm, Robustness
 
 SIZES = (("AP small", "map_small"), ("AP medium", "map_medium"), ("AP large", "map_large"))
 HEADINGS = (("AP", "map"), ("AP50", "map_50"), ("AP75", "map_75"), *SIZES)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_det.record import Record, RecordError
-from hydra_det.reports.records import load_records, records_frame
-from hydra_det.robustness import ROBUSTNESS, Robustness, read_robustness
+from hydra_det.records.record import Record, RecordError
+from hydra_det.records.robustness import ROBUSTNESS, Robustness, read_robustness
+from hydra_det.records.table import load_records, records_frame
 
 FAILED_NAME = "failed.txt"  # why a run came to nothing, in its folder
 

@@ -4,7 +4,7 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
-from hydra_det.objectives import OBJECTIVES, Search, say_goals
+from hydra_det.records.objectives import OBJECTIVES, Search, say_goals
 from hydra_det.reports.front import on_front
 from hydra_det.reports.tables import ABSENT, new_table
 

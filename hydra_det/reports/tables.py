@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.record import Attack, Latency, NetworkMetrics, Protocols, Record, Spread
-from hydra_det.reports.records import achieved_sparsity
+from hydra_det.records.record import Attack, Latency, NetworkMetrics, Protocols, Record, Spread
+from hydra_det.records.table import achieved_sparsity
 
 ABSENT = "-"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra_det.record import read_record
+from hydra_det.records.record import read_record
 
 # Of a record: when and at which commit it was made, how fast this machine was then, where things lie, who found a stage
 # finished, the memory of a network, which is measured in pages, and the checksum over all that.

@@ -29,16 +29,16 @@ from hydra_det.errors import InputError
 from hydra_det.modules.darknet_weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.weights import load_pretrained, save_weights
 from hydra_det.modules.yolov3 import YOLOv3Tiny
-from hydra_det.objectives import read_search, write_search
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import to_yaml
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.predict import Predictor
 from hydra_det.pipeline.store import Store
 from hydra_det.pipeline.store import fingerprint as store_fingerprint
-from hydra_det.record import RecordError, read_record, write_record
-from hydra_det.reports.records import records_frame
-from hydra_det.robustness import read_robustness
+from hydra_det.records.objectives import read_search, write_search
+from hydra_det.records.record import RecordError, read_record, write_record
+from hydra_det.records.robustness import read_robustness
+from hydra_det.records.table import records_frame
 from tests.pipeline.tiny import compose
 from tests.reports.example import example_record, network
 

@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from hydra_det.callbacks.progress import EpochLine
 from hydra_det.pipeline.board import write_result
 from hydra_det.pipeline.stages import STAGES
-from hydra_det.record import read_record
+from hydra_det.records.record import read_record
 from tests.pipeline.tiny import run
 
 NAMES = ["logs/1_pretrain", "logs/2_init_scores", "logs/3_train_scores", "logs/4_prune", "logs/5_finetune"]

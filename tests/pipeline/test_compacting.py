@@ -16,7 +16,7 @@ from hydra_det.engines.engines import ENGINES
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.pipeline.compacting import Compacting
 from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.record import read_record
+from hydra_det.records.record import read_record
 from hydra_det.types import InputError
 from tests.pipeline.test_command_line import script
 from tests.pipeline.tiny import compose, run

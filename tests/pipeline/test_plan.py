@@ -7,7 +7,7 @@ import pytest
 from hydra_det.pipeline.plan import PLANNED, Planned, describe, outlook, plan_stages
 from hydra_det.pipeline.runner import Run
 from hydra_det.pipeline.stages import STAGES
-from hydra_det.record import read_record
+from hydra_det.records.record import read_record
 from tests.pipeline.tiny import arguments, compose, run
 from train import train
 

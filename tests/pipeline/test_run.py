@@ -23,7 +23,7 @@ from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import comparable
 from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
 from hydra_det.pipeline.store import Store
-from hydra_det.record import read_record
+from hydra_det.records.record import read_record
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose, run
 

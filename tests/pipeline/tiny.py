@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from hydra_det.pipeline.build import CONFIG_DIR, plain
-from hydra_det.record import Record
+from hydra_det.records.record import Record
 from train import train
 
 OVERRIDES = [

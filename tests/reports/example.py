@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_det.record import AveragePrecision, Latency, NetworkMetrics, NetworkSize, Protocols, Record, Spread
+from hydra_det.records.record import AveragePrecision, Latency, NetworkMetrics, NetworkSize, Protocols, Record, Spread
 
 
 def precision(value: float) -> AveragePrecision:

@@ -6,6 +6,7 @@ import math
 import pytest
 from scipy import stats
 
+from hydra_det.records.table import records_frame
 from hydra_det.reports.answers import (
     ANSWER_COLUMNS,
     AS_ABOVE,
@@ -19,7 +20,6 @@ from hydra_det.reports.answers import (
     shown,
 )
 from hydra_det.reports.claims import BEST, IMPROVEMENTS, Claim
-from hydra_det.reports.records import records_frame
 from hydra_det.reports.runs import failed_runs
 from tests.reports.example import grid, grid_record, latency
 from tests.reports.test_claims import SCALED, WEIGHT, frame_of, variant

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from hydra_det.record import Metrics
+from hydra_det.records.record import Metrics
+from hydra_det.records.table import records_frame
 from hydra_det.reports.cautions import cautions_of
 from hydra_det.reports.comparisons import compare
-from hydra_det.reports.records import records_frame
 from tests.reports.example import GRID, grid, grid_record, latency, network
 
 WEIGHT, KERNEL = "deeplift, weight", "deeplift, kernel"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from hydra_det.records.table import records_frame
 from hydra_det.reports.cells import CELL_COLUMNS, METRICS, cell_table, metric_values, seed_values
-from hydra_det.reports.records import records_frame
 from tests.reports.example import example_record, grid, grid_record, network
 
 NAME = "scaled, kernel"

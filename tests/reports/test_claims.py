@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
+from hydra_det.records.table import TRAITS, records_frame
 from hydra_det.reports.cells import METRICS
 from hydra_det.reports.claims import BEST, CLAIMS, IMPROVEMENTS, PAPER, Claim, Pair, best_of_the_paper, pairs_of
 from hydra_det.reports.paper import CONFIGURATIONS
-from hydra_det.reports.records import TRAITS, records_frame
 from tests.reports.example import GRID, grid, grid_record, network
 
 WEIGHT, KERNEL, SCALED = "deeplift, weight", "deeplift, kernel", "scaled, weight"

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.image import imread
 
-from hydra_det.record import read_record, write_record
+from hydra_det.records.record import read_record, write_record
 from hydra_det.reports.compaction import compaction_tables, draw_compaction, gain, promise
 from tests.reports.example import example_record, latency, network
 from tests.reports.test_tables import render

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hydra_det.record import Record
+from hydra_det.records.record import Record
+from hydra_det.records.table import records_frame
 from hydra_det.reports.comparisons import COMPARED, COMPARISON_COLUMNS, compare, control
 from hydra_det.reports.pairs import MAX_PAIRS, choose_pairs, differ_in_pruning_only
 from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, paper_p_values, paper_results
-from hydra_det.reports.records import records_frame
 from tests.reports.example import grid, grid_record, latency, network
 
 WEIGHT, KERNEL = "deeplift, weight", "deeplift, kernel"

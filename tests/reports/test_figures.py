@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hydra_det.records.table import records_frame
 from hydra_det.reports.captions import CAPTIONS, SECTIONS, common_caption, in_section
 from hydra_det.reports.cells import METRICS
 from hydra_det.reports.comparisons import compare
@@ -14,7 +15,6 @@ from hydra_det.reports.forest import forest_figures
 from hydra_det.reports.layers import layer_figures, layer_table
 from hydra_det.reports.learning import SHARED, learning_figures, trainings
 from hydra_det.reports.paper import paper_results
-from hydra_det.reports.records import records_frame
 from hydra_det.reports.style import looks, rendered
 from tests.reports.example import GRID, example_record, grid, grid_record, network
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hydra_det.objectives import OBJECTIVES
+from hydra_det.records.objectives import OBJECTIVES
+from hydra_det.records.table import records_frame
 from hydra_det.reports.front import COSTS, PRECISION, draw_front, on_front, pareto
-from hydra_det.reports.records import records_frame
 from tests.reports.example import example_record, latency, network, size
 
 # Few different values, so that ties and equal rows are common.

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from hydra_det.records.table import records_frame
 from hydra_det.reports.cautions import Caution
 from hydra_det.reports.cells import METRICS, cell_table
 from hydra_det.reports.comparisons import compare
 from hydra_det.reports.drawings import draw_figures, draw_samples
 from hydra_det.reports.markup import Markup, table, tag, text
 from hydra_det.reports.page import Report, page
-from hydra_det.reports.records import records_frame
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.style import rendered
 from tests.reports.example import grid, grid_record, network

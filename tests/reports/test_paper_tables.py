@@ -9,6 +9,7 @@ import statistics as standard
 import pandas as pd
 import pytest
 
+from hydra_det.records.table import records_frame
 from hydra_det.reports.answers import answers
 from hydra_det.reports.cells import CELL_COLUMNS, METRICS, cell_table
 from hydra_det.reports.comparisons import compare
@@ -24,7 +25,6 @@ from hydra_det.reports.paper_tables import (
     to_markdown,
     write_tables,
 )
-from hydra_det.reports.records import records_frame
 from tests.reports.example import grid, grid_record, network
 
 SMALL = Table(

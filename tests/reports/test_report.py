@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hydra_det.record import write_record
+from hydra_det.records.record import write_record
 from tests.reports.example import grid
 from tests.reports.test_page import read
 

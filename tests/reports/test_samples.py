@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from hydra_det.reports.records import records_frame
+from hydra_det.records.table import records_frame
 from hydra_det.reports.samples import GAP, LEFT, TILE, TOP, sample_grid
 from tests.reports.example import grid_record
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hydra_det.reports.records import records_frame
+from hydra_det.records.table import records_frame
 from hydra_det.reports.summary import leaders, summary
 from tests.reports.example import grid, grid_record, latency, network
 

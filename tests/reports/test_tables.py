@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from hydra_det.reports.records import records_frame
+from hydra_det.records.table import records_frame
 from hydra_det.reports.tables import run_table, sweep_table, write_summary_csv
 from tests.reports.example import example_record, network
 

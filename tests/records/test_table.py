@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from hydra_det.record import write_record
-from hydra_det.reports.records import COLUMNS, configurations, load_records, records_frame
+from hydra_det.records.record import write_record
+from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame
 from tests.reports.example import example_record, network
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
@@ -215,5 +215,5 @@ def test_name_of_the_initialisation(config, expected):
 
 
 def test_reports_need_no_torch():
-    code = "import sys, hydra_det.reports.records, hydra_det.reports.tables; sys.exit('torch' in sys.modules)"
+    code = "import sys, hydra_det.records.table, hydra_det.reports.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from hydra_det import provenance
-from hydra_det.provenance import collect_versions, current_commit
+from hydra_det.records import provenance
+from hydra_det.records.provenance import collect_versions, current_commit
 
 
 def test_versions():

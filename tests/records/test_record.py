@@ -9,7 +9,7 @@ from copy import deepcopy
 import pytest
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.record import RecordError, read_record, write_record
+from hydra_det.records.record import RecordError, read_record, write_record
 from tests.reports.example import example_record
 
 
@@ -139,5 +139,5 @@ def test_line_ends_are_kept(tmp_path):
 
 
 def test_only_the_standard_library_is_needed():
-    code = "import sys, hydra_det.record; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
+    code = "import sys, hydra_det.records.record; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

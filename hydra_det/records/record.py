@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.schema import CHECKSUM, RecordError, check_keys, check_plain, checksum, read_object, refuse
+from hydra_det.records.schema import CHECKSUM, RecordError, check_keys, check_plain, checksum, read_object, refuse
 
 SCHEMA_VERSION = 5
 

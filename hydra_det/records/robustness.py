@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, TypedDict
 
-from hydra_det.record import Attack, Protocols
-from hydra_det.schema import read_checked
+from hydra_det.records.record import Attack, Protocols
+from hydra_det.records.schema import read_checked
 
 ROBUSTNESS = "robustness.json"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_det.record import Protocols, Record, RecordError, read_record
+from hydra_det.records.record import Protocols, Record, RecordError, read_record
 
 RECORD_NAME = "record.json"
 NETWORKS = ("dense", "pruned")

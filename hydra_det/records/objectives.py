@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.record import Record
-from hydra_det.schema import check_plain, read_checked
+from hydra_det.records.record import Record
+from hydra_det.records.schema import check_plain, read_checked
 
 TARGET = "target.json"
 

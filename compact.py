@@ -4,7 +4,7 @@ python compact.py run=outputs/runs/...
 python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,openvino_int8]
 """
 
-from hydra_det.pipeline import interrupts
+from hydra_det.process import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
 from hydra_det.pipeline.compacting import Compacting
-from hydra_det.pipeline.script import job
+from hydra_det.process.script import job
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Compaction, Record
 from hydra_det.reports.compaction import compaction_tables, draw_compaction

@@ -5,7 +5,7 @@ python detect.py run=outputs/runs/... source=street.mp4 attack=pgd network=dense
 python detect.py model=yolov3 model.weights=yolov3.weights names=coco.names source=dog.jpg
 """
 
-from hydra_det.pipeline import interrupts
+from hydra_det.process import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
@@ -22,8 +22,8 @@ from hydra_det.data.frames import Frames
 from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
 from hydra_det.pipeline.pictures import Pictures
 from hydra_det.pipeline.predict import open_predictor
-from hydra_det.pipeline.progress_bar import track
-from hydra_det.pipeline.script import job
+from hydra_det.process.progress_bar import track
+from hydra_det.process.script import job
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ python doctor.py data=coco data.root=...
 python doctor.py data=yolo data.root=... sheet=48
 """
 
-from hydra_det.pipeline import interrupts
+from hydra_det.process import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
@@ -21,7 +21,7 @@ from hydra_det.data.doctor import contact_sheet, examine
 from hydra_det.data.splits import shared_images
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, plain
-from hydra_det.pipeline.script import job
+from hydra_det.process.script import job
 from hydra_det.reports.tables import data_tables, show
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ python evaluate.py run=outputs/runs/... attack=noise network=dense
 python evaluate.py run=outputs/runs/... suite=standard suite.epsilon=0.0157
 """
 
-from hydra_det.pipeline import interrupts
+from hydra_det.process import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
 from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.pipeline.script import job
 from hydra_det.pipeline.suite import Suite
+from hydra_det.process.script import job
 from hydra_det.reports.robustness import cost_table, draw_robustness, suite_table
 from hydra_det.reports.tables import attack_table, show
 from hydra_det.types import InputError

@@ -4,7 +4,7 @@ python report.py runs=outputs/sweeps/smoke_grid
 python report.py runs=[outputs/sweeps/a,outputs/sweeps/b] paper=true
 """
 
-from hydra_det.pipeline import interrupts
+from hydra_det.process import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
-from hydra_det.pipeline.script import CONFIG_DIR, job, plain
+from hydra_det.process.script import CONFIG_DIR, job, plain
 from hydra_det.records.record import RecordError
 from hydra_det.reports.cautions import cautions_of
 from hydra_det.reports.cells import cell_table

@@ -7,7 +7,7 @@ python train.py target.map_attacked=0.25                      the largest ratio 
 python train.py sweep=smoke_grid experiment=smoke dry_run=true    what would run, what is there, how long it takes
 """
 
-from hydra_det.pipeline import interrupts
+from hydra_det.process import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides, plain
 from hydra_det.pipeline.runner import Run
-from hydra_det.pipeline.script import job
 from hydra_det.pipeline.search import objective_values, search
 from hydra_det.pipeline.target import has_target
+from hydra_det.process.script import job
 from hydra_det.records.record import Record
 
 

@@ -85,12 +85,12 @@ TORCH_FREE = (
     "hydra_det/records/schema.py",
     "hydra_det/records/objectives.py",
     "hydra_det/records/robustness.py",
-    "hydra_det/pipeline/drives.py",
-    "hydra_det/pipeline/interrupts.py",
-    "hydra_det/pipeline/locations.py",
-    "hydra_det/pipeline/log_lines.py",
-    "hydra_det/pipeline/script.py",
-    "hydra_det/pipeline/memory_errors.py",
+    "hydra_det/process/drives.py",
+    "hydra_det/process/interrupts.py",
+    "hydra_det/process/locations.py",
+    "hydra_det/process/log_lines.py",
+    "hydra_det/process/script.py",
+    "hydra_det/process/memory_errors.py",
     "hydra_det/reports/",
 )
 
@@ -153,7 +153,7 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, source: str, expected
     [
         ("train.py", "import hydra\nfrom omegaconf import OmegaConf\nfrom hydra_det.pipeline.runner import run"),
         ("report.py", "from hydra_det.reports import page"),
-        ("hydra_det/pipeline/command_line.py", "from hydra_det.reports import tables"),
+        ("hydra_det/process/command_line.py", "from hydra_det.reports import tables"),
         ("hydra_det/types.py", "from torch import Tensor\nfrom hydra_det.boxes import Letterbox"),
         ("hydra_det/prune/masks.py", "import torch\nimport torch.nn.functional as F\nfrom torch.nn import functional"),
         ("hydra_det/modules/masked_conv.py", "from torch import nn\nfrom hydra_det.prune.masks import top_k_mask"),

@@ -30,10 +30,11 @@ from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.matches import find_matches
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
-from hydra_det.pipeline import build, processes
+from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
 from hydra_det.pipeline.store import Store, fingerprint
+from hydra_det.process import processes
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
 
 log = logging.getLogger(__name__)

@@ -23,10 +23,11 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
-from hydra_det.pipeline import build, out_of_memory, processes
+from hydra_det.pipeline import build, out_of_memory
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.checkpoints import LAST, CheckpointFiles, resumable
 from hydra_det.pipeline.store import Store, fingerprint
+from hydra_det.process import processes
 
 log = logging.getLogger(__name__)
 

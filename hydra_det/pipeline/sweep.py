@@ -21,10 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline.check import check, check_objectives
-from hydra_det.pipeline.drives import refusal
-from hydra_det.pipeline.interrupts import INTERRUPTED, started
 from hydra_det.pipeline.plan import PLANNED, outlook
-from hydra_det.pipeline.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
+from hydra_det.process.drives import refusal
+from hydra_det.process.interrupts import INTERRUPTED, started
+from hydra_det.process.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
 from hydra_det.records.table import load_records, records_frame
 from hydra_det.reports.front import FRONT, draw_front
 from hydra_det.reports.tables import show, sweep_table, write_summary_csv

@@ -33,7 +33,7 @@ INSTANTS = {
 }
 LOST = """
 import time
-from hydra_det.pipeline.interrupts import started
+from hydra_det.process.interrupts import started
 
 class Interrupted:
     def __del__(self):
@@ -84,13 +84,13 @@ def test_while_libraries_are_loaded_there_is_nothing_to_leave(tmp_path, name):
 
 @pytest.mark.parametrize(("name", "library"), [("train", "libtorch"), ("report", "pandas")], ids=str)
 def test_a_console_script_does_the_same(tmp_path, name, library):
-    console_script = f"import sys; from hydra_det.pipeline.command_line import {name}; sys.exit({name}())"
+    console_script = f"import sys; from hydra_det.process.command_line import {name}; sys.exit({name}())"
     process = started_from(tmp_path, ["-c", console_script])
     interrupted(process, lambda: loads(process, library), said="interrupted; nothing was begun yet")
 
 
 def test_a_console_script_is_safe_before_it_loads_anything():
-    code = "import sys, hydra_det.pipeline.command_line; print(*sys.modules)"
+    code = "import sys, hydra_det.process.command_line; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"hydra", "omegaconf", "numpy", "pandas", "rich", "torch"} & set(done.stdout.split())
 
@@ -100,7 +100,7 @@ def test_a_console_script_is_safe_before_it_loads_anything():
 )
 def test_what_was_started_in_the_background_goes_on_ignoring(before, after):
     code = f"""
-import signal, hydra_det.pipeline.interrupts as interrupts
+import signal, hydra_det.process.interrupts as interrupts
 signal.signal(signal.SIGINT, signal.{before})
 assert signal.getsignal(signal.SIGINT) == signal.{before}
 interrupts.leave_at_once()

@@ -18,8 +18,8 @@ from hydra_det.pipeline.compacting import Compacting
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.records.record import read_record
 from hydra_det.types import InputError
-from tests.pipeline.test_command_line import script
 from tests.pipeline.tiny import compose, run
+from tests.process.test_command_line import script
 
 pytestmark = pytest.mark.engine
 

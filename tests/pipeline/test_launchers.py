@@ -18,8 +18,8 @@ from hydra.utils import instantiate
 
 from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS
 from hydra_det.pipeline.sweep import grid_of
-from tests.pipeline.test_command_line import outputs, script
 from tests.pipeline.tiny import arguments
+from tests.process.test_command_line import outputs, script
 
 submitit = pytest.importorskip("submitit")
 BaseQueueConf = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.config").BaseQueueConf

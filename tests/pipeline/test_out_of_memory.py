@@ -18,8 +18,8 @@ from hydra_det.pipeline.out_of_memory import FILE
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.pipeline.store import Store
 from hydra_det.types import InputError
-from tests.pipeline.test_command_line import outputs, script
 from tests.pipeline.tiny import arguments, compose, run
+from tests.process.test_command_line import outputs, script
 
 HALVE = "out_of_memory=halve"
 # Clean batches, and no flips: what is compared is which images make a step.

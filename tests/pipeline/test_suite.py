@@ -18,8 +18,8 @@ from hydra_det.pipeline.suite import Suite
 from hydra_det.reports.corruptions import corruption_frame
 from hydra_det.reports.robustness import draw_robustness, suite_table
 from hydra_det.types import InputError
-from tests.pipeline.test_command_line import script
 from tests.pipeline.tiny import compose, run
+from tests.process.test_command_line import script
 
 FEW = [
     "suite=standard", "suite.attacks.square.queries=5", "suite.attacks.apgd.steps=3", "suite.attacks.pgd.steps=3",

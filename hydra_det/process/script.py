@@ -23,11 +23,11 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
-from hydra_det.pipeline.drives import refusal
-from hydra_det.pipeline.interrupts import INTERRUPTED, started
-from hydra_det.pipeline.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
-from hydra_det.pipeline.log_lines import calm_lines, name_lines
-from hydra_det.pipeline.memory_errors import explain
+from hydra_det.process.drives import refusal
+from hydra_det.process.interrupts import INTERRUPTED, started
+from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
+from hydra_det.process.log_lines import calm_lines, name_lines
+from hydra_det.process.memory_errors import explain
 from hydra_det.reports.runs import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _ends_sweep() -> bool:
 
 
 def _end_helpers() -> None:
-    if processes := sys.modules.get("hydra_det.pipeline.processes"):  # where it is not loaded, it started none
+    if processes := sys.modules.get("hydra_det.process.processes"):  # where it is not loaded, it started none
         processes.leave()
 
 

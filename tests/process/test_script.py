@@ -10,8 +10,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from hydra_det.files import atomic
-from hydra_det.pipeline import script
-from hydra_det.pipeline.script import OutputCheck, job
+from hydra_det.process import script
+from hydra_det.process.script import OutputCheck, job
 
 
 @pytest.fixture

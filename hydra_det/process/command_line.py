@@ -2,8 +2,8 @@
 
 import runpy
 
-from hydra_det.pipeline.interrupts import leave_at_once
-from hydra_det.pipeline.locations import SCRIPTS
+from hydra_det.process.interrupts import leave_at_once
+from hydra_det.process.locations import SCRIPTS
 
 
 def train() -> None:

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from hydra_det.errors import InputError
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.script import fail_at_once, is_helper, same_job
+from hydra_det.process.script import fail_at_once, is_helper, same_job
 
 log = logging.getLogger(__name__)
 

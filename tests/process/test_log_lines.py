@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from hydra_det.pipeline.log_lines import calm_lines
+from hydra_det.process.log_lines import calm_lines
 
 
 class Failing(logging.Handler):

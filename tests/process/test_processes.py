@@ -21,12 +21,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from safetensors.numpy import load_file
 
-from hydra_det.pipeline import processes
 from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS, plain
-from hydra_det.pipeline.script import same_job
-from tests.pipeline.test_command_line import outputs, script
+from hydra_det.process import processes
+from hydra_det.process.script import same_job
 from tests.pipeline.test_launchers import processes_with, waited_for
 from tests.pipeline.tiny import arguments, compose, run
+from tests.process.test_command_line import outputs, script
 
 TWO = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
 # Batch statistics are those of a process, so weights are not trained here, and neither are they when scores are.
@@ -179,7 +179,7 @@ import threading, time
 from types import SimpleNamespace
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import read_write
-from hydra_det.pipeline import processes
+from hydra_det.process import processes
 from tests.pipeline.tiny import compose
 
 compose(["hydra.mode=RUN"])

@@ -13,9 +13,9 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from hydra_det.pipeline.links import link
 from hydra_det.records.record import NetworkMetrics, Record
 from hydra_det.records.table import achieved_sparsity, is_greyscale
+from hydra_det.store.links import link
 
 FOLDER, RESULT = "logs", "result"
 LEARNING = ("pretrain", "train_scores", "finetune")

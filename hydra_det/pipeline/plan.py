@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
-from hydra_det.pipeline.store import Store
+from hydra_det.store.store import Store
 
 # What the jobs of a dry run in this process would do, a list of stages each.
 PLANNED: list[list["Planned"]] = []

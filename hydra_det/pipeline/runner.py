@@ -22,17 +22,17 @@ from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import board, build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import SEARCHED, check, check_anchors
-from hydra_det.pipeline.links import link, link_content
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.scoring import latency, score, sizes
 from hydra_det.pipeline.stages import LOGS, Stage, StageRunner
-from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.prune.plan import mask_plan
 from hydra_det.prune.sparsity import count_sparsity
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Attack, NetworkMetrics, Record, RecordError, read_record, write_record
 from hydra_det.records.table import RECORD_NAME
 from hydra_det.reports.tables import run_table, show
+from hydra_det.store.links import link, link_content
+from hydra_det.store.store import Store, fingerprint
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

@@ -33,9 +33,9 @@ from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
-from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.process import processes
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
+from hydra_det.store.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
 

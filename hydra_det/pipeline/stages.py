@@ -25,9 +25,9 @@ from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights, weights_hash
 from hydra_det.pipeline import build, out_of_memory
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.checkpoints import LAST, CheckpointFiles, resumable
-from hydra_det.pipeline.store import Store, fingerprint
 from hydra_det.process import processes
+from hydra_det.store.checkpoints import LAST, CheckpointFiles, resumable
+from hydra_det.store.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
 

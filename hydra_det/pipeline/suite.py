@@ -35,10 +35,10 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import threat_model
-from hydra_det.pipeline.store import fingerprint
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Protocols, RecordError
 from hydra_det.records.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack, read_robustness
+from hydra_det.store.store import fingerprint
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)

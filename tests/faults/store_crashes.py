@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hydra_det.pipeline.store import Store
+from hydra_det.store.store import Store
 from tests.faults.hook import Fault, install
 
 NAME, KEY = "prune", "0123456789ab"

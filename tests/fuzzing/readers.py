@@ -33,12 +33,12 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import to_yaml
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.predict import Predictor
-from hydra_det.pipeline.store import Store
-from hydra_det.pipeline.store import fingerprint as store_fingerprint
 from hydra_det.records.objectives import read_search, write_search
 from hydra_det.records.record import RecordError, read_record, write_record
 from hydra_det.records.robustness import read_robustness
 from hydra_det.records.table import records_frame
+from hydra_det.store.store import Store
+from hydra_det.store.store import fingerprint as store_fingerprint
 from tests.pipeline.tiny import compose
 from tests.reports.example import example_record, network
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hydra_det.pipeline.store import Store
+from hydra_det.store.store import Store
 from tests.pipeline.test_launchers import processes_with
 from tests.pipeline.tiny import arguments
 from tests.process.test_command_line import outputs, script

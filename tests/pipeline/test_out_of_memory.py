@@ -16,7 +16,7 @@ from hydra_det.modules.detector import Detector
 from hydra_det.pipeline import build
 from hydra_det.pipeline.out_of_memory import FILE
 from hydra_det.pipeline.stages import Stage, StageRunner
-from hydra_det.pipeline.store import Store
+from hydra_det.store.store import Store
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose, run
 from tests.process.test_command_line import outputs, script

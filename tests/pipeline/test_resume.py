@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from hydra_det.callbacks.stage_checkpoint import StageCheckpoint
-from hydra_det.pipeline.checkpoints import EARLIER, LAST
 from hydra_det.pipeline.runner import Run
 from hydra_det.pipeline.stages import STAGES
+from hydra_det.store.checkpoints import EARLIER, LAST
 from tests.pipeline.tiny import arguments, compose
 
 # Two epochs of four batches of the stage that is stopped; those before it are as short as can be.

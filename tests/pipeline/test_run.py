@@ -22,8 +22,8 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import comparable
 from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
-from hydra_det.pipeline.store import Store
 from hydra_det.records.record import read_record
+from hydra_det.store.store import Store
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose, run
 

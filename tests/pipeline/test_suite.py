@@ -13,10 +13,10 @@ from rich.console import Console
 from hydra_det.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from hydra_det.evaluation.alarms import MEMBERS
 from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.pipeline.store import Store
 from hydra_det.pipeline.suite import Suite
 from hydra_det.reports.corruptions import corruption_frame
 from hydra_det.reports.robustness import draw_robustness, suite_table
+from hydra_det.store.store import Store
 from hydra_det.types import InputError
 from tests.pipeline.tiny import compose, run
 from tests.process.test_command_line import script

@@ -17,7 +17,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
-from hydra_det.pipeline.store import CHECKPOINT_SUFFIX
+from hydra_det.store.store import CHECKPOINT_SUFFIX
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hydra_det.errors import InputError
-from hydra_det.pipeline.checkpoints import EARLIER, LAST, CheckpointFiles, resumable
+from hydra_det.store.checkpoints import EARLIER, LAST, CheckpointFiles, resumable
 
 
 class Payload:
@@ -44,7 +44,7 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_the_good_one_before_it(
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hydra_det.pipeline.checkpoints.write_atomically", killed)
+    monkeypatch.setattr("hydra_det.store.checkpoints.write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         files.save_checkpoint({"epoch": 5}, tmp_path / LAST)
     assert resumable(tmp_path) == tmp_path / EARLIER

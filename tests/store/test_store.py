@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hydra_det.errors import InputError
-from hydra_det.pipeline import store as module
-from hydra_det.pipeline.store import Store, read_about
+from hydra_det.store import store as module
+from hydra_det.store.store import Store, read_about
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Finished stages on disk: found by a fingerprint, written whole or not at all, resumed after a kill."""

@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 
 from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides, plain
 from hydra_det.pipeline.runner import Run
-from hydra_det.pipeline.search import objective_values, search
-from hydra_det.pipeline.target import has_target
 from hydra_det.process.script import job
 from hydra_det.records.record import Record
+from hydra_det.sweeps.search import objective_values, search
+from hydra_det.sweeps.target import has_target
 
 
 def train(config: Config, folder: Path, typed: list[str] | None = None) -> Record | None:

@@ -162,7 +162,7 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, source: str, expected
         ("hydra_det/init/deeplift.py", "from hydra_det.modules.loss import f\nimport hydra_det.prune.sparsity"),
         ("hydra_det/callbacks/freeze.py", "from pytorch_lightning import Callback\nfrom hydra_det.modules import loss"),
         ("hydra_det/pipeline/build.py", "from hydra.utils import instantiate\nimport hydra_det.callbacks.freeze"),
-        ("hydra_det/pipeline/sweep.py", "import hydra"),
+        ("hydra_det/sweeps/sweep.py", "import hydra"),
         (
             "hydra_det/reports/page.py",
             "import pandas\nfrom hydra_det.records.record import Record\nfrom . import tables",

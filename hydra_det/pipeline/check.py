@@ -13,9 +13,9 @@ from hydra_det.pipeline import build, out_of_memory
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import STAGES
-from hydra_det.pipeline.target import check_target
 from hydra_det.prune.settings import PruneSettings
 from hydra_det.records.objectives import OBJECTIVES
+from hydra_det.sweeps.target import check_target
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

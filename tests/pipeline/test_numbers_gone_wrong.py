@@ -8,9 +8,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from hydra_det.store.store import Store
-from tests.pipeline.test_launchers import processes_with
 from tests.pipeline.tiny import arguments
 from tests.process.test_command_line import outputs, script
+from tests.sweeps.test_launchers import processes_with
 
 SHORT = ["stage.pretrain.epochs=1", "stage.pretrain.clean_epochs=0", "stage.pretrain.warmup_steps=0"]
 SPOIL = """

@@ -24,9 +24,9 @@ from safetensors.numpy import load_file
 from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS, plain
 from hydra_det.process import processes
 from hydra_det.process.script import same_job
-from tests.pipeline.test_launchers import processes_with, waited_for
 from tests.pipeline.tiny import arguments, compose, run
 from tests.process.test_command_line import outputs, script
+from tests.sweeps.test_launchers import processes_with, waited_for
 
 TWO = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2"]
 # Batch statistics are those of a process, so weights are not trained here, and neither are they when scores are.

@@ -10,7 +10,6 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.target import SHRINKING, Target, between, bisect, check_target, contradictions
 from hydra_det.records.objectives import (
     TARGET,
     Search,
@@ -27,6 +26,7 @@ from hydra_det.records.table import records_frame
 from hydra_det.reports.front import FRONT, draw_front
 from hydra_det.reports.search import search_table
 from hydra_det.reports.tables import show, write_summary_csv
+from hydra_det.sweeps.target import SHRINKING, Target, between, bisect, check_target, contradictions
 from hydra_det.types import InputError, RatioError
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 
 from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS
-from hydra_det.pipeline.sweep import grid_of
+from hydra_det.sweeps.sweep import grid_of
 from tests.pipeline.tiny import arguments
 from tests.process.test_command_line import outputs, script
 

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline.build import CONFIG_DIR
-from hydra_det.pipeline.sweep import SweepCheck, check_jobs, grid_of, pairs_covered
 from hydra_det.process.log_lines import NamedLines, Once
 from hydra_det.process.script import job
+from hydra_det.sweeps.sweep import SweepCheck, check_jobs, grid_of, pairs_covered
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.data.frames import Frames
+from hydra_det.finished.pictures import Pictures
+from hydra_det.finished.predict import open_predictor
 from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
-from hydra_det.pipeline.pictures import Pictures
-from hydra_det.pipeline.predict import open_predictor
 from hydra_det.process.progress_bar import track
 from hydra_det.process.script import job
 from hydra_det.types import InputError

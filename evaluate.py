@@ -17,9 +17,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.suite import Suite
 from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
-from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.pipeline.suite import Suite
 from hydra_det.process.script import job
 from hydra_det.reports.robustness import cost_table, draw_robustness, suite_table
 from hydra_det.reports.tables import attack_table, show

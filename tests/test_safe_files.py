@@ -16,8 +16,8 @@ from hydra_det.compaction.files import WEIGHTS, load_compact
 from hydra_det.data.coco import read_coco
 from hydra_det.engines.engines import EXPORTED, in_engine
 from hydra_det.errors import InputError
+from hydra_det.finished.run import FinishedRun
 from hydra_det.pipeline import build
-from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.run_config import own_targets, read_run_config
 from hydra_det.records.record import write_record
 from hydra_det.reports.cautions import cautions_of

@@ -29,11 +29,11 @@ from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
 from hydra_det.evaluation.robustness import put_together, worst_case
 from hydra_det.files.atomic import write_atomically
+from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.pipeline.runner import threat_model
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Protocols, RecordError

@@ -13,9 +13,9 @@ from compact import compact
 from hydra_det.compaction import compact as compaction
 from hydra_det.compaction.files import load_compact
 from hydra_det.engines.engines import ENGINES
+from hydra_det.finished.compacting import Compacting
+from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import masks_of
-from hydra_det.pipeline.compacting import Compacting
-from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.records.record import read_record
 from hydra_det.types import InputError
 from tests.pipeline.tiny import compose, run

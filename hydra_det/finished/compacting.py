@@ -26,10 +26,10 @@ from hydra_det.compaction.files import COMPACT, WEIGHTS, load_compact, save_comp
 from hydra_det.engines.engines import ENGINES, Forward, check_installed, in_engine
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
+from hydra_det.finished.run import FinishedRun, compact_variant
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.finished import FinishedRun, compact_variant
 from hydra_det.pipeline.scoring import score
 from hydra_det.records.record import (
     EngineLatency,

@@ -17,13 +17,13 @@ from PIL import Image
 from hydra_det.boxes import Letterbox
 from hydra_det.data.frames import Frames
 from hydra_det.data.video import VideoWriter
+from hydra_det.finished.pictures import Pictures
+from hydra_det.finished.predict import Predictor, content_pixels, open_predictor
+from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.darknet_weights import save_darknet_weights
 from hydra_det.modules.yolov3 import YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import SCRIPTS
-from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.pipeline.pictures import Pictures
-from hydra_det.pipeline.predict import Predictor, content_pixels, open_predictor
 from hydra_det.types import InputError
 from tests.pipeline.tiny import compose
 

@@ -14,7 +14,7 @@ from hydra_det.data.frames import Frames
 from hydra_det.data.video import VideoWriter
 from hydra_det.drawing import caption, draw_detections, side_by_side
 from hydra_det.files.atomic import write_atomically
-from hydra_det.pipeline.predict import Prediction, View
+from hydra_det.finished.predict import Prediction, View
 
 COLUMNS = ("image", "view", "x_min", "y_min", "x_max", "y_max", "confidence", "class", "label")
 CLEAN, ATTACKED = "clean", "attacked"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from hydra_det.errors import InputError
-from hydra_det.pipeline.finished import FinishedRun
+from hydra_det.finished.run import FinishedRun
 from tests.pipeline.tiny import run
 
 

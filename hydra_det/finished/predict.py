@@ -15,11 +15,11 @@ from hydra_det.callbacks.attacked_images import attacked_images
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.text_labels import read_names
 from hydra_det.data.transforms import letterbox_image, to_tensor
+from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.finished import FinishedRun
 from hydra_det.types import Batch, Detections, InputError, Pixels, Target
 
 DEFAULT_SIZE = 416  # side of the network input where no run says it, pixels

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from hydra_det.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from hydra_det.evaluation.alarms import MEMBERS
-from hydra_det.pipeline.finished import FinishedRun
-from hydra_det.pipeline.suite import Suite
+from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.suite import Suite
 from hydra_det.reports.corruptions import corruption_frame
 from hydra_det.reports.robustness import draw_robustness, suite_table
 from hydra_det.store.store import Store

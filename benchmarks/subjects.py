@@ -6,7 +6,7 @@ import hydra
 import torch
 
 from hydra_det.boxes import Letterbox
-from hydra_det.modules.yolo import YoloDetector
+from hydra_det.modules.yolo.base import YoloDetector
 from hydra_det.pipeline import build
 from hydra_det.types import Batch, Target
 

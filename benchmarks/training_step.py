@@ -23,7 +23,7 @@ import torch
 from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import CLASSES, network, random_batch
 from hydra_det.modules.detector import parameter_groups
-from hydra_det.modules.yolo import YoloDetector
+from hydra_det.modules.yolo.base import YoloDetector
 from hydra_det.types import Batch
 from tests.modules.darknet_cfg import yolov3 as darknet_cfg
 

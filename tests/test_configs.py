@@ -17,7 +17,7 @@ from hydra_det.attacks import ATTACKS
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.callbacks.hardening import HARDENINGS
 from hydra_det.init import INITIALISERS
-from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
+from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.stages import STAGES
@@ -122,7 +122,7 @@ def test_coco_anchors_are_those_of_the_code() -> None:
 
 def test_every_target_imports() -> None:
     found = {target for path in FILES for target in targets_in(OmegaConf.to_container(OmegaConf.load(path)))}
-    assert "hydra_det.modules.yolov3.YOLOv3Tiny" in found
+    assert "hydra_det.modules.yolo.yolov3.YOLOv3Tiny" in found
     assert "hydra_det.callbacks.topk_mask.TopKMask" in found
     for target in found:
         assert callable(hydra.utils.get_object(target)), target

@@ -12,8 +12,8 @@ from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.sources import CocoData
 from hydra_det.evaluation.coco_map import average_precision
 from hydra_det.modules.detector import Detector
-from hydra_det.modules.loss import BOX_LOSSES, LossSettings
-from hydra_det.modules.yolov3 import YOLOv3
+from hydra_det.modules.yolo.loss import BOX_LOSSES, LossSettings
+from hydra_det.modules.yolo.yolov3 import YOLOv3
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "deeppcb"
 

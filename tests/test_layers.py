@@ -105,11 +105,11 @@ def test_repository_keeps_the_rules() -> None:
 @pytest.mark.parametrize(
     ("file", "source", "expected"),
     [
-        ("hydra_det/prune/masks.py", "import hydra_det.modules.loss", "prune may not import modules"),
-        ("hydra_det/modules/loss.py", "from hydra_det import callbacks", "modules may not import callbacks"),
+        ("hydra_det/prune/masks.py", "import hydra_det.modules.yolo.loss", "prune may not import modules"),
+        ("hydra_det/modules/yolo/loss.py", "from hydra_det import callbacks", "modules may not import callbacks"),
         ("hydra_det/init/scaled.py", "from hydra_det.attacks.base import Attack", "init may not import attacks"),
         ("hydra_det/compaction/compact.py", "from ..data import coco", "compaction may not import data"),
-        ("hydra_det/modules/loss.py", "from ..attacks.base import Attack", "modules may not import attacks"),
+        ("hydra_det/modules/yolo/loss.py", "from ..attacks.base import Attack", "modules may not import attacks"),
         ("hydra_det/attacks/base.py", "from hydra_det.modules import loss", "attacks may not import modules"),
         ("hydra_det/evaluation/robustness.py", "def f():\n    import hydra_det.modules", "may not import modules"),
         ("hydra_det/data/coco.py", "from hydra_det.records.record import Record", "data may not import record"),
@@ -123,7 +123,7 @@ def test_repository_keeps_the_rules() -> None:
         ("hydra_det/__init__.py", "from hydra_det.types import Batch", "__init__ may not import types"),
         ("hydra_det/attacks/base.py", "from hydra.utils import instantiate", "may not import hydra"),
         ("hydra_det/pipeline/stages.py", "from omegaconf import DictConfig", "may not import omegaconf"),
-        ("hydra_det/modules/yolov3.py", "import pytorch_lightning as pl", "may not import pytorch_lightning"),
+        ("hydra_det/modules/yolo/yolov3.py", "import pytorch_lightning as pl", "may not import pytorch_lightning"),
         ("train.py", "import pytorch_lightning as pl", "may not import pytorch_lightning"),
         ("hydra_det/callbacks/freeze.py", "from lightning.pytorch import Callback", "may not import lightning"),
         (
@@ -159,7 +159,7 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, source: str, expected
         ("hydra_det/modules/masked_conv.py", "from torch import nn\nfrom hydra_det.prune.masks import top_k_mask"),
         ("hydra_det/modules/detector.py", "import pytorch_lightning as pl\nfrom . import loss"),
         ("hydra_det/attacks/gradient.py", "from hydra_det.attacks.base import Attack\nfrom .objectives import f"),
-        ("hydra_det/init/deeplift.py", "from hydra_det.modules.loss import f\nimport hydra_det.prune.sparsity"),
+        ("hydra_det/init/deeplift.py", "from hydra_det.modules.yolo.loss import f\nimport hydra_det.prune.sparsity"),
         ("hydra_det/callbacks/freeze.py", "from pytorch_lightning import Callback\nfrom hydra_det.modules import loss"),
         ("hydra_det/pipeline/build.py", "from hydra.utils import instantiate\nimport hydra_det.callbacks.freeze"),
         ("hydra_det/sweeps/sweep.py", "import hydra"),

@@ -123,7 +123,7 @@ def test_callbacks_of_a_finished_run_may_be_anything_and_are_never_made(tmp_path
 
 
 def test_a_class_of_ours_in_the_wrong_place_is_refused():
-    other = {"_target_": "hydra_det.modules.loss.LossSettings"}
+    other = {"_target_": "hydra_det.modules.yolo.loss.LossSettings"}
     with pytest.raises(InputError, match=r"data\._target_: expected a DetectionData, got LossSettings"):
         build.data({"data": other})
     with pytest.raises(InputError, match=r"model\._target_: expected a network, got LossSettings"):
@@ -131,7 +131,7 @@ def test_a_class_of_ours_in_the_wrong_place_is_refused():
 
 
 def test_what_our_own_configs_name_is_ours_and_of_no_other_module():
-    assert {"hydra_det.modules.yolov3.YOLOv3", "pytorch_lightning.Trainer"} <= own_targets()
+    assert {"hydra_det.modules.yolo.yolov3.YOLOv3", "pytorch_lightning.Trainer"} <= own_targets()
     for name in own_targets() - {"pytorch_lightning.Trainer"}:
         assert build.target({"_target_": name}).__module__.startswith("hydra_det."), name
 

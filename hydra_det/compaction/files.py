@@ -15,9 +15,9 @@ import torch
 from hydra_det.files.atomic import write_atomically
 from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
-from hydra_det.modules.loss import LossSettings
 from hydra_det.modules.weights import check_shapes, save_weights
-from hydra_det.modules.yolo import NmsSettings
+from hydra_det.modules.yolo.base import NmsSettings
+from hydra_det.modules.yolo.loss import LossSettings
 from hydra_det.records.schema import read_object
 from hydra_det.types import InputError
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hydra_det.modules.loss import LossSettings
-from hydra_det.modules.yolo import Anchors, NmsSettings, SplitAnchors, YoloDetector
+from hydra_det.modules.yolo.base import Anchors, NmsSettings, SplitAnchors, YoloDetector
+from hydra_det.modules.yolo.loss import LossSettings
 
 IMAGES = "images"  # the name of the input
 

@@ -19,9 +19,9 @@ from torch import nn
 
 from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.modules.darknet_weights import load_darknet_weights
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.modules.weights import load_pretrained
+from hydra_det.modules.yolo.darknet_weights import load_darknet_weights
 from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
 from hydra_det.records.objectives import OBJECTIVES
 from hydra_det.types import InputError

@@ -36,7 +36,7 @@ def words(script: str, folder: Path) -> tuple[list[str], str]:
         return [f"runs={folder}"], "record.json: expected the record of a run, not JSON"
     READERS["run_config"].prepare(folder)
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("hydra_det.modules.yolov3.YOLOv3", "os.system"))
+    config.write_text(config.read_text().replace("hydra_det.modules.yolo.yolov3.YOLOv3", "os.system"))
     return [f"run={folder}"], "model._target_: expected a class that hydra_det's own configs name, came os.system"
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hydra_det.compaction import files
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
-from hydra_det.modules.yolo import NmsSettings
+from hydra_det.modules.yolo.base import NmsSettings
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
 from tests.init.example import answering

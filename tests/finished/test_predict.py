@@ -20,8 +20,8 @@ from hydra_det.data.video import VideoWriter
 from hydra_det.finished.pictures import Pictures
 from hydra_det.finished.predict import Predictor, content_pixels, open_predictor
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.darknet_weights import save_darknet_weights
-from hydra_det.modules.yolov3 import YOLOv3Tiny
+from hydra_det.modules.yolo.darknet_weights import save_darknet_weights
+from hydra_det.modules.yolo.yolov3 import YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import SCRIPTS
 from hydra_det.types import InputError

@@ -28,9 +28,9 @@ from hydra_det.data.video import Video, VideoWriter
 from hydra_det.errors import InputError
 from hydra_det.finished.predict import Predictor
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.darknet_weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.weights import load_pretrained, save_weights
-from hydra_det.modules.yolov3 import YOLOv3Tiny
+from hydra_det.modules.yolo.darknet_weights import load_darknet_weights, save_darknet_weights
+from hydra_det.modules.yolo.yolov3 import YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import to_yaml
 from hydra_det.records.objectives import read_search, write_search

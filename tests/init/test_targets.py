@@ -8,7 +8,7 @@ import torch
 from hydra_det.boxes import Letterbox
 from hydra_det.init.references import REFERENCES
 from hydra_det.init.targets import TARGETS, assigned, loss, topk
-from hydra_det.modules.loss import LossSettings, assign
+from hydra_det.modules.yolo.loss import LossSettings, assign
 from hydra_det.types import Batch, InputError
 from tests.init.example import answering
 from tests.modules.example import NETWORKS, batch, target

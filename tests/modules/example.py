@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from hydra_det.boxes import Letterbox
-from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
+from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import Batch, Target
 
 SIZE = 64

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hydra_det.modules.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
+from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import InputError
 from tests.modules.example import CLASSES, NETWORKS, SIZE, STRIDES, batch, network
 

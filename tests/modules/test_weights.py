@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from hydra_det.modules import weights
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.modules.weights import load_pretrained, load_weights, read_weights, save_weights, weights_hash
-from hydra_det.modules.yolov3 import YOLOv3
+from hydra_det.modules.yolo.yolov3 import YOLOv3
 from hydra_det.types import InputError
 from tests.modules.example import CLASSES, NETWORKS, assert_untouched, network, snapshot
 from tests.modules.test_masked_conv import scatter_masks

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hydra_det.callbacks.progress import EpochLine
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.graph import GraphDetector
-from hydra_det.modules.yolov3 import YOLOv3
+from hydra_det.modules.yolo.yolov3 import YOLOv3
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import comparable
 from hydra_det.pipeline.stages import STAGES, Stage, StageRunner

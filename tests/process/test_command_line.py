@@ -194,7 +194,7 @@ def test_bad_input_is_refused_before_anything_is_trained(tmp_path, tmp_path_fact
 def test_weights_of_another_network_are_refused(tmp_path, tmp_path_factory):
     from safetensors.torch import save_file
 
-    from hydra_det.modules.yolov3 import YOLOv3
+    from hydra_det.modules.yolo.yolov3 import YOLOv3
 
     file = tmp_path / "other.safetensors"
     save_file(YOLOv3(num_classes=6, width=0.25, depth=0.125).state_dict(), file)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss
 
-from hydra_det.modules.decode import decode_boxes
+from hydra_det.modules.yolo.decode import decode_boxes
 from hydra_det.types import InputError, LossTerms, Target
 
 OBJECTS_AT_ONCE = 256  # of a batch, compared with all predictions of their images

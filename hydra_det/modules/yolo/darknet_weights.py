@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.files.machine_errors import is_of_machine
-from hydra_det.modules.darknet import ConvBlock
-from hydra_det.modules.yolo import YoloDetector
+from hydra_det.modules.yolo.backbones import ConvBlock
+from hydra_det.modules.yolo.base import YoloDetector
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

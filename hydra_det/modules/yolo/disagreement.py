@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss
 
-from hydra_det.modules.decode import decode_boxes
-from hydra_det.modules.loss import LossSettings
+from hydra_det.modules.yolo.decode import decode_boxes
+from hydra_det.modules.yolo.loss import LossSettings
 from hydra_det.types import LossTerms
 
 

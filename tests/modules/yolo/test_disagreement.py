@@ -5,8 +5,8 @@ import torch
 from torch.distributions import Bernoulli, kl_divergence
 from torchvision.ops import complete_box_iou_loss
 
-from hydra_det.modules.disagreement import yolo_disagreement
-from hydra_det.modules.loss import LossSettings
+from hydra_det.modules.yolo.disagreement import yolo_disagreement
+from hydra_det.modules.yolo.loss import LossSettings
 from tests.modules.example import network
 
 ANCHORS = [torch.tensor([[10.0, 14.0], [20.0, 12.0]])]

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from hydra_det.modules.decode import Candidates, decode, suppress
-from hydra_det.modules.disagreement import yolo_disagreement
-from hydra_det.modules.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
+from hydra_det.modules.yolo.decode import Candidates, decode, suppress
+from hydra_det.modules.yolo.disagreement import yolo_disagreement
+from hydra_det.modules.yolo.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
 Anchors = Sequence[Sequence[float]]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from hydra_det.modules.decode import Candidates, decode, suppress
+from hydra_det.modules.yolo.decode import Candidates, decode, suppress
 from hydra_det.types import NotFiniteError
 from tests.modules.example import NETWORKS, network
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from hydra_det.modules.decode import decode_boxes
-from hydra_det.modules.loss import BOX_LOSSES, LossSettings, assign, assigned_margins, yolo_losses
+from hydra_det.modules.yolo.decode import decode_boxes
+from hydra_det.modules.yolo.loss import BOX_LOSSES, LossSettings, assign, assigned_margins, yolo_losses
 from hydra_det.types import InputError
 from tests.modules.example import target
-from tests.modules.test_decode import overlap, sigmoid
+from tests.modules.yolo.test_decode import overlap, sigmoid
 
 HEIGHT, WIDTH, CLASSES = 64, 96, 3
 STRIDES = [32, 16]
@@ -139,7 +139,7 @@ def test_loss_is_the_loop(box_loss, ignore_iou, anchor_iou):
 
 @pytest.mark.parametrize("at_once", [1, 2, 7])
 def test_loss_is_the_loop_however_few_objects_are_compared_at_once(at_once, monkeypatch):
-    monkeypatch.setattr("hydra_det.modules.loss.OBJECTS_AT_ONCE", at_once)
+    monkeypatch.setattr("hydra_det.modules.yolo.loss.OBJECTS_AT_ONCE", at_once)
     raw = random_raw(0)
     targets = random_targets(1, raw)
     first, second, _ = (len(truth["labels"]) for truth in targets)

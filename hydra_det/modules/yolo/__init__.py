@@ -1,0 +1,1 @@
+"""The YOLOv3 family: backbones, heads, loss, decoding, and Darknet's files of weights."""

@@ -18,7 +18,7 @@ import torch
 from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
-from hydra_det.callbacks.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.modules.masked_conv import folded, to_masked
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch

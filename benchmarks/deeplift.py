@@ -21,7 +21,7 @@ from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.measured import Row
 from benchmarks.subjects import network, random_batch
 from hydra_det.boxes import PADDING
-from hydra_det.callbacks.pictures import spread
+from hydra_det.callbacks.watching.pictures import spread
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES

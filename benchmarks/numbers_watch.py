@@ -15,7 +15,7 @@ import torch
 from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from benchmarks.training_step import our_step
-from hydra_det.callbacks.numbers_watch import NumbersWatch
+from hydra_det.callbacks.watching.numbers_watch import NumbersWatch
 from hydra_det.modules.detector import Detector
 
 STEP, WATCH = "step", "watch"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
-from hydra_det.callbacks.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.compaction.channels import layout
 from hydra_det.modules.masked_conv import folded, masked_layers, to_masked
 from hydra_det.modules.undisturbed import undisturbed

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.measured import Row
 from benchmarks.report import report, save_option
-from hydra_det.callbacks.pictures import spread
+from hydra_det.callbacks.watching.pictures import spread
 from hydra_det.pipeline.build import SCRIPTS
 
 RATIOS = ("0", "0.25", "0.5", "0.65", "0.75", "0.85", "0.9", "0.95", "0.99")  # the paper's

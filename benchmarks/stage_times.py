@@ -26,7 +26,7 @@ from benchmarks.score_step import learning_scores
 from benchmarks.subjects import CLASSES, OBJECTS, network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.boxes import PADDING
-from hydra_det.callbacks.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.evaluation.bootstrap import resampled_precision
 from hydra_det.evaluation.coco_map import coco_results, evaluate_protocols
 from hydra_det.evaluation.matches import find_matches

@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from hydra_det.callbacks.adversarial_batch import ATTACKED, PASSES
+from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, PASSES
 from hydra_det.evaluation.coco_map import CocoResult, average_precision, coco_results
 from hydra_det.types import Batch, Detections
 

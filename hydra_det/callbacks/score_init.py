@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hydra_det.attacks.base import Attack
-from hydra_det.callbacks.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.init.base import Initialiser, Sample
 from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.modules.undisturbed import undisturbed

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack
 from hydra_det.boxes import Letterbox
-from hydra_det.callbacks.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.text_labels import read_names
 from hydra_det.data.transforms import letterbox_image, to_tensor

@@ -21,8 +21,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from hydra_det.attacks.base import Attack, Losses, evaluate, gradient_of
 from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.diagnosis import Diagnosis, diagnose
-from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN
-from hydra_det.callbacks.attacked_images import content_region, losses_of
+from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, CLEAN
+from hydra_det.callbacks.hardening.attacked_images import content_region, losses_of
 from hydra_det.data.dataset import collate
 from hydra_det.data.sampler import SampleKey
 from hydra_det.evaluation.alarms import find_alarms, rise_alarm

@@ -16,11 +16,11 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
-from hydra_det.callbacks.pictures import SamplePictures
-from hydra_det.callbacks.progress import StageBar
-from hydra_det.callbacks.whereabouts import Whereabouts
+from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, CLEAN, AdversarialBatch
+from hydra_det.callbacks.watching.pictures import SamplePictures
+from hydra_det.callbacks.watching.progress import StageBar
+from hydra_det.callbacks.watching.whereabouts import Whereabouts
 from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.bootstrap import resampled_precision

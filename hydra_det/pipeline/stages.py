@@ -15,10 +15,10 @@ from pytorch_lightning.callbacks import LearningRateMonitor, Timer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from hydra_det.callbacks.numbers_watch import NumbersWatch
-from hydra_det.callbacks.progress import EpochLine, LastEpochValidation, StageBar
 from hydra_det.callbacks.stage_checkpoint import StageCheckpoint
-from hydra_det.callbacks.whereabouts import Whereabouts
+from hydra_det.callbacks.watching.numbers_watch import NumbersWatch
+from hydra_det.callbacks.watching.progress import EpochLine, LastEpochValidation, StageBar
+from hydra_det.callbacks.watching.whereabouts import Whereabouts
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.latency import device_name
 from hydra_det.modules.detector import Detector

@@ -19,7 +19,7 @@ from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.objectives import OBJECTIVES, Reading
 from hydra_det.attacks.square import Square
 from hydra_det.attacks.task_wise import TaskWise
-from hydra_det.callbacks.attacked_images import losses_of
+from hydra_det.callbacks.hardening.attacked_images import losses_of
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import InputError, LossTerms
 from tests.attacks.example import BUILD, GUIDED, MODEST, REAL

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 
-from hydra_det.callbacks.progress import EpochLine
+from hydra_det.callbacks.watching.progress import EpochLine
 from hydra_det.pipeline.board import write_result
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.records.record import read_record

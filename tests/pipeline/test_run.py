@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hydra_det.callbacks.progress import EpochLine
+from hydra_det.callbacks.watching.progress import EpochLine
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.yolo.yolov3 import YOLOv3

@@ -10,9 +10,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import make_grid
 
-from hydra_det.callbacks.adversarial_batch import ATTACKED, CLEAN, PASSES
-from hydra_det.callbacks.mask_history import MaskHistory
-from hydra_det.callbacks.pictures import picture_of
+from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, CLEAN, PASSES
+from hydra_det.callbacks.watching.mask_history import MaskHistory
+from hydra_det.callbacks.watching.pictures import picture_of
 from hydra_det.drawing import caption, side_by_side
 from hydra_det.types import Batch, Detections
 

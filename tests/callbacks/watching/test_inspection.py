@@ -15,9 +15,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hydra_det.attacks.noise import Noise
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
 from hydra_det.callbacks.freeze import Freeze
-from hydra_det.callbacks.inspection import Inspection
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.watching.inspection import Inspection
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.types import Detections
 from tests.callbacks.example import TinyData, detector, trainer

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from hydra_det.attacks.base import Attack
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
 from hydra_det.types import Batch, InputError
 
 PENALTY = "consistency"

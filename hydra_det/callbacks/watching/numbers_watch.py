@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from hydra_det.callbacks.whereabouts import ids_of, listed, place
+from hydra_det.callbacks.watching.whereabouts import ids_of, listed, place
 from hydra_det.init.base import score_bound
 from hydra_det.modules.masked_conv import MaskedConv2d, masked_layers
 from hydra_det.types import Batch, InputError

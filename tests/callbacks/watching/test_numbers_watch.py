@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from hydra_det.callbacks.freeze import Freeze
-from hydra_det.callbacks.numbers_watch import LEAST_SCALE, MOST_SKIPPED, NumbersWatch
+from hydra_det.callbacks.watching.numbers_watch import LEAST_SCALE, MOST_SKIPPED, NumbersWatch
 from hydra_det.modules.masked_conv import masked_layers, to_masked
 from hydra_det.types import InputError
 from tests.callbacks.example import TinyData, detector, fake_trainer, trainer

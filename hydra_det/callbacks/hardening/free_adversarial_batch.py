@@ -7,8 +7,8 @@ from torch import Tensor
 
 from hydra_det.attacks.ball import Ball, check_radius
 from hydra_det.attacks.base import Attack, check_count
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch, check_norms
-from hydra_det.callbacks.attacked_images import content_region
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch, check_norms
+from hydra_det.callbacks.hardening.attacked_images import content_region
 from hydra_det.types import Batch
 
 

@@ -13,11 +13,11 @@ from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.boxes import Letterbox
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
-from hydra_det.callbacks.attacked_images import attacked_images
-from hydra_det.callbacks.consistent_batch import ConsistentBatch
-from hydra_det.callbacks.free_adversarial_batch import FreeAdversarialBatch
-from hydra_det.callbacks.overfitting_watch import OverfittingWatch
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.consistent_batch import ConsistentBatch
+from hydra_det.callbacks.hardening.free_adversarial_batch import FreeAdversarialBatch
+from hydra_det.callbacks.hardening.overfitting_watch import OverfittingWatch
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError, LossTerms
 from tests.callbacks.example import TinyData, detector, fake_trainer, trainer

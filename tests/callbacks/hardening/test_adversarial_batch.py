@@ -9,7 +9,7 @@ from hydra_det.attacks.base import Cost
 from hydra_det.attacks.gradient import PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.boxes import Letterbox
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
 from hydra_det.modules.masked_conv import to_masked
 from hydra_det.types import Batch, InputError
 from tests.attacks.example import BUILD, GUIDED, MODEST, REAL

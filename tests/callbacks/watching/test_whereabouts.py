@@ -7,10 +7,10 @@ import pytorch_lightning as pl
 import torch
 
 from hydra_det.attacks.gradient import PGD
-from hydra_det.callbacks import whereabouts
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
-from hydra_det.callbacks.whereabouts import Whereabouts, listed
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.watching import whereabouts
+from hydra_det.callbacks.watching.whereabouts import Whereabouts, listed
 from hydra_det.types import InputError
 from tests.callbacks.example import TinyData, detector, fake_trainer, trainer
 from tests.modules.example import network

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hydra_det.attacks.ball import NORMS
 from hydra_det.attacks.base import Attack
-from hydra_det.callbacks.attacked_images import attacked_images
-from hydra_det.callbacks.overfitting_watch import OverfittingWatch
+from hydra_det.callbacks.hardening.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.overfitting_watch import OverfittingWatch
 from hydra_det.modules.masked_conv import folded
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from hydra_det.callbacks.adversarial_batch import PASSES
+from hydra_det.callbacks.hardening.adversarial_batch import PASSES
 from hydra_det.drawing import draw_boxes, draw_detections
 from hydra_det.types import Batch, Detections, Target
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from hydra_det.callbacks.adversarial_batch import AdversarialBatch
-from hydra_det.callbacks.consistent_batch import ConsistentBatch
-from hydra_det.callbacks.free_adversarial_batch import FreeAdversarialBatch
+from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
+from hydra_det.callbacks.hardening.consistent_batch import ConsistentBatch
+from hydra_det.callbacks.hardening.free_adversarial_batch import FreeAdversarialBatch
 
 HARDENINGS: dict[str, Callable[..., AdversarialBatch]] = {
     "attacked": AdversarialBatch,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hydra_det.attacks.base import Attack, check_count, evaluate
-from hydra_det.callbacks.attacked_images import content_region, losses_of
+from hydra_det.callbacks.hardening.attacked_images import content_region, losses_of
 from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)

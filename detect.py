@@ -18,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_det.data.frames import Frames
+from hydra_det.data.media.frames import Frames
 from hydra_det.finished.pictures import Pictures
 from hydra_det.finished.predict import open_predictor
 from hydra_det.pipeline.build import CONFIG_DIR, choices, plain

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.data.doctor import contact_sheet, examine
-from hydra_det.data.splits import shared_images
+from hydra_det.data.formats.splits import shared_images
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, plain
 from hydra_det.process.script import job

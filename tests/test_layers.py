@@ -112,7 +112,7 @@ def test_repository_keeps_the_rules() -> None:
         ("hydra_det/modules/yolo/loss.py", "from ..attacks.base import Attack", "modules may not import attacks"),
         ("hydra_det/attacks/base.py", "from hydra_det.modules import loss", "attacks may not import modules"),
         ("hydra_det/evaluation/robustness.py", "def f():\n    import hydra_det.modules", "may not import modules"),
-        ("hydra_det/data/coco.py", "from hydra_det.records.record import Record", "data may not import record"),
+        ("hydra_det/data/formats/coco.py", "from hydra_det.records.record import Record", "data may not import record"),
         ("hydra_det/reports/page.py", "from hydra_det.types import Batch", "reports may not import types"),
         ("hydra_det/reports/page.py", "from hydra_det.evaluation import latency", "reports may not import evaluation"),
         ("hydra_det/callbacks/run_record.py", "from hydra_det.reports import page", "callbacks may not import reports"),

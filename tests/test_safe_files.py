@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hydra_det.compaction.files import WEIGHTS, load_compact
-from hydra_det.data.coco import read_coco
+from hydra_det.data.formats.coco import read_coco
 from hydra_det.engines.engines import EXPORTED, in_engine
 from hydra_det.errors import InputError
 from hydra_det.finished.run import FinishedRun

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
+from hydra_det.data.formats.splits import check_classes, check_overlap, choose, fingerprint, hold_out
 from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler, sample_batches
 from hydra_det.data.samples import Split
-from hydra_det.data.splits import check_classes, check_overlap, choose, fingerprint, hold_out
 from hydra_det.data.transforms import Augmentation
 from hydra_det.types import Batch, InputError, Target
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from hydra_det.data.images import load_rgb
+from hydra_det.data.media.drawing import draw_boxes
+from hydra_det.data.media.images import load_rgb
 from hydra_det.data.samples import ImageRecord, Split
-from hydra_det.drawing import draw_boxes
 
 # COCO's bounds: areas in square pixels of the original image.
 SMALL, MEDIUM = 32**2, 96**2

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hydra_det.data.frames import Frames
-from hydra_det.data.video import VideoWriter
-from hydra_det.drawing import caption, draw_detections, side_by_side
+from hydra_det.data.media.drawing import caption, draw_detections, side_by_side
+from hydra_det.data.media.frames import Frames
+from hydra_det.data.media.video import VideoWriter
 from hydra_det.files.atomic import write_atomically
 from hydra_det.finished.predict import Prediction, View
 

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hydra_det.data import datamodule, splits
+from hydra_det.data import datamodule
 from hydra_det.data import loader as loading
+from hydra_det.data.formats import splits
 from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler, SampleKey
 from hydra_det.data.sources import CocoData

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from hydra_det.data.doctor import contact_sheet, examine
+from hydra_det.data.formats.splits import shared_images
+from hydra_det.data.media.drawing import class_colour
 from hydra_det.data.sources import CocoData
-from hydra_det.data.splits import shared_images
-from hydra_det.drawing import class_colour
 from tests.data.conftest import Files
 
 

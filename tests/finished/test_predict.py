@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from hydra_det.boxes import Letterbox
-from hydra_det.data.frames import Frames
-from hydra_det.data.video import VideoWriter
+from hydra_det.data.media.frames import Frames
+from hydra_det.data.media.video import VideoWriter
 from hydra_det.finished.pictures import Pictures
 from hydra_det.finished.predict import Predictor, content_pixels, open_predictor
 from hydra_det.finished.run import FinishedRun

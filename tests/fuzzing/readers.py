@@ -17,14 +17,14 @@ from PIL import Image
 
 from hydra_det.compaction.compact import as_graph
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
-from hydra_det.data.coco import read_coco
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.data.images import load_rgb, read_size
+from hydra_det.data.formats.coco import read_coco
+from hydra_det.data.formats.splits import fingerprint
+from hydra_det.data.formats.text_labels import read_names
+from hydra_det.data.media.images import load_rgb, read_size
+from hydra_det.data.media.video import Video, VideoWriter
 from hydra_det.data.samples import Split
 from hydra_det.data.sources import KittiData, VocData, YoloData
-from hydra_det.data.splits import fingerprint
-from hydra_det.data.text_labels import read_names
-from hydra_det.data.video import Video, VideoWriter
 from hydra_det.errors import InputError
 from hydra_det.finished.predict import Predictor
 from hydra_det.finished.run import FinishedRun

@@ -13,7 +13,7 @@ from torchvision.utils import make_grid
 from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, CLEAN, PASSES
 from hydra_det.callbacks.watching.mask_history import MaskHistory
 from hydra_det.callbacks.watching.pictures import picture_of
-from hydra_det.drawing import caption, side_by_side
+from hydra_det.data.media.drawing import caption, side_by_side
 from hydra_det.types import Batch, Detections
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from hydra_det.callbacks.hardening.adversarial_batch import PASSES
-from hydra_det.drawing import draw_boxes, draw_detections
+from hydra_det.data.media.drawing import draw_boxes, draw_detections
 from hydra_det.types import Batch, Detections, Target
 
 READABLE = 320  # least side of a picture, pixels

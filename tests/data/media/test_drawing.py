@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from hydra_det.drawing import caption, class_colour, draw_boxes, draw_detections, side_by_side
+from hydra_det.data.media.drawing import caption, class_colour, draw_boxes, draw_detections, side_by_side
 
 
 def test_a_box_is_drawn_around_its_pixels() -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry, assemble, inside
+from hydra_det.data.formats.assembly import Annotation, AnnotationSet, ImageEntry, assemble, inside
 from hydra_det.data.samples import Split
 from hydra_det.files.plain_values import LARGEST, is_text
 from hydra_det.types import InputError

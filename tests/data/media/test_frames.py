@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_det.data.frames import Frame, Frames
-from hydra_det.data.video import Video, VideoWriter
+from hydra_det.data.media.frames import Frame, Frames
+from hydra_det.data.media.video import Video, VideoWriter
 from hydra_det.types import InputError, Pixels
 
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200), (120, 120, 120))

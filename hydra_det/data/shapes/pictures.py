@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hydra_det.data.coco import read_coco
+from hydra_det.data.formats.coco import read_coco
 from hydra_det.data.samples import Split
-from hydra_det.data.shapes_scene import CATEGORIES, Scene, draw_scene
+from hydra_det.data.shapes.scene import CATEGORIES, Scene, draw_scene
 from hydra_det.types import InputError
 
 # Raise it whenever the same parameters would give other pictures: old folders are then left alone and new ones drawn.

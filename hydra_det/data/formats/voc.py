@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from hydra_det.data.assembly import Annotation, AnnotationSet, ImageEntry
+from hydra_det.data.formats.assembly import Annotation, AnnotationSet, ImageEntry
 from hydra_det.types import InputError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_det.data.coco import read_coco
+from hydra_det.data.formats.coco import read_coco
 from hydra_det.data.samples import Split
 from hydra_det.types import InputError
 from tests.data.conftest import Content, Files

@@ -21,8 +21,8 @@ from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
 from hydra_det.process.script import job
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Compaction, Record
-from hydra_det.reports.compaction import compaction_tables, draw_compaction
-from hydra_det.reports.tables import show
+from hydra_det.reports.tables.compaction import compaction_tables, draw_compaction
+from hydra_det.reports.tables.terminal import show
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from hydra_det.data.formats.splits import shared_images
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, plain
 from hydra_det.process.script import job
-from hydra_det.reports.tables import data_tables, show
+from hydra_det.reports.tables.terminal import data_tables, show
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from hydra_det.finished.run import FinishedRun
 from hydra_det.finished.suite import Suite
 from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
 from hydra_det.process.script import job
-from hydra_det.reports.robustness import cost_table, draw_robustness, suite_table
-from hydra_det.reports.tables import attack_table, show
+from hydra_det.reports.tables.robustness import cost_table, draw_robustness, suite_table
+from hydra_det.reports.tables.terminal import attack_table, show
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

@@ -20,16 +20,16 @@ from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
 from hydra_det.process.script import CONFIG_DIR, job, plain
 from hydra_det.records.record import RecordError
-from hydra_det.reports.cautions import cautions_of
-from hydra_det.reports.cells import cell_table
-from hydra_det.reports.comparisons import compare
-from hydra_det.reports.drawings import draw_figures, draw_samples, write_pictures
-from hydra_det.reports.page import Report, page
-from hydra_det.reports.paper_tables import write_tables
+from hydra_det.reports.figures.drawings import draw_figures, draw_samples, write_pictures
+from hydra_det.reports.figures.style import rendered
+from hydra_det.reports.page.cautions import cautions_of
+from hydra_det.reports.page.page import Report, page
 from hydra_det.reports.runs import read_runs
-from hydra_det.reports.style import rendered
-from hydra_det.reports.tables import show
-from hydra_det.reports.terminal import report_table
+from hydra_det.reports.statistics.cells import cell_table
+from hydra_det.reports.statistics.comparisons import compare
+from hydra_det.reports.tables.paper_tables import write_tables
+from hydra_det.reports.tables.report import report_table
+from hydra_det.reports.tables.terminal import show
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from docs.results_tables import claim_table
 from hydra_det.records.table import COLUMNS
-from hydra_det.reports.answers import answers
-from hydra_det.reports.claims import PAPER
+from hydra_det.reports.statistics.answers import answers
+from hydra_det.reports.statistics.claims import PAPER
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from hydra_det.records.record import Record
-from hydra_det.reports.answers import AS_ABOVE, BARE, SMALL, shown
-from hydra_det.reports.cells import METRICS, metric_values, seed_values
-from hydra_det.reports.claims import BEST_THERE
 from hydra_det.reports.paper import CONFIGURATIONS
-from hydra_det.reports.paper_tables import Table, to_markdown
 from hydra_det.reports.runs import Runs
+from hydra_det.reports.statistics.answers import AS_ABOVE, BARE, SMALL, shown
+from hydra_det.reports.statistics.cells import METRICS, metric_values, seed_values
+from hydra_det.reports.statistics.claims import BEST_THERE
+from hydra_det.reports.tables.paper_tables import Table, to_markdown
 
 SHOWN_RATIO = 0.75  # removed
 UNPRUNED = "dense, fine-tuned"

@@ -29,11 +29,11 @@ from docs.results_tables import (
     suite_table,
 )
 from hydra_det.records.record import Record, RecordError
-from hydra_det.reports.answers import RULE, answers
-from hydra_det.reports.cautions import timed_beside_others
-from hydra_det.reports.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER
-from hydra_det.reports.overview import overview
+from hydra_det.reports.page.cautions import timed_beside_others
+from hydra_det.reports.page.overview import overview
 from hydra_det.reports.runs import Runs, read_runs
+from hydra_det.reports.statistics.answers import RULE, answers
+from hydra_det.reports.statistics.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER
 
 ROOT = Path(__file__).parents[1]
 RECORDS, FIGURE, NOTES = Path("docs/replication"), "results.png", "notes.md"

@@ -17,11 +17,11 @@ from docs.results_figure import draw
 from docs.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
 from hydra_det.records.record import write_record
 from hydra_det.records.table import records_frame
-from hydra_det.reports.answers import answers
-from hydra_det.reports.claims import IMPROVEMENTS
 from hydra_det.reports.runs import read_runs
+from hydra_det.reports.statistics.answers import answers
+from hydra_det.reports.statistics.claims import IMPROVEMENTS
 from tests.reports.example import latency, network
-from tests.reports.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
+from tests.reports.statistics.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
 from tests.test_packaging import ROOT
 
 README = "# A project\n\n<!-- results: begin -->\nold\n<!-- results: end -->\n\nThe rest.\n"

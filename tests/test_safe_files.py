@@ -20,14 +20,14 @@ from hydra_det.finished.run import FinishedRun
 from hydra_det.pipeline import build
 from hydra_det.pipeline.run_config import own_targets, read_run_config
 from hydra_det.records.record import write_record
-from hydra_det.reports.cautions import cautions_of
-from hydra_det.reports.cells import cell_table
-from hydra_det.reports.comparisons import compare
-from hydra_det.reports.drawings import draw_figures, draw_samples
-from hydra_det.reports.page import Report, page
-from hydra_det.reports.paper_tables import latex_escaped, write_tables
+from hydra_det.reports.figures.drawings import draw_figures, draw_samples
+from hydra_det.reports.figures.style import rendered
+from hydra_det.reports.page.cautions import cautions_of
+from hydra_det.reports.page.page import Report, page
 from hydra_det.reports.runs import read_runs
-from hydra_det.reports.style import rendered
+from hydra_det.reports.statistics.cells import cell_table
+from hydra_det.reports.statistics.comparisons import compare
+from hydra_det.reports.tables.paper_tables import latex_escaped, write_tables
 from tests.bad_input.test_pictures import EPS
 from tests.fuzzing.readers import READERS, tiny
 from tests.reports.example import grid_record

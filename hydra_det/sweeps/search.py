@@ -23,9 +23,9 @@ from hydra_det.records.objectives import (
 )
 from hydra_det.records.record import Record
 from hydra_det.records.table import records_frame
-from hydra_det.reports.front import FRONT, draw_front
-from hydra_det.reports.search import search_table
-from hydra_det.reports.tables import show, write_summary_csv
+from hydra_det.reports.figures.front import FRONT, draw_front
+from hydra_det.reports.tables.search import search_table
+from hydra_det.reports.tables.terminal import show, write_summary_csv
 from hydra_det.sweeps.target import SHRINKING, Target, between, bisect, check_target, contradictions
 from hydra_det.types import InputError, RatioError
 

@@ -26,8 +26,8 @@ from hydra_det.process.drives import refusal
 from hydra_det.process.interrupts import INTERRUPTED, started
 from hydra_det.process.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
 from hydra_det.records.table import load_records, records_frame
-from hydra_det.reports.front import FRONT, draw_front
-from hydra_det.reports.tables import show, sweep_table, write_summary_csv
+from hydra_det.reports.figures.front import FRONT, draw_front
+from hydra_det.reports.tables.terminal import show, sweep_table, write_summary_csv
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from hydra_det.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from hydra_det.evaluation.alarms import MEMBERS
 from hydra_det.finished.run import FinishedRun
 from hydra_det.finished.suite import Suite
-from hydra_det.reports.corruptions import corruption_frame
-from hydra_det.reports.robustness import draw_robustness, suite_table
+from hydra_det.reports.tables.corruptions import corruption_frame
+from hydra_det.reports.tables.robustness import draw_robustness, suite_table
 from hydra_det.store.store import Store
 from hydra_det.types import InputError
 from tests.pipeline.tiny import compose, run

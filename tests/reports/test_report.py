@@ -10,7 +10,7 @@ from PIL import Image
 
 from hydra_det.records.record import write_record
 from tests.reports.example import grid
-from tests.reports.test_page import read
+from tests.reports.page.test_page import read
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = f"""

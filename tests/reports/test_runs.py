@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hydra_det.records.record import RecordError, write_record
-from hydra_det.reports.overview import overview
+from hydra_det.reports.page.overview import overview
 from hydra_det.reports.runs import read_runs
 from tests.reports.example import example_record
 

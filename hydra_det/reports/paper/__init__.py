@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hydra_det.reports.statistics import one_way_anova
+from hydra_det.reports.statistics.significance import one_way_anova
 
 FOLDER = Path(__file__).parent
 

@@ -1,0 +1,1 @@
+"""Pictures: curves, forests, layers, learning, samples, and how they look."""

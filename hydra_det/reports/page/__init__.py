@@ -1,0 +1,1 @@
+"""One HTML page of a report: its sentences, its tables, its layout."""

@@ -1,0 +1,160 @@
+"""What a table of runs says, in sentences: which configuration is best, by what it is told apart, what got faster."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from hydra_det.reports.statistics.cells import CELL, cell_table, seed_values
+from hydra_det.reports.statistics.significance import LEVEL
+from hydra_det.reports.statistics.significance import significance as statistics
+
+LEARNED = 0.05  # AP of a dense network below which it has learned too little for any comparison
+NOTHING = 1.05  # a ratio of times below this is no gain
+
+
+class Leader(NamedTuple):
+    """The configuration with the highest mean at a ratio."""
+
+    ratio: float
+    configuration: str
+    mean: float
+    sd: float  # NaN of one seed
+    alike: list[str]  # others that cannot be told from it
+    lower: list[str]  # others that are lower, by an interval of the difference
+    untested: list[str]  # others for which there are too few seeds
+
+
+def leaders(frame: pd.DataFrame, metric: str) -> list[Leader]:
+    """The best configuration at every ratio, and which others cannot be told from it.
+
+    Intervals of the differences are of pairs of seeds where all seeds of the smaller cell are in the other one, else
+    Welch's; all others against the best one together at 95 % (Bonferroni).
+
+    Args:
+        frame: `records_frame`.
+        metric: of `METRICS`; more is better.
+    """
+    values, found = seed_values(frame, metric), []
+    for ratio in sorted(values.index.unique("ratio")):
+        here = values.xs(ratio, level="ratio")
+        cells = {str(name): here.xs(name, level="configuration") for name in here.index.unique("configuration")}
+        best = max(cells, key=lambda name: (cells[name].mean(), name))
+        groups: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+        for name in cells:
+            if name != best:
+                level = 1 - LEVEL / (len(cells) - 1)
+                groups[_is_higher(cells[best], cells[name], level=level)].append(name)
+        leader = cells[best]
+        found.append(Leader(ratio, best, leader.mean(), leader.std(), groups[False], groups[True], groups[None]))
+    return found
+
+
+def summary(frame: pd.DataFrame) -> list[str]:
+    """Sentences about the whole, every number of them from the runs."""
+    cells = cell_table(frame).pivot(index=CELL, columns="metric", values="mean")
+    attacked = bool(frame["map_attacked_pruned"].notna().any())
+    return [*_learned(frame), *_best(frame, cells, attacked=attacked), *_speed(frame, cells), *_size(cells)]
+
+
+def _learned(frame: pd.DataFrame) -> Iterator[str]:
+    best = frame["map_clean_dense"].max()
+    if pd.isna(best):
+        yield "No run has an AP of its dense network: how much of it pruning keeps is not known."
+    elif best < LEARNED:
+        yield (
+            f"The dense networks have learned next to nothing (AP on clean images {best:.3f} at the most): what "
+            "follows shows that everything runs, and says nothing about any method."
+        )
+
+
+def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterator[str]:
+    metric, where = ("map_attacked", "under attack") if attacked else ("map_clean", "on clean images")
+    if not attacked:
+        yield "No run was attacked: nothing here is about robustness."
+    learned = frame["map_clean_dense"].max() >= LEARNED  # of nothing no share can be kept
+    for leader in leaders(frame, metric):
+        cell: Any = cells.xs(leader.ratio, level="ratio").loc[leader.configuration]
+        kept = _kept(cell) if learned else ""
+        removed = f"With {_percent(leader.ratio)} of the weights removed" if leader.ratio else "With nothing removed"
+        spread = "" if math.isnan(leader.sd) else f" ± {leader.sd:.3f}"
+        several = leader.alike or leader.lower or leader.untested
+        rank = "has the highest AP" if several else "has an AP"
+        yield (f"{removed}, {leader.configuration} {rank} {where}, {leader.mean:.3f}{spread}{kept}.{_apart(leader)}")
+
+
+def _kept(cell: pd.Series) -> str:
+    """What a cell keeps of the AP of its dense networks."""
+    parts = [
+        f"{_percent(cell[f'retention_{kind}'])} {where}"
+        for kind, where in (("clean", "on clean images"), ("attacked", "under attack"))
+        if not math.isnan(cell[f"retention_{kind}"])
+    ]
+    return f"; of the AP of its dense network it keeps {' and '.join(parts)}" if parts else ""
+
+
+def _apart(leader: Leader) -> str:
+    sentences = []
+    if leader.alike:
+        sentences.append(f"Not distinguishable from it: {_listed(leader.alike)}.")
+    if leader.lower:
+        everything = not leader.alike and not leader.untested
+        sentences.append("All others are lower." if everything else f"Lower: {_listed(leader.lower)}.")
+    if leader.untested:
+        sentences.append(f"Too few seeds to tell it from {_listed(leader.untested)}.")
+    return "".join(f" {sentence}" for sentence in sentences)
+
+
+def _speed(frame: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str]:
+    pruned = frame[frame["ratio"] > 0]
+    gains = pruned["total_ms_dense"] / pruned["total_ms_pruned"]
+    if gains.notna().any():
+        middle = gains.median()
+        verdict = "are not faster" if middle < NOTHING else "are faster"
+        yield (
+            f"Masks alone: the masked networks {verdict} than the dense ones, {middle:.2f} times as fast "
+            f"(median of {gains.count()} runs)."
+        )
+    for metric, what in (("forward_speed_up", "in the forward pass"), ("speed_up", "with decoding and NMS")):
+        for ratio, found in _highest(cells, metric):
+            words = [f"{name} {value:.2f}" for name, value in found.items()]
+            best = max(found.values())
+            verdict = f"up to {best:.2f} times as fast as" if best >= NOTHING else "not faster than"
+            yield f"Compact networks at {_percent(ratio)} are, {what}, {verdict} the dense ones ({'; '.join(words)})."
+
+
+def _size(cells: pd.DataFrame) -> Iterator[str]:
+    for ratio, found in _highest(cells, "parameters_share"):
+        words = [f"{name} {_percent(value)}" for name, value in found.items()]
+        yield f"Of the parameters, compact networks at {_percent(ratio)} still have: {'; '.join(words)}."
+
+
+def _highest(cells: pd.DataFrame, metric: str) -> Iterator[tuple[float, dict[str, float]]]:
+    """The highest ratio that has a metric, and its mean by configuration; nothing where no pruned run has it."""
+    values = cells[metric].dropna()
+    values = values[values.index.get_level_values("ratio") > 0]
+    if len(values):
+        ratio = float(values.index.get_level_values("ratio").max())
+        yield ratio, {str(name): float(value) for name, value in values.xs(ratio, level="ratio").items()}
+
+
+def _is_higher(one: pd.Series, two: pd.Series, *, level: float) -> bool | None:
+    """Whether the interval of the difference is above 0; None where there is none."""
+    fewer, shared = min(len(one), len(two)), one.index.intersection(two.index)
+    if fewer < 2:
+        return None
+    if len(shared) == fewer:
+        interval = statistics.paired_interval(two[shared].to_numpy(), one[shared].to_numpy(), level=level)
+    else:
+        interval = statistics.welch_interval(two.to_numpy(), one.to_numpy(), level=level)
+    return interval.low > 0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _listed(names: list[str]) -> str:
+    """Names that hold commas themselves."""
+    return "; ".join(names)

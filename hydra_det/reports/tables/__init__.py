@@ -1,0 +1,1 @@
+"""Tables for the terminal, for papers and for spreadsheets."""

@@ -1,0 +1,222 @@
+"""Figures: what lies on their axes is what the records hold."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hydra_det.records.table import records_frame
+from hydra_det.reports.figures.captions import CAPTIONS, SECTIONS, common_caption, in_section
+from hydra_det.reports.figures.curves import CURVES, curve_figures, paper_figures, trade_figures
+from hydra_det.reports.figures.forest import forest_figures
+from hydra_det.reports.figures.layers import layer_figures, layer_table
+from hydra_det.reports.figures.learning import SHARED, learning_figures, trainings
+from hydra_det.reports.figures.style import looks, rendered
+from hydra_det.reports.file_names import file_names
+from hydra_det.reports.paper import paper_results
+from hydra_det.reports.statistics.cells import METRICS
+from hydra_det.reports.statistics.comparisons import compare
+from tests.reports.example import GRID, example_record, grid, grid_record, network
+
+TWO = ("deeplift, weight", "scaled, kernel")
+
+
+def drawn(records):
+    frame = records_frame(records)
+    return curve_figures(frame, looks(frame["configuration"])), frame
+
+
+def points(axes, number):
+    """The points of the n-th configuration of a curve, without their shift to the side."""
+    line = [line for line in axes.lines if line.get_label() == "_points"][number]
+    return sorted(zip(np.round(line.get_xdata()), line.get_ydata(), strict=True))
+
+
+def xs(line):
+    return np.asarray(line.get_xdata()).tolist()
+
+
+def ys(line):
+    return np.asarray(line.get_ydata()).tolist()
+
+
+def bars(axes):
+    """Mean and sd of every configuration at every ratio."""
+    found = {}
+    for container in axes.containers:
+        line, _, (ranges,) = container
+        ends = np.array(ranges.get_segments())[:, :, 1]
+        found[container.get_label()] = list(zip(line.get_ydata(), (ends[:, 1] - ends[:, 0]) / 2, strict=True))
+    return found
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_curve_holds_every_run_and_the_mean_and_sd_of_every_cell(name):
+    figures, frame = drawn(grid(TWO, seeds=range(3)))
+    (axes,) = figures[name].axes
+    columns = {
+        "ap_clean": frame["map_clean_pruned"],
+        "ap_attacked": frame["map_attacked_pruned"],
+        "speed_up_forward": frame["forward_ms_dense"] / frame["forward_ms_compact"],
+        "speed_up": frame["total_ms_dense"] / frame["total_ms_compact"],
+        "time_compact": frame["total_ms_compact"],
+        "time_masked": frame["total_ms_pruned"],
+        "size": frame["megabytes_compact"],
+    }
+    for number, configuration in enumerate(TWO):
+        own = frame["configuration"] == configuration
+        expected = sorted(zip(100 * frame.loc[own, "ratio"], columns[name][own], strict=True))
+        assert np.allclose(points(axes, number), expected)
+        cells = columns[name][own].groupby(frame["ratio"]).agg(["mean", "std"])
+        assert np.allclose(bars(axes)[configuration], cells.to_numpy(), atol=1e-9)
+    assert axes.get_ylabel().startswith(METRICS[CURVES[name]].label)
+
+
+def test_the_high_part_is_drawn_where_there_is_one():
+    figures, _ = drawn(grid(TWO, seeds=[0]))
+    assert "ap_attacked_high" not in figures
+    figures, _ = drawn(grid(TWO, ratios=(0, 0.9, 0.95), seeds=[0]))
+    assert {x for x, _ in points(figures["ap_attacked_high"].axes[0], 0)} == {90, 95}
+
+
+def test_one_run_is_a_point_without_a_spread():
+    figures, frame = drawn({"a": grid_record("scaled, weight", 0.5, 0)})
+    ((mean, sd),) = bars(figures["ap_attacked"].axes[0])["scaled, weight"]
+    assert (mean, sd) == (frame["map_attacked_pruned"][0], 0)
+    assert trade_figures(frame, looks(frame["configuration"])) == {}
+
+
+def test_what_was_not_measured_is_not_drawn():
+    bare = {
+        folder: dataclasses.replace(
+            record, metrics={"dense": network(0.4, None), "pruned": network(0.3, None)}, latency={}, sizes={}
+        )
+        for folder, record in grid(TWO, seeds=[0]).items()
+    }
+    figures, frame = drawn(bare)
+    assert set(figures) == {"ap_clean"}
+    assert trade_figures(frame, looks(frame["configuration"])) == {}
+
+
+def test_the_trade_off_is_over_clean_ap_where_nothing_was_attacked():
+    records = {
+        folder: dataclasses.replace(record, metrics={"dense": network(0.4, None), "pruned": network(0.3, None)})
+        for folder, record in grid(TWO, seeds=[0]).items()
+    }
+    frame = records_frame(records)
+    figures = trade_figures(frame, looks(frame["configuration"]))
+    assert {figure.axes[0].get_ylabel() for figure in figures.values()} == {"AP clean"}
+    line = figures["trade_size"].axes[0].lines[0]
+    assert sorted(xs(line)) == sorted(frame.loc[frame["configuration"] == TWO[0], "megabytes_compact"])
+
+
+def test_the_paper_has_axes_of_its_own():
+    frame = records_frame(grid(TWO, seeds=[0]))
+    results = paper_results()
+    own = results[(results["granularity"] == "kernel") & (results["init"] == "scaled")]
+    figures = paper_figures(frame)
+    found = bars(figures["paper_map"].axes[0])["HYDRA, structured"]
+    assert np.allclose(found, own.groupby("prune_ratio")["map_attacked"].agg(["mean", "std"]).to_numpy())
+    assert all(len(figure.axes) == 1 for figure in figures.values())
+    assert "not COCO" in figures["paper_map"].axes[0].get_ylabel()
+    (line,) = (line for line in figures["paper_map"].axes[0].containers if line.get_label() == "HYDRA, structured")
+    assert line[0].get_color() == looks(TWO)["scaled, kernel"].colour
+
+
+def test_a_configuration_looks_the_same_whatever_else_there_is():
+    every, few = looks(GRID), looks(["scaled, kernel"])
+    assert every["scaled, kernel"] == few["scaled, kernel"]
+    many = looks([*GRID, *(f"other {k}" for k in range(30))])
+    assert len(many) == len(set(many.values())) == 35
+    assert {name: many[name] for name in GRID} == dict(every)
+
+
+def test_differences_lie_where_the_comparisons_say():
+    records = grid((*TWO[:1], "scaled, weight"), seeds=range(4), resamples=50)
+    comparisons = compare(records, records_frame(records))
+    (axes,) = forest_figures(comparisons)["difference_map_attacked"].axes
+    lines = {line.get_label(): line for line in axes.lines}
+    for row in comparisons[comparisons["metric"] == "map_attacked"].to_dict("records"):
+        name = f"{row['comparison']} {row['ratio']:g}"
+        assert xs(lines[name]) == [row["difference"]]
+        assert (lines[name].get_markerfacecolor() == "black") == (row["p_holm"] < 0.05)
+        for kind in ("welch", "paired", "bootstrap"):
+            assert xs(lines[f"{name} {kind}"]) == [row[f"{kind}_low"], row[f"{kind}_high"]]
+
+
+def trained(record, *histories):
+    """The record with stages of these names, fingerprints and histories."""
+    stages = [
+        {**record.stages[0], "name": name, "fingerprint": key, **({"facts": facts} if facts is not None else {})}
+        for name, key, facts in histories
+    ]
+    return dataclasses.replace(record, stages=stages)
+
+
+def test_a_shared_stage_is_one_line():
+    history = {"history": [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "map": 0.1, "map_attacked": 0.05}]}
+    single = {"history": [{"epoch": 1, "loss": 1.0, "map": 0.2}]}
+    records = {
+        name: trained(grid_record(name, 0.5, 0), ("pretrain", "same", history), ("finetune", name, single))
+        for name in TWO
+    }
+    records["old"] = trained(grid_record(TWO[0], 0.9, 0), ("pretrain", "other", None), ("prune", "x", {"units": 3}))
+    frame = records_frame(records)
+    found = trainings(records, frame)
+    assert [(one.stage, one.fingerprint) for one in found] == [
+        ("pretrain", "same"),
+        ("finetune", TWO[0]),
+        ("finetune", TWO[1]),
+    ]
+    assert found[0].configurations == tuple(sorted(TWO))
+    figures = learning_figures(found, looks(frame["configuration"]))
+    assert set(figures) == {f"learning_{stage}_{what}" for stage in ("pretrain", "finetune") for what in ("loss", "ap")}
+    (line,) = figures["learning_pretrain_loss"].axes[0].lines
+    assert (xs(line), ys(line)) == ([1, 2], [3.0, 2.0])
+    assert line.get_label() == f"{SHARED}: loss"
+    clean, attacked = figures["learning_pretrain_ap"].axes[0].lines
+    assert (clean.get_label(), attacked.get_label()) == (f"{SHARED}: map", f"{SHARED}: map_attacked")
+    assert (xs(attacked), ys(attacked)) == ([2], [0.05])
+
+
+def test_the_heat_map_holds_the_share_that_stays():
+    records = {"a": example_record(), "b": example_record(seed=8)}
+    stem = records["b"].sparsity["layers"][0]
+    stem["kept"], stem["pruned"] = 180, 720
+    table = layer_table(records, records_frame(records))
+    assert table.loc[table["single"], "layer"].unique().tolist() == ["head"]
+    (figure,) = layer_figures(table).values()
+    shares = np.asarray(figure.axes[0].images[0].get_array())
+    assert np.allclose(shares, [[(90 + 180) / 1800], [1010 / 10100]])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["stem", "head  1 x 1"]
+
+
+def test_figures_as_files_are_the_same_every_time():
+    figures, _ = drawn(grid(TWO[:1], seeds=[0], ratios=[0.5]))
+    once, twice = (rendered({"ap_clean": figures["ap_clean"]}) for _ in range(2))
+    assert list(once) == ["ap_clean.png", "ap_clean.svg"]
+    assert once == twice
+    assert once["ap_clean.png"].startswith(b"\x89PNG")
+
+
+def test_every_figure_has_a_caption_and_a_place():
+    records = grid(TWO, ratios=(0, 0.9, 0.95), seeds=range(2))
+    frame = records_frame(records)
+    look = looks(frame["configuration"])
+    names = {
+        **curve_figures(frame, look),
+        **paper_figures(frame),
+        **trade_figures(frame, look),
+        **forest_figures(compare(records, frame)),
+        **layer_figures(layer_table(records, frame)),
+    }
+    placed = [name for section in SECTIONS for name in in_section(names, section)]
+    assert sorted(placed) == sorted(names)
+    for section in SECTIONS:
+        for name in in_section(names, section):
+            assert name in CAPTIONS or common_caption(section)
+
+
+def test_names_of_files():
+    names = ["DeepLIFT, kernel: <b>/..", "/?", "deeplift kernel b", "x" * 99]
+    assert list(file_names(names).values()) == ["deeplift_kernel_b", "unnamed", "deeplift_kernel_b_2", "x" * 80]

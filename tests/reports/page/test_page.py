@@ -1,0 +1,190 @@
+"""The page: whole HTML that needs nothing else, with every number and every warning, and names that do no harm."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from hydra_det.records.table import records_frame
+from hydra_det.reports.figures.drawings import draw_figures, draw_samples
+from hydra_det.reports.figures.style import rendered
+from hydra_det.reports.page.cautions import Caution
+from hydra_det.reports.page.markup import Markup, table, tag, text
+from hydra_det.reports.page.page import Report, page
+from hydra_det.reports.runs import Runs
+from hydra_det.reports.statistics.cells import METRICS, cell_table
+from hydra_det.reports.statistics.comparisons import compare
+from tests.reports.example import grid, grid_record, network
+
+TWO = ("deeplift, weight", "scaled, kernel")
+EVIL = "<script>alert('&')</script>"
+VOID = {"meta", "link", "img"}
+
+
+class Reader(HTMLParser):
+    """Checks that elements nest, and keeps what they hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses, self.cells, self.words, self.tags = [], [], [], [], []
+
+    def handle_starttag(self, name, attributes):
+        self.tags.append(name)
+        self.addresses += [value for key, value in attributes if key in {"src", "href", "srcset", "data", "action"}]
+        if name not in VOID:
+            self.open.append(name)
+        if name in {"td", "th"}:
+            self.cells.append("")
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name, f"{name} closes nothing"
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.cells[-1] += data
+
+
+def read(source):
+    reader = Reader()
+    reader.feed(source)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def report_of(records, tmp_path, *, cautions=(), draw=True):
+    frame = records_frame(records)
+    runs = Runs([tmp_path], dict(records), {name: tmp_path / name for name in records}, {}, {}, frame)
+    comparisons = compare(records, frame)
+    figures = draw_figures(runs, comparisons, paper=False) if draw else {}
+    return Report(
+        runs=runs,
+        cells=cell_table(frame),
+        comparisons=comparisons,
+        cautions=cautions,
+        pictures=rendered(dict(list(figures.items())[:2])),
+        samples=draw_samples(runs),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    report = report_of(
+        grid(TWO, seeds=range(3)), tmp_path_factory.mktemp("runs"), cautions=[Caution("time", f"busy {EVIL}")]
+    )
+    return report, page(report)
+
+
+def test_it_nests_and_refers_to_nothing_outside(whole):
+    found = read(whole[1])
+    assert found.addresses
+    assert all(address.startswith(("#", "data:")) for address in found.addresses)
+    assert "@import" not in whole[1]
+    assert not re.search(r"url\((?!data:)", whole[1])
+    anchors = [address[1:] for address in found.addresses if address.startswith("#")]
+    assert all(f'id="{anchor}"' in whole[1] for anchor in anchors)
+
+
+def test_warnings_stand_on_top_and_are_not_folded(whole):
+    source = whole[1]
+    assert "1 warning" in source
+    assert source.index("busy") < source.index("<section")
+    assert "busy &lt;script&gt;alert(" in source
+    assert read(source).tags.count("script") == 1
+
+
+def test_numbers_are_those_of_the_cells(whole):
+    report, source = whole
+    cells = read(source).cells
+    for row in report.cells.to_dict("records"):
+        if row["n"]:
+            form = METRICS[row["metric"]].form
+            assert f"{form.format(row['mean'])} ± {form.format(row['sd'])}" in cells, row
+    for row in report.comparisons.to_dict("records"):
+        if row["metric"] == "map_attacked":
+            shown = f"{row['difference']:+.3f}".replace("-", "\N{MINUS SIGN}")
+            p = "<0.0001" if row["p_holm"] < 0.0001 else f"{row['p_holm']:.2g}"
+            assert f"{shown}{p}" in cells, row
+
+
+def test_every_configuration_and_every_file_is_named(whole):
+    report, source = whole
+    words = " ".join(read(source).words)
+    for name in (*TWO, "runs.csv", "cells.csv", "comparisons.csv", "tables/", *report.runs.records):
+        assert name in words
+    for key in report.pictures:
+        assert key.endswith(".svg") or f"figures/{key}" in words
+
+
+def test_names_are_shown_and_not_run(tmp_path):
+    record = grid_record(TWO[0], 0.5, 0)
+    evil = dataclasses.replace(
+        record,
+        name=EVIL,
+        commit=EVIL,
+        dataset={**record.dataset, "name": EVIL, "classes": [EVIL]},
+        overrides=[EVIL],
+        versions={EVIL: EVIL},
+        config={"choices": {"init": EVIL, "model": EVIL, "hardening": EVIL}},
+        attack={**record.attack, "name": EVIL},
+    )
+    source = page(report_of({EVIL: evil, "b": grid_record(TWO[0], 0.5, 1)}, tmp_path, draw=False))
+    found = read(source)
+    assert found.tags.count("script") == 1
+    assert "".join(found.words).count(EVIL) >= 8
+
+
+@pytest.mark.parametrize("kind", ["one run", "not attacked", "not timed"])
+def test_what_is_missing_is_said(kind, tmp_path):
+    records = grid(TWO, seeds=range(2))
+    if kind == "one run":
+        records = dict(list(records.items())[:1])
+    elif kind == "not attacked":
+        bare: Any = {"dense": network(0.4, None), "pruned": network(0.3, None)}
+        records = {folder: dataclasses.replace(record, metrics=bare) for folder, record in records.items()}
+    else:
+        records = {folder: dataclasses.replace(record, latency={}, sizes={}) for folder, record in records.items()}
+    words = " ".join(" ".join(read(page(report_of(records, tmp_path, draw=False))).words).split())
+    expected = {
+        "one run": "Nothing to compare",
+        "not attacked": "nothing here is about robustness",
+        "not timed": "No run was timed",
+    }
+    assert expected[kind] in words
+    missing = {"not attacked": "AP attacked", "not timed": "speed-up of the compact network"}
+    assert ("Not measured in any run" in words) == (kind != "one run")
+    assert missing.get(kind, "") in words.partition("Not measured in any run")[2]
+    assert "nan" not in words.lower().split()
+
+
+def test_claims_are_answered_near_the_top(whole):
+    report, source = whole
+    assert "What the paper claims" not in source, "TWO differ in scores and in masks: no claim is about that"
+    assert "claims.csv" not in source
+    records = grid(["deeplift, weight", "deeplift, kernel"], seeds=range(3))
+    report = report_of(records, report.runs.folders[0], draw=False)
+    found = read(page(report))
+    words = " ".join(found.words)
+    place = words.index("What the paper claims, and what came out", words.index("Summary") + 200)
+    assert place < words.index("AP attacked, mean")
+    assert "What we claim beside it" not in words, "no run of ours"
+    row = report.answered[report.answered["claim"].str.startswith("Unstructured")].iloc[0]
+    assert row["answer"] == "yes"
+    assert f"{row['effect']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" in found.cells
+
+
+def test_failed_runs_reach_the_answers(tmp_path):
+    records = grid(["deeplift, weight", "deeplift, kernel"], ratios=[0.5], seeds=range(3))
+    report = report_of(records, tmp_path, draw=False)
+    report.runs.failures["deeplift_kernel_0.9_seed0"] = "error: a layer kept nothing"
+    assert "failed runs of these configurations, which are in no mean: 1, at 90 %" in page(report)
+
+
+def test_markup_escapes_what_is_not_markup():
+    assert tag("p", "a<b", Markup("<br>"), title='"') == '<p title="&quot;">a&lt;b<br></p>'
+    assert text(["<", tag("b", "&")]) == "&lt;<b>&amp;</b>"
+    assert "<td>&lt;</td>" in table(["x", "y"], [["z", "<"]])
+    assert tag("img", src="a", alt=None) == '<img src="a">'

@@ -1,0 +1,91 @@
+"""Tables and picture of a compaction: numbers that are worked out by hand from the record."""
+
+import pytest
+from matplotlib.image import imread
+
+from hydra_det.records.record import read_record, write_record
+from hydra_det.reports.tables.compaction import compaction_tables, draw_compaction, gain, promise
+from tests.reports.example import example_record, latency, network
+from tests.reports.tables.test_tables import render
+
+SIZE = {"parameters": 8_000, "flops": 6_000_000_000, "file_bytes": 4 * 2**20, "peak_bytes": 2**21}
+SMALL = {"parameters": 2_000, "flops": 1_500_000_000, "file_bytes": 2**20, "peak_bytes": None}
+
+
+def completed(**times):
+    """A record whose networks take the given ms in torch and, half of it, in openvino."""
+    times = {"dense": 400.0, "masked": 410.0, "compact": 160.0} | times
+    return example_record(
+        compaction={
+            "created": "2030-01-02T03:04:05+00:00",
+            "commit": None,
+            "versions": {"torch": "2.11.0", "openvino": None},
+            "multiple": 1,
+            "differences": {"float64": 2e-16, "float32": 3e-7},
+            "sizes": {"dense": SIZE, "masked": SIZE, "compact": SMALL},
+            "engines": [
+                {"engine": "torch", "file_bytes": None, "difference": 0.0, "metrics": network(0.304, 0.245)},
+                {"engine": "openvino", "file_bytes": 3 * 2**19, "difference": 4e-7, "metrics": None},
+            ],
+            "latency": [
+                {"network": name, "engine": engine, "latency": latency(milliseconds * factor)}
+                for engine, factor in (("torch", 1.0), ("openvino", 0.5))
+                for name, milliseconds in times.items()
+            ],
+        }
+    )
+
+
+def test_ratios_by_hand():
+    compaction = completed().compaction
+    assert promise(compaction) == 4.0
+    for engine in ("torch", "openvino"):
+        assert gain(compaction, "compact", engine, 1) == pytest.approx(2.5)
+        assert gain(compaction, "masked", engine, 1) == pytest.approx(400 / 410)
+
+
+def test_tables_show_what_was_measured():
+    text = render(compaction_tables(completed()))
+    (parameters,) = (line for line in text.splitlines() if line.strip().startswith("parameters"))
+    assert parameters.split()[1:] == ["8,000", "8,000", "2,000", "4.00"]
+    (memory,) = (line for line in text.splitlines() if line.strip().startswith("memory"))
+    assert memory.split()[-3:] == ["2.0", "-", "-"]
+    assert "2.5 / 2.5 / 2.5" in " ".join(render(compaction_tables(completed()), width=200).split())
+    torch_row, openvino_row = (line for line in text.splitlines() if line.split()[-2:] == ["2.50", "4.00"])
+    assert torch_row.split()[0] == "torch"
+    assert openvino_row.split()[0] == "openvino"
+    precision = [line for line in text.splitlines() if "0.304" in line]
+    assert len(precision) == 2, "the masked network, and the compact one in torch"
+    assert "1.50" in text
+    assert "2.0e-16 in float64" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("times", "masks", "compaction"),
+    [
+        ({}, True, False),
+        ({"masked": 300.0}, False, False),
+        ({"compact": 395.0}, True, True),
+    ],
+)
+def test_what_brings_nothing_is_said_in_words(times, masks, compaction):
+    text = " ".join(render(compaction_tables(completed(**times))).split())
+    assert ("Masks alone bring nothing" in text) == masks
+    assert ("Nor does compaction" in text) == compaction
+
+
+def test_the_picture_is_drawn(tmp_path):
+    draw_compaction(completed(), tmp_path / "speed.png")
+    picture = imread(tmp_path / "speed.png")
+    assert picture.shape[0] > 200
+    assert picture.std() > 0.05
+
+
+def test_a_completed_record_reads_back(tmp_path):
+    write_record(tmp_path / "record.json", completed())
+    assert read_record(tmp_path / "record.json") == completed()
+
+
+def test_a_record_without_compaction_has_no_tables():
+    with pytest.raises(ValueError, match=r"compact\.py"):
+        compaction_tables(example_record())

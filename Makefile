@@ -73,7 +73,7 @@ lock: $(UV) ## Write requirements.lock from pyproject.toml (UPDATE=name moves on
 	  $(if $(UPDATE),--upgrade-package $(UPDATE)) >/dev/null
 
 licences: $(SYNCED) ## Write the tables of docs/dependencies.md: what is locked, under which licences
-	$(PYTHON) -m docs.list_dependencies
+	$(PYTHON) -m publish.list_dependencies
 
 # Without --strict a package that the service does not know passes in silence.
 audit: $(SYNCED) ## Ask for known vulnerabilities of what is locked (needs the network)

@@ -6,7 +6,7 @@ python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 
 First the networks that all others start from are trained, one a seed, in colour and, if a configuration asks for it,
 without; then the grid of conf/sweep/replication.yaml; then suites of attacks on the networks of one ratio. The results
 are copied into one folder: records, what suites found, why a run came to nothing. `--results docs/replication/<data>`
-keeps them in the project, for `python -m docs.write_results`. When the time is over the processes are interrupted, and
+keeps them in the project, for `python -m publish.write_results`. When the time is over the processes are interrupted, and
 the next time they go on from where they were, if outputs/ is still there. On another machine take other seeds: networks
 of one seed are compared, and should come from one start.
 """

@@ -10,8 +10,8 @@ from packaging.licenses import canonicalize_license_expression
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from docs.licences import BUNDLED, EXCEPTIONS, NVIDIA, STATED
-from docs.list_dependencies import (
+from publish.licences import BUNDLED, EXCEPTIONS, NVIDIA, STATED
+from publish.list_dependencies import (
     Locked,
     Row,
     accepted,
@@ -198,7 +198,7 @@ def test_no_fact_is_left_of_a_package_that_is_gone() -> None:
         found = [
             name for name in names if name == pattern or (name.startswith(pattern.removesuffix("*")) and "*" in pattern)
         ]
-        assert found, f"docs/licences.py: {pattern} is not in the lock"
+        assert found, f"publish/licences.py: {pattern} is not in the lock"
 
 
 def test_stated_bsd_licences_are_those_of_the_texts_in_the_wheels() -> None:
@@ -224,7 +224,7 @@ def test_every_native_library_inside_a_wheel_is_listed() -> None:
         if NVIDIA not in not_permissive(licence_of(name)):  # else all of it is NVIDIA's
             stems = (LIBRARY.match(file.name) for file in metadata.files(name) or [] if ".cpython-" not in file.name)
             found |= {(name, match["stem"].lower()) for match in stems if match}
-    assert found - known == set(), "say in docs/licences.py under which licence they are"
+    assert found - known == set(), "say in publish/licences.py under which licence they are"
     if installed("av"):
         assert {("av", "x264"), ("av", "x265")} <= found, "the wheel of av may be permissive now: correct the page"
 

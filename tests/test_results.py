@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from docs import shrink_records, write_results
-from docs.answer_claims import answered
-from docs.results_figure import draw
-from docs.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
 from hydra_det.records.record import write_record
 from hydra_det.records.table import records_frame
 from hydra_det.reports.runs import read_runs
 from hydra_det.reports.statistics.answers import answers
 from hydra_det.reports.statistics.claims import IMPROVEMENTS
+from publish import shrink_records, write_results
+from publish.answer_claims import answered
+from publish.results_figure import draw
+from publish.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
 from tests.reports.example import latency, network
 from tests.reports.statistics.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
 from tests.test_packaging import ROOT

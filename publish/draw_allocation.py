@@ -1,6 +1,6 @@
 """Allocations beside `uniform` at equal ratio, paired by seed: a table and the figure of measurements.md.
 
-python -m docs.draw_allocation outputs/sweeps/<date> outputs/sweeps/<date>
+python -m publish.draw_allocation outputs/sweeps/<date> outputs/sweeps/<date>
 
 A pair is two runs of one seed, which share data order and pretrained network. Differences come with their 95 %
 confidence interval from Student's t.

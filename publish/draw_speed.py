@@ -1,7 +1,7 @@
 """AP against time of the networks of several runs, each made small by compact.py: the figure of measurements.md.
 
-python -m docs.draw_speed outputs/sweeps/<date> outputs/sweeps/<date>
-python -m docs.draw_speed outputs/runs --engine onnxruntime --output speed.png
+python -m publish.draw_speed outputs/sweeps/<date> outputs/sweeps/<date>
+python -m publish.draw_speed outputs/runs --engine onnxruntime --output speed.png
 
 A point is a run: forward of one image in one engine, after compaction, against AP50 clean and attacked. Lines join
 the runs of one granularity and allocation. The table goes to the terminal as Markdown.

@@ -1,7 +1,7 @@
 """results.md with its figure, and the first table of the README, from the records in docs/replication/<data set>/.
 
-python -m docs.write_results            # writes all three
-python -m docs.write_results --check    # says whether the texts are what it would write, and writes nothing
+python -m publish.write_results            # writes all three
+python -m publish.write_results --check    # says whether the texts are what it would write, and writes nothing
 """
 
 import argparse
@@ -15,9 +15,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from docs.results_figure import DENSE, draw
-from docs.results_limits import limits, network_of, side_of
-from docs.results_tables import (
+from hydra_det.records.record import Record, RecordError
+from hydra_det.reports.page.cautions import timed_beside_others
+from hydra_det.reports.page.overview import overview
+from hydra_det.reports.runs import Runs, read_runs
+from hydra_det.reports.statistics.answers import RULE, answers
+from hydra_det.reports.statistics.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER
+from publish.results_figure import DENSE, draw
+from publish.results_limits import limits, network_of, side_of
+from publish.results_tables import (
     UNPRUNED,
     answers_in_short,
     claim_table,
@@ -28,16 +34,10 @@ from docs.results_tables import (
     speed_table,
     suite_table,
 )
-from hydra_det.records.record import Record, RecordError
-from hydra_det.reports.page.cautions import timed_beside_others
-from hydra_det.reports.page.overview import overview
-from hydra_det.reports.runs import Runs, read_runs
-from hydra_det.reports.statistics.answers import RULE, answers
-from hydra_det.reports.statistics.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER
 
 ROOT = Path(__file__).parents[1]
 RECORDS, FIGURE, NOTES = Path("docs/replication"), "results.png", "notes.md"
-COMMAND = "python -m docs.write_results"
+COMMAND = "python -m publish.write_results"
 SUITES = "some networks were put under [suites of attacks](docs/results.md#under-suites-of-attacks) too"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 OVERVIEW = ("Data", "Network", "Attack of the test images", "Training", "Pruning ratios", "Seeds", "Runs", "Timed on",

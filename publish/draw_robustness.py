@@ -1,6 +1,6 @@
 """Curves of several networks under the suites `epsilon` and `steps`: the figure of measurements.md.
 
-python -m docs.draw_robustness clean=outputs/evaluations/<date>,outputs/evaluations/<date> hardened=...
+python -m publish.draw_robustness clean=outputs/evaluations/<date>,outputs/evaluations/<date> hardened=...
 
 A network is a name and the folders of its two evaluations, in any order.
 """

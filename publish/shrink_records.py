@@ -1,6 +1,6 @@
 """Write the results below a folder again, without blanks: about half of the bytes, the same values.
 
-python -m docs.shrink_records docs/replication
+python -m publish.shrink_records docs/replication
 
 The checksum of a record is of its values, so it stays what it is; what is damaged is refused.
 """

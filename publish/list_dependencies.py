@@ -1,6 +1,6 @@
 """The dependencies and their licences, as the tables of dependencies.md; the text around them stays.
 
-python -m docs.list_dependencies
+python -m publish.list_dependencies
 
 Names and versions come from `requirements.lock`, licences from the metadata of what is installed, and from
 `licences.py` where these are vague or a package belongs to another platform.
@@ -21,11 +21,11 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from docs.licences import BUNDLED, EXCEPTIONS, NVIDIA, PERMISSIVE, STATED
+from publish.licences import BUNDLED, EXCEPTIONS, NVIDIA, PERMISSIVE, STATED
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dependencies.md"
-BEGIN, END = "<!-- written by: python -m docs.list_dependencies -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- written by: python -m publish.list_dependencies -->\n", "<!-- end -->\n"
 US = "hydra-det"
 GROUPS = ("Proprietary", "Weak copyleft", "Permissive, with other licences inside the wheel", "Permissive")
 
@@ -130,7 +130,7 @@ def licence_of(name: str) -> str:
     for text in fields.get("classifier", []):
         if "License ::" in text and (spdx := _as_spdx(WORDINGS.get(text.rpartition(" :: ")[2], ""))):
             return spdx
-    return "unknown: neither metadata nor docs/licences.py tell"
+    return "unknown: neither metadata nor publish/licences.py tell"
 
 
 def not_permissive(licence: str) -> frozenset[str]:
@@ -150,7 +150,7 @@ def accepted(name: str) -> frozenset[str]:
 def refused(rows: Sequence[Row]) -> list[str]:
     """One line for every licence, of a package or of what its wheel brings, that is not accepted."""
     return [
-        f"{row.locked.name} {row.locked.version}: {licence} is neither permissive nor excepted in docs/licences.py"
+        f"{row.locked.name} {row.locked.version}: {licence} is neither permissive nor excepted in publish/licences.py"
         for row in rows
         for licence in sorted((not_permissive(row.licence) | _brought(row.locked.name)) - accepted(row.locked.name))
     ]

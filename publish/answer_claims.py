@@ -1,6 +1,6 @@
 """What a table of runs says to the paper's claims, where the records are not at hand.
 
-python -m docs.answer_claims docs/report_bccd/runs.csv
+python -m publish.answer_claims docs/report_bccd/runs.csv
 
 The table is `runs.csv` of a report. Columns that older reports lack count as usual: pretrained under attack, hardened
 by the attack of the evaluation, and one recipe for all.
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from docs.results_tables import claim_table
 from hydra_det.records.table import COLUMNS
 from hydra_det.reports.statistics.answers import answers
 from hydra_det.reports.statistics.claims import PAPER
+from publish.results_tables import claim_table
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Draws the picture of method.md.
 
-    python -m docs.draw_method data=shapes
+    python -m publish.draw_method data=shapes
 
 takes the pretrained network of that train.py command and one of its test images.
 """

@@ -1,7 +1,7 @@
 """How cost grows, an axis a panel, with the straight line of linear growth beside it: the figure of planning.md.
 
-python -m docs.draw_scaling docs/scaling.json
-python -m docs.draw_scaling docs/scaling.json --output scaling.png
+python -m publish.draw_scaling docs/scaling.json
+python -m publish.draw_scaling docs/scaling.json --output scaling.png
 
 The file is that of `python -m benchmarks.scaling --save`. Points are medians, bars reach from the lower to the upper
 quartile. Numbers of workers, processes and jobs are drawn on plain axes; there the dashed line is what n of them would

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from docs.results_tables import shown_ratio
 from hydra_det.reports.figures.style import PALETTE
 from hydra_det.reports.paper import CONFIGURATIONS
+from publish.results_tables import shown_ratio
 
 SIDES = {"map_clean": ("clean", PALETTE[1], 0.16), "map_attacked": ("attacked", PALETTE[2], -0.16)}
 DENSE = "dense"

@@ -1,1 +1,0 @@
-"""Scripts that make the figures and tables of these pages: `python -m docs.<name>`, from the root."""

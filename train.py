@@ -18,12 +18,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides, plain
+from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides
 from hydra_det.pipeline.runner import Run
 from hydra_det.process.script import job
 from hydra_det.records.record import Record
 from hydra_det.sweeps.search import objective_values, search
-from hydra_det.sweeps.target import has_target
 
 
 def train(config: Config, folder: Path, typed: list[str] | None = None) -> Record | None:
@@ -52,7 +51,7 @@ def train(config: Config, folder: Path, typed: list[str] | None = None) -> Recor
 def main(config: DictConfig) -> list[float] | float | None:
     """The command line of `train`: one run, or with a target one for every ratio that is tried."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    record = search(train, config, folder) if has_target(config) else train(plain(config), folder)
+    record = search(train, config, folder)
     return objective_values(record, config.objectives)
 
 

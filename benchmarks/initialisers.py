@@ -190,7 +190,7 @@ def memory_of(overrides: list[str], method: str) -> int:
 def _memory_of(overrides: list[str], method: str) -> int:
     runner = Command(overrides).runner(*words(method))
     config = runner.config
-    device = build.trainer(config, logger=False, enable_checkpointing=False).strategy.root_device
+    device = build.bare_trainer(config).strategy.root_device
     net = build.to_masked(runner.network(runner.run("pretrain")), exclude=config["prune"]["exclude"])
     callback = build.instantiate(config["stage"]["init_scores"]["callbacks"])["score_init"]
     stand_in: Any = SimpleNamespace(datamodule=runner.data)

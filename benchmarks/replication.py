@@ -6,7 +6,7 @@ python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 
 First the networks that all others start from are trained, one a seed, in colour and, if a configuration asks for it,
 without; then the grid of conf/sweep/replication.yaml; then suites of attacks on the networks of one ratio. The results
 are copied into one folder: records, what suites found, why a run came to nothing. `--results docs/replication/<data>`
-keeps them in the project, for `python -m publish.write_results`. When the time is over the processes are interrupted, and
+keeps them in the project, for `python -m publish.write_results`. When the time is over the processes are interrupted;
 the next time they go on from where they were, if outputs/ is still there. On another machine take other seeds: networks
 of one seed are compared, and should come from one start.
 """
@@ -27,9 +27,8 @@ from typing import NoReturn
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
+from hydra_det.records.record import FAILED_NAME, RECORD_NAME
 from hydra_det.records.robustness import ROBUSTNESS
-from hydra_det.records.table import RECORD_NAME
-from hydra_det.reports.runs import FAILED_NAME
 
 KEPT = (RECORD_NAME, FAILED_NAME, ROBUSTNESS)
 OUTPUTS = Path("outputs/replication")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hydra_det.pipeline.build import SCRIPTS
-from hydra_det.records.table import RECORD_NAME
+from hydra_det.records.record import RECORD_NAME
 
 BATCH, IMAGES = 8, 256
 RECIPE = (

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.records.record import RecordError, read_record
+from hydra_det.records.record import RECORD_NAME, RecordError, read_record
 from hydra_det.records.robustness import ROBUSTNESS, read_robustness
-from hydra_det.records.table import RECORD_NAME
 
 READERS = {RECORD_NAME: read_record, ROBUSTNESS: read_robustness}
 

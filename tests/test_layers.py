@@ -1,10 +1,15 @@
-"""The import rules: who may import whom.
+"""The import rules: who may import whom, and how large a folder and a file may be.
 
 The sources are read, never run, so an import inside a function or under `TYPE_CHECKING` counts as well.
+
+python -m tests.test_layers [folder of a checkout]    # prints files, floors and arrows of every folder
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,54 +21,51 @@ LAYERS = {
     "types": 0,
     "boxes": 0,
     "errors": 0,
-    "machine_errors": 0,
-    "plain_values": 0,
-    "plain_yaml": 0,
-    "atomic": 0,
-    "record": 0,
-    "schema": 0,
-    "objectives": 0,
-    "robustness": 0,
-    "provenance": 0,
-    "drawing": 0,
-    "prune": 1,
-    "modules": 2,
-    "init": 3,
-    "attacks": 3,
-    "data": 3,
-    "evaluation": 3,
-    "compaction": 3,
-    "callbacks": 4,
-    "reports": 4,
-    "pipeline": 5,
+    "files": 0,
+    "records": 1,
+    "prune": 2,
+    "modules": 3,
+    "store": 3,
+    "process": 3,
+    "init": 4,
+    "attacks": 4,
+    "data": 4,
+    "evaluation": 4,
+    "compaction": 4,
+    "engines": 4,
+    "callbacks": 5,
+    "reports": 5,
+    "pipeline": 6,
+    "sweeps": 7,
+    "finished": 7,
 }
 
-# Parts that may import less than their layer allows, or, for `types`, a neighbour in it.
+# Parts that may import less than their layer allows, or a neighbour in it.
 ONLY = {
     "boxes": set(),
     "errors": set(),
-    "machine_errors": set(),
-    "plain_values": set(),
-    "plain_yaml": {"errors"},
-    "drawing": set(),
-    "atomic": set(),
-    "record": {"atomic", "schema"},
-    "schema": {"errors", "plain_values"},
-    "objectives": {"atomic", "record", "schema"},
-    "robustness": {"record", "schema"},
-    "provenance": set(),
+    "files": {"errors"},
     "types": {"boxes", "errors"},
-    "data": {"types", "boxes", "drawing", "machine_errors", "plain_values", "plain_yaml"},
-    "attacks": {"types", "boxes", "record", "prune"},
-    "evaluation": {"types", "boxes", "atomic", "record", "robustness", "prune"},
-    "reports": {"record", "objectives", "robustness", "atomic"},
+    "records": {"errors", "files"},
+    "store": {"errors", "files", "records"},
+    "process": {"errors", "files", "records"},
+    "data": {"types", "boxes", "files"},
+    "attacks": {"types", "boxes", "prune"},
+    "evaluation": {"types", "boxes", "files", "records", "prune"},
+    "engines": {"types"},
+    "reports": {"records", "files"},
 }
 
 # Packages that only these files and folders may import.
-HYDRA_FILES = ("build.py", "script.py", "sweep.py")
+HYDRA_FILES = (
+    "scripts",
+    "hydra_det/pipeline/build.py",
+    "hydra_det/process/script.py",
+    "hydra_det/sweeps/sweep.py",
+)
 HOMES = {
-    "hydra": ("scripts", *(f"hydra_det/pipeline/{file}" for file in HYDRA_FILES)),
-    "omegaconf": ("scripts", *(f"hydra_det/pipeline/{file}" for file in HYDRA_FILES)),
+    "hydra": HYDRA_FILES,
+    "omegaconf": HYDRA_FILES,
     "pytorch_lightning": (
         "hydra_det/modules/detector.py",
         "hydra_det/data/datamodule.py",
@@ -78,13 +80,8 @@ TORCH = {"torch", "torchvision", "torchmetrics", "captum", "pytorch_lightning", 
 TORCH_FREE = (
     "report.py",
     "hydra_det/errors.py",
-    "hydra_det/files/machine_errors.py",
-    "hydra_det/files/plain_values.py",
-    "hydra_det/files/plain_yaml.py",
-    "hydra_det/records/record.py",
-    "hydra_det/records/schema.py",
-    "hydra_det/records/objectives.py",
-    "hydra_det/records/robustness.py",
+    "hydra_det/files/",
+    "hydra_det/records/",
     "hydra_det/process/drives.py",
     "hydra_det/process/interrupts.py",
     "hydra_det/process/locations.py",
@@ -96,6 +93,7 @@ TORCH_FREE = (
 
 MAX_LINES_PACKAGE = 300
 MAX_LINES_SCRIPT = 60
+MAX_FILES = 12  # of a folder, besides its __init__
 
 
 def test_repository_keeps_the_rules() -> None:
@@ -109,10 +107,10 @@ def test_repository_keeps_the_rules() -> None:
         ("hydra_det/modules/yolo/loss.py", "from hydra_det import callbacks", "modules may not import callbacks"),
         ("hydra_det/init/scaled.py", "from hydra_det.attacks.base import Attack", "init may not import attacks"),
         ("hydra_det/compaction/compact.py", "from ..data import coco", "compaction may not import data"),
-        ("hydra_det/modules/yolo/loss.py", "from ..attacks.base import Attack", "modules may not import attacks"),
-        ("hydra_det/attacks/base.py", "from hydra_det.modules import loss", "attacks may not import modules"),
+        ("hydra_det/modules/yolo/loss.py", "from ...attacks.base import Attack", "modules may not import attacks"),
+        ("hydra_det/attacks/base.py", "from hydra_det.modules import graph", "attacks may not import modules"),
         ("hydra_det/evaluation/robustness.py", "def f():\n    import hydra_det.modules", "may not import modules"),
-        ("hydra_det/data/formats/coco.py", "from hydra_det.records.record import Record", "data may not import record"),
+        ("hydra_det/data/formats/coco.py", "from hydra_det.records import record", "data may not import records"),
         ("hydra_det/reports/page/page.py", "from hydra_det.types import Batch", "reports may not import types"),
         (
             "hydra_det/reports/page/page.py",
@@ -120,11 +118,15 @@ def test_repository_keeps_the_rules() -> None:
             "reports may not import evaluation",
         ),
         ("hydra_det/callbacks/run_record.py", "from hydra_det.reports import page", "callbacks may not import reports"),
-        ("hydra_det/records/record.py", "from hydra_det.types import InputError", "record may not import types"),
+        ("hydra_det/records/record.py", "from hydra_det.types import InputError", "records may not import types"),
         ("hydra_det/boxes.py", "from hydra_det.types import Batch", "boxes may not import types"),
         ("hydra_det/utils.py", "", "utils has no layer"),
         ("hydra_det/pipeline/runner.py", "from hydra_det.helpers import f", "helpers has no layer"),
         ("hydra_det/__init__.py", "from hydra_det.types import Batch", "__init__ may not import types"),
+        ("hydra_det/compaction/files.py", "from hydra_det.evaluation import latency", "compaction may not import eval"),
+        ("hydra_det/process/script.py", "from hydra_det.pipeline import build", "process may not import pipeline"),
+        ("hydra_det/pipeline/check.py", "from hydra_det.sweeps import target", "pipeline may not import sweeps"),
+        ("hydra_det/sweeps/search.py", "import pytorch_lightning as pl", "may not import pytorch_lightning"),
         ("hydra_det/attacks/base.py", "from hydra.utils import instantiate", "may not import hydra"),
         ("hydra_det/pipeline/stages.py", "from omegaconf import DictConfig", "may not import omegaconf"),
         ("hydra_det/modules/yolo/yolov3.py", "import pytorch_lightning as pl", "may not import pytorch_lightning"),
@@ -161,7 +163,7 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, source: str, expected
     [
         ("train.py", "import hydra\nfrom omegaconf import OmegaConf\nfrom hydra_det.pipeline.runner import run"),
         ("report.py", "from hydra_det.reports import page"),
-        ("hydra_det/process/command_line.py", "from hydra_det.reports import tables"),
+        ("hydra_det/pipeline/runner.py", "from hydra_det.reports import tables"),
         ("hydra_det/types.py", "from torch import Tensor\nfrom hydra_det.boxes import Letterbox"),
         ("hydra_det/prune/masks.py", "import torch\nimport torch.nn.functional as F\nfrom torch.nn import functional"),
         ("hydra_det/modules/masked_conv.py", "from torch import nn\nfrom hydra_det.prune.masks import top_k_mask"),
@@ -181,6 +183,24 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, source: str, expected
 def test_what_the_rules_allow_passes(tmp_path: Path, file: str, source: str) -> None:
     write(tmp_path / file, source)
     assert find_violations(tmp_path) == []
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    assert circle(arrows(ROOT)) is None
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None
+
+
+def test_every_folder_says_what_it_is_for_and_is_not_crowded() -> None:
+    for folder in folders(ROOT):
+        init = folder / "__init__.py"
+        assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), f"{init} has no docstring"
+        files = sorted(path.name for path in folder.glob("*.py") if path != init)
+        assert len(files) <= MAX_FILES, f"{folder} holds {len(files)} files, at most {MAX_FILES}: sort them"
+
+
+def test_floors_are_the_longest_chain_of_imports() -> None:
+    assert floors({"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": set()}, ["a", "b", "c", "d"]) == 3
+    assert floors({"a": {"b"}, "b": {"c"}, "c": set()}, ["a", "c"]) == 1, "only what stands in the folder counts"
 
 
 def find_violations(root: Path) -> list[str]:
@@ -253,3 +273,65 @@ def imported_modules(tree: ast.AST, *, package: Sequence[str]) -> Iterator[tuple
 def write(path: Path, source: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source, encoding="utf-8")
+
+
+def folders(root: Path) -> list[Path]:
+    """The folders of the package."""
+    return [path.parent for path in sorted((root / "hydra_det").rglob("__init__.py"))]
+
+
+def arrows(root: Path) -> dict[str, set[str]]:
+    """Which files of the package each of them imports."""
+    paths = sorted((root / "hydra_det").rglob("*.py"))
+    modules = {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    names = {path: path.relative_to(root).as_posix() for path in paths}
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {module for _, module in imported_modules(tree, package=path.relative_to(root).parent.parts)}
+        # `from a.b import c` gives a.b.c: the module b, unless c is a module itself.
+        known = {module if module in modules else module.rpartition(".")[0] for module in imported}
+        found[names[path]] = {names[modules[module]] for module in known if module in modules} - {names[path]}
+    return found
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str] | None:
+    """Files that import one another in a circle; None where there are none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def floors(graph: Mapping[str, set[str]], files: Sequence[str]) -> int:
+    """The longest chain of imports among some files."""
+    inside = {file: {other for other in graph.get(file, ()) if other in files} for file in files}
+    height: dict[str, int] = {}
+    for file in TopologicalSorter(inside).static_order():
+        height[file] = 1 + max((height[other] for other in inside[file]), default=0)
+    return max(height.values(), default=0)
+
+
+def plan(root: Path) -> Iterator[str]:
+    """A line a folder: files, floors, arrows to other folders; and whether anything imports in a circle."""
+    graph = arrows(root)
+    yield f"{'folder':34} files  floors  arrows out"
+    for folder in folders(root):
+        inside = [path.relative_to(root).as_posix() for path in folder.glob("*.py") if path.name != "__init__.py"]
+        out = Counter(str(Path(other).parent) for file in inside for other in graph[file] if other not in inside)
+        yield f"{folder.relative_to(root).as_posix():34} {len(inside):5}  {floors(graph, inside):6}  {len(out):10}"
+    parts: dict[str, set[str]] = {}
+    for file, others in graph.items():
+        parts.setdefault(part_of(file), set()).update(part_of(other) for other in others if part_of(other))
+    parts = {part: others - {part} for part, others in parts.items() if part}
+    yield f"circles of files: {circle(graph) or 'none'}; of parts: {circle(parts) or 'none'}"
+
+
+def part_of(file: str) -> str:
+    """The room of a file: the first name below the package."""
+    return file.split("/")[1].removesuffix(".py").replace("__init__", "")
+
+
+if __name__ == "__main__":
+    print(*plan(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT), sep="\n")  # noqa: T201

@@ -14,7 +14,8 @@ from PIL import Image
 
 from hydra_det.compaction.files import WEIGHTS, load_compact
 from hydra_det.data.formats.coco import read_coco
-from hydra_det.engines.engines import EXPORTED, in_engine
+from hydra_det.engines.engines import in_engine
+from hydra_det.engines.torch_engine import EXPORTED
 from hydra_det.errors import InputError
 from hydra_det.finished.run import FinishedRun
 from hydra_det.pipeline import build

@@ -1,4 +1,4 @@
-"""The data as Lightning asks for it, and as the pipeline asks about it. Where it comes from is in `sources.py`."""
+"""The data as Lightning asks for it, and as the pipeline asks about it. Where it comes from is in `sources`."""
 
 import copy
 import logging

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.compaction.files import COMPACT, WEIGHTS, load_compact, save_compact
-from hydra_det.engines.engines import ENGINES, Forward, check_installed, in_engine
+from hydra_det.engines.engine import Forward
+from hydra_det.engines.engines import ENGINES, check_installed, in_engine
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.finished.run import FinishedRun, compact_variant
@@ -32,13 +33,13 @@ from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.scoring import score
 from hydra_det.records.record import (
+    RECORD_NAME,
     EngineLatency,
     EngineResult,
     NetworkSize,
     Record,
     write_record,
 )
-from hydra_det.records.table import RECORD_NAME
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
 log = logging.getLogger(__name__)

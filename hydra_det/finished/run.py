@@ -20,8 +20,7 @@ from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages import Stage, StageRunner
 from hydra_det.records.provenance import collect_versions, current_commit
-from hydra_det.records.record import Attack, NetworkMetrics, Record, RecordError, read_record
-from hydra_det.records.table import RECORD_NAME
+from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record
 from hydra_det.store.store import ABOUT, Store, read_about
 from hydra_det.types import InputError
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.attacks.base import Attack, Losses, evaluate, gradient_of
 from hydra_det.attacks.corruptions import Corruption
@@ -35,6 +34,7 @@ from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.runner import threat_model
+from hydra_det.process.script import is_helper
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Protocols, RecordError
 from hydra_det.records.robustness import ROBUSTNESS, Alarm, Origin, Robustness, SuiteAttack, read_robustness
@@ -143,7 +143,7 @@ class Suite:
             curve=curve,
             alarms=alarms,
         )
-        if not getattr(rank_zero_only, "rank", 0):
+        if not is_helper():
             write_atomically(folder / IMAGES, _images_table(contributions, chosen))
             write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
         return answer
@@ -232,7 +232,7 @@ class Suite:
     def _looking(self, images: int) -> Iterator[tuple[Batch, Losses]]:
         """The first test images and the losses of the network on them, on the device and in the precision of scores."""
         data = self.run.data
-        trainer = build.trainer(self.run.config, logger=False, enable_checkpointing=False)
+        trainer = build.bare_trainer(self.run.config)
         device = trainer.strategy.root_device
         samples = data.dataset("test")
         batch = collate([samples[SampleKey(0, index)] for index in range(min(images, len(samples)))])

@@ -1,0 +1,1 @@
+"""Networks: masked convolutions, the detector that Lightning trains, and a folder a family of detectors."""

@@ -1,0 +1,1 @@
+"""One run: what is built and checked, its five stages, and what is measured of them."""

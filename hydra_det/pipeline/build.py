@@ -160,6 +160,11 @@ def trainer(config: Config, **arguments: Any) -> pl.Trainer:
     return instantiate({**config["trainer"], "enable_progress_bar": wants_bar(config)}, **arguments)
 
 
+def bare_trainer(config: Config) -> pl.Trainer:
+    """A trainer that is asked for its devices, processes and precision, and trains nothing."""
+    return trainer(config, logger=False, enable_checkpointing=False)
+
+
 def wants_bar(config: Config) -> bool:
     """A bar is for a terminal that one job alone writes to; else there are the lines of the log."""
     return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty() and not in_parallel()

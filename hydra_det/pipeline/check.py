@@ -14,8 +14,6 @@ from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import STAGES
 from hydra_det.prune.settings import PruneSettings
-from hydra_det.records.objectives import OBJECTIVES
-from hydra_det.sweeps.target import check_target
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
@@ -75,25 +73,7 @@ def check(config: Config) -> None:
         build.instantiate(stage["callbacks"])
         if stage["optimizer"]:
             build.instantiate(stage["optimizer"])
-    build.trainer(config, logger=False)
-    check_target(config)
-    check_objectives(config)
-
-
-def check_objectives(config: Config) -> None:
-    """Refuse what a sweeper cannot search for; a whole sweep is refused by it before its first run."""
-    names = list(config.get("objectives") or [])
-    if len(set(names)) != len(names) or not set(names) <= set(OBJECTIVES):
-        raise InputError(
-            f"objectives: expected a list of some of {', '.join(OBJECTIVES)}, as in objectives=[map_attacked,megabytes]"
-            f", got {config['objectives']}"
-        )
-    if names and config["dry_run"]:
-        raise InputError("dry_run: expected false beside objectives, got true; each run is chosen from earlier ones")
-    if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
-        raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
-    if "latency_ms" in names and (count := build.trainer(config, logger=False).world_size) > 1:
-        raise InputError(f"objectives: expected one process for latency_ms, which the first one measures, got {count}")
+    build.bare_trainer(config)
 
 
 def check_anchors(model: Mapping[str, Any]) -> None:
@@ -181,7 +161,7 @@ def _check_memory(config: Config) -> None:
     asked = out_of_memory.choice(config)
     if asked not in out_of_memory.CHOICES:
         raise InputError(f"out_of_memory: expected one of {', '.join(out_of_memory.CHOICES)}, got {asked}")
-    if asked == out_of_memory.HALVE and (count := build.trainer(config, logger=False).world_size) > 1:
+    if asked == out_of_memory.HALVE and (count := build.bare_trainer(config).world_size) > 1:
         raise InputError(
             f"out_of_memory: expected fail with several processes, of which one alone may run short, got halve with "
             f"{count}; lower data.batch_size instead"

@@ -28,8 +28,7 @@ from hydra_det.pipeline.stages import LOGS, Stage, StageRunner
 from hydra_det.prune.plan import mask_plan
 from hydra_det.prune.sparsity import count_sparsity
 from hydra_det.records.provenance import collect_versions, current_commit
-from hydra_det.records.record import Attack, NetworkMetrics, Record, RecordError, read_record, write_record
-from hydra_det.records.table import RECORD_NAME
+from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record, write_record
 from hydra_det.reports.tables.terminal import run_table, show
 from hydra_det.store.links import link, link_content
 from hydra_det.store.store import Store, fingerprint

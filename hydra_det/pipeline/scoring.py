@@ -13,7 +13,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
@@ -34,6 +33,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages import Stage
 from hydra_det.process import processes
+from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
 from hydra_det.store.store import Store, fingerprint
 
@@ -79,7 +79,7 @@ def score(
         "precision": config["trainer"]["precision"],
     })  # fmt: skip
     folder = store.folder(NAME, key)
-    processes.join(config)
+    processes.join(lambda: build.bare_trainer(config))
     with contextlib.ExitStack() as claimed:
         if processes.agreed(lambda: store.claim_missing(NAME, key, claimed, meanwhile=processes.still_waiting)):
             _evaluate(net, config, data, store, key, attacked)
@@ -123,12 +123,12 @@ def _evaluate(
 
 def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionData) -> dict[str, Latency]:
     """Time of forward, decode and suppression of single test images in float32, of networks that are made dense."""
-    if getattr(rank_zero_only, "rank", 0):
+    if is_helper():
         return {}  # the first rank measures, undisturbed by the others
     settings = config["evaluation"]["latency"]
     device = torch.device("cpu")
     if settings["device"] == "auto":
-        device = build.trainer(config, logger=False, enable_checkpointing=False).strategy.root_device
+        device = build.bare_trainer(config).strategy.root_device
     samples = data.dataset("test")
     images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
     size = (data.image_size, data.image_size)

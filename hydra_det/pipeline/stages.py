@@ -126,12 +126,12 @@ class StageRunner:
 
     def _machine(self) -> dict[str, Any]:
         """What a budget of time was measured on."""
-        device = build.trainer(self.config, logger=False, enable_checkpointing=False).strategy.root_device
+        device = build.bare_trainer(self.config).strategy.root_device
         return {"device": device_name(device), "threads": torch.get_num_threads()}
 
     def run(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found, resumed or run."""
-        processes.join(self.config)
+        processes.join(lambda: build.bare_trainer(self.config))
         key = self.key(name, parent)
         with contextlib.ExitStack() as claimed:
             missing = processes.agreed(
@@ -153,7 +153,7 @@ class StageRunner:
     @functools.cached_property
     def _processes(self) -> int:
         """How many the trainer starts; asked only for training: elsewhere its devices may be absent."""
-        return build.trainer(self.config, logger=False, enable_checkpointing=False).world_size
+        return build.bare_trainer(self.config).world_size
 
     def _train(self, name: str, key: str, parent: Stage | None) -> None:
         fit = functools.partial(self._fit, name, key, parent)

@@ -16,13 +16,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
 from hydra_det.errors import InputError
-from hydra_det.pipeline import build
-from hydra_det.pipeline.build import Config
 from hydra_det.process.script import fail_at_once, is_helper, same_job
 
 log = logging.getLogger(__name__)
@@ -47,14 +44,17 @@ class _Further:
 _further = _Further()
 
 
-def join(config: Config) -> None:
+def join(make_trainer: Callable[[], Any]) -> None:
     """Start the other processes of this job where its trainer wants some, and meet them; the second call does nothing.
 
     All of them come here before the first stage, whatever they find in the store.
+
+    Args:
+        make_trainer: gives a trainer of Lightning's, which is asked how many processes it wants; it trains nothing.
     """
     if dist.is_available() and dist.is_initialized():
         return
-    trainer = build.trainer(config, logger=False, enable_checkpointing=False)
+    trainer = make_trainer()
     place = getattr(trainer.strategy.launcher, "cluster_environment", None)  # None: one process, or forked ones
     if trainer.world_size == 1 or place is None:
         return
@@ -123,7 +123,7 @@ def together() -> Iterator[None]:
         raise
 
 
-def _start(trainer: pl.Trainer, place: Any) -> None:
+def _start(trainer: Any, place: Any) -> None:
     _further.environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     _further.threads = torch.get_num_threads()
     values = (place.main_address, place.main_port, place.node_rank(), 0, trainer.world_size)

@@ -28,7 +28,7 @@ from hydra_det.process.interrupts import INTERRUPTED, started
 from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
 from hydra_det.process.log_lines import calm_lines, name_lines
 from hydra_det.process.memory_errors import explain
-from hydra_det.reports.runs import FAILED_NAME as FAILED
+from hydra_det.records.record import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict, get_type_hints
 from hydra_det.files.atomic import write_atomically
 from hydra_det.records.schema import CHECKSUM, RecordError, check_keys, check_plain, checksum, read_object, refuse
 
+RECORD_NAME, FAILED_NAME = "record.json", "failed.txt"  # in the folder of a run: what came out, or why nothing did
 SCHEMA_VERSION = 5
 
 

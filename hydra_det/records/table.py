@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_det.records.record import Protocols, Record, RecordError, read_record
+from hydra_det.records.record import RECORD_NAME, Protocols, Record, RecordError, read_record
 
-RECORD_NAME = "record.json"
 NETWORKS = ("dense", "pruned")
 TIMED = (*NETWORKS, "compact")
 PARTS = ("forward", "decode", "nms", "total")

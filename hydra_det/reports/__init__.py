@@ -1,14 +1,9 @@
-"""From records to what people read. Nothing here needs torch.
+"""From records to what people read; nothing here needs torch. Each room stands on those above it.
 
-records, runs                    what lies in folders -> one tidy frame, a row a run
-cells, pairs, comparisons        frame -> cells, and how much two of them differ; the tests are in statistics
-claims, answers                  what the paper and we claim, and what the runs say to it
-cautions                         what not to believe
-figures, forest, learning,       pictures; looks and colours are in style, their texts in captions
-  layers, samples, front
-summary, overview, explanation,  the page: its sentences, its tables, its HTML
-  value_tables, markup, page
-paper_tables, paper/             the paper's tables from our runs, and its own numbers
-tables, terminal, search,        what the scripts print and draw
-  robustness, corruptions, compaction
+runs          what lies in folders, as one frame with a row a run
+paper/        the paper's own numbers
+statistics/   cells, comparisons, tests, and what runs answer to claims
+figures/      curves, forests, layers, learning curves, sample images
+tables/       for the terminal, for papers and for spreadsheets
+page/         one HTML page of all of it
 """

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_det.records.record import Record, RecordError
+from hydra_det.records.record import FAILED_NAME, Record, RecordError
 from hydra_det.records.robustness import ROBUSTNESS, Robustness, read_robustness
 from hydra_det.records.table import load_records, records_frame
-
-FAILED_NAME = "failed.txt"  # why a run came to nothing, in its folder
 
 # The folder of a run as sweeps name them: what it is, its ratio, its seed.
 FOLDER = re.compile(r"(?P<what>.+)_(?P<ratio>\d+(\.\d+)?)_seed(?P<seed>\d+)")

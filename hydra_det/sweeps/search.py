@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.process.script import is_helper
 from hydra_det.records.objectives import (
     TARGET,
     Search,
@@ -26,7 +25,8 @@ from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.front import FRONT, draw_front
 from hydra_det.reports.tables.search import search_table
 from hydra_det.reports.tables.terminal import show, write_summary_csv
-from hydra_det.sweeps.target import SHRINKING, Target, between, bisect, check_target, contradictions
+from hydra_det.sweeps.check import check_search, check_target, has_target
+from hydra_det.sweeps.target import SHRINKING, Target, between, bisect, contradictions
 from hydra_det.types import InputError, RatioError
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,18 @@ BEST, SUMMARY = "best", "summary.csv"
 
 
 def search(train: Train, config: Any, folder: Path) -> Record | None:
-    """The run with the ratio that a target leads to; all runs and what was found lie in `folder`.
+    """The run that a config asks for or, with a target, the one with the ratio that the target leads to.
 
     Args:
         train: makes a run from a config, a folder, and what would have to be typed for it.
-        config: not resolved, as a ratio is handed on to many places; with a target.
-        folder: of the search.
+        config: not resolved, as a ratio is handed on to many places.
+        folder: of the run; of a search, which leaves all its runs and what was found in it.
     """
+    searched = has_target(config)
     asked = build.plain(config)
+    check_search(asked)
+    if not searched:
+        return train(asked, folder, build.overrides())
     target, typed = check_target(asked), build.overrides()
     if any(word.lstrip("+").startswith("prune.ratio=") for word in typed):
         raise InputError(
@@ -186,14 +190,16 @@ class _Trials:
             f"{say(_only(precise['values'], target))}; {other}; {dense}"
         )
 
-    @rank_zero_only
     def forget(self) -> None:
         """A search that fails must not leave the result of an earlier one in its folder."""
+        if is_helper():
+            return
         for name in (TARGET, BEST, SUMMARY, FRONT):
             (self.folder / name).unlink(missing_ok=True)
 
-    @rank_zero_only
     def _report(self, result: Search) -> None:
+        if is_helper():
+            return
         frame = records_frame(self.records)
         write_summary_csv(self.folder / SUMMARY, frame)
         draw_front(frame, self.folder / FRONT)

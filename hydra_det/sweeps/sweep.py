@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_det.errors import InputError
-from hydra_det.pipeline.check import check, check_objectives
+from hydra_det.pipeline.check import check
 from hydra_det.pipeline.plan import PLANNED, outlook
 from hydra_det.process.drives import refusal
 from hydra_det.process.interrupts import INTERRUPTED, started
@@ -28,6 +28,7 @@ from hydra_det.process.script import FAILED, PACKAGE, Config, is_helper, one_lin
 from hydra_det.records.table import load_records, records_frame
 from hydra_det.reports.figures.front import FRONT, draw_front
 from hydra_det.reports.tables.terminal import show, sweep_table, write_summary_csv
+from hydra_det.sweeps.check import check_objectives, check_search
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ def check_jobs(config: DictConfig, loader: ConfigLoader) -> None:
             if "submitit" in config.hydra.launcher["_target_"]:  # here need not be what the machines of the jobs have
                 asked = {**asked, "trainer": {**asked["trainer"], **HERE}}
             check(asked)
+            check_search(asked)
         except InputError as error:
             named = " ".join(text for text in job if text in varying)
             raise InputError(f"{named or 'all jobs'}: {one_line(error)}") from error

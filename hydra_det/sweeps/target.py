@@ -4,10 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from hydra_det.pipeline import build
-from hydra_det.pipeline.build import Config
 from hydra_det.records.objectives import OBJECTIVES, Trial, say
 from hydra_det.types import InputError
 
@@ -85,35 +82,6 @@ class Target:
     def ends(self) -> tuple[float, float]:
         """The ratio that must serve, and the one to go towards."""
         return (self.lowest, self.highest) if self.wants_largest else (self.highest, self.lowest)
-
-
-def has_target(config: Any) -> bool:
-    """Whether a config, resolved or not, asks for more than one run."""
-    target = config.get("target") or {}
-    if not isinstance(target, Mapping):
-        raise InputError(f"target: expected a bound, as in target.map_attacked=0.25, got {target}")
-    return any(target.get(name) is not None for name in OBJECTIVES)
-
-
-def check_target(config: Config) -> Target:
-    """The target of a config, or the reason why nothing can be found for it."""
-    target: Target = build.instantiate(config.get("target")) or Target()
-    granularity, goals = config["prune"]["granularity"], target.goals
-    if not goals:
-        return target
-    if granularity == "nm":
-        raise InputError(
-            "target: expected prune=weight, kernel, filter, filter_group or hybrid, got nm, which knows a few ratios "
-            "only; run those, as in -m prune=nm prune.ratio=0,0.25,0.5,0.75"
-        )
-    if "map_attacked" in goals and build.instantiate(config["evaluation"]["attack"]) is None:
-        raise InputError("target.map_attacked: expected an attack, got none; choose attack=pgd, or target.map_clean")
-    if "latency_ms" in goals and (count := build.trainer(config, logger=False).world_size) > 1:
-        raise InputError(
-            f"target.latency_ms: expected one process, as only the first one measures time, got {count}; set "
-            "trainer.devices=1"
-        )
-    return target
 
 
 def bisect(

@@ -90,7 +90,9 @@ RUN_CONFIGS = {
     "a program": Row(
         "run_config", swap("hydra_det.modules.yolo.yolov3.YOLOv3", "os.system"), "model._target_: expected a class"),
     "a program behind a module of ours": Row(
-        "run_config", swap("hydra_det.modules.yolo.yolov3.YOLOv3", "hydra_det.records.provenance.subprocess.run"), "model._target_"),
+        "run_config", swap("hydra_det.modules.yolo.yolov3.YOLOv3", "hydra_det.records.provenance.subprocess.run"),
+        "model._target_",
+    ),
     "a program within": Row(
         "run_config", swap("store: outputs/store", "store: a\nextra:\n  x:\n  - {_target_: os.system}"),
                             "extra.x.0._target_: expected a class"),

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from safetensors.numpy import load_file
 
+from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS, plain
 from hydra_det.process import processes
 from hydra_det.process.script import same_job
@@ -179,6 +180,7 @@ import threading, time
 from types import SimpleNamespace
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import read_write
+from hydra_det.pipeline import build
 from hydra_det.process import processes
 from tests.pipeline.tiny import compose
 
@@ -200,7 +202,7 @@ time.sleep(60)  # in a collective that never ends
 
 
 def test_alone_a_process_decides_and_meets_nobody():
-    processes.join(compose([]))
+    processes.join(lambda: build.bare_trainer(compose([])))
     assert not dist.is_initialized()
     assert [processes.agreed(lambda: True), processes.agreed(lambda: False)] == [True, False]
 

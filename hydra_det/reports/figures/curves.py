@@ -15,7 +15,7 @@ from hydra_det.reports.figures.style import GREY, Look, add_legend, looks, new_a
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.statistics.cells import CELL, METRICS, cell_table, seed_values
 from hydra_det.reports.statistics.pairs import paper_configurations
-from hydra_det.reports.tables.paper_tables import paper_cells
+from hydra_det.reports.statistics.paper_cells import paper_cells
 
 HIGH = 0.85  # figure 7 is the part of figure 4 from here on
 DODGE = 0.006  # of the axis, between the points of two configurations, so that they do not hide one another

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hydra_det.reports.statistics import significance
 from hydra_det.reports.statistics.cells import CELL, cell_table, seed_values
 from hydra_det.reports.statistics.significance import LEVEL
-from hydra_det.reports.statistics.significance import significance as statistics
 
 LEARNED = 0.05  # AP of a dense network below which it has learned too little for any comparison
 NOTHING = 1.05  # a ratio of times below this is no gain
@@ -145,9 +145,9 @@ def _is_higher(one: pd.Series, two: pd.Series, *, level: float) -> bool | None:
     if fewer < 2:
         return None
     if len(shared) == fewer:
-        interval = statistics.paired_interval(two[shared].to_numpy(), one[shared].to_numpy(), level=level)
+        interval = significance.paired_interval(two[shared].to_numpy(), one[shared].to_numpy(), level=level)
     else:
-        interval = statistics.welch_interval(two.to_numpy(), one.to_numpy(), level=level)
+        interval = significance.welch_interval(two.to_numpy(), one.to_numpy(), level=level)
     return interval.low > 0
 
 

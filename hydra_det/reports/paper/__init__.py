@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hydra_det.reports.statistics.significance import one_way_anova
-
 FOLDER = Path(__file__).parent
 
 
@@ -46,16 +44,6 @@ def paper_results() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "results.csv")
 
 
-def paper_p_values() -> pd.DataFrame:
-    """90 rows: table, metric, comparison, prune_ratio, p_value as printed, and `computed` from the results."""
-    printed, results = pd.read_csv(FOLDER / "pvalues.csv"), paper_results()
-    cells = results.groupby(["granularity", "init", "greyscale", "prune_ratio"])
-
-    def values(name: str, ratio: float, metric: str) -> list[float]:
-        return cells.get_group((*CONFIGURATIONS[name], ratio))[metric].tolist()
-
-    printed["computed"] = [
-        one_way_anova(*(values(name, row["prune_ratio"], row["metric"]) for name in COMPARISONS[row["comparison"]]))
-        for row in printed.to_dict("records")
-    ]
-    return printed
+def printed_p_values() -> pd.DataFrame:
+    """90 rows: table, metric, comparison, prune_ratio, p_value."""
+    return pd.read_csv(FOLDER / "pvalues.csv")

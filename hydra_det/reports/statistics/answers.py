@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hydra_det.reports.runs import failed_runs
+from hydra_det.reports.statistics import significance
 from hydra_det.reports.statistics.blocks import ROOM, Block, blocks_of, fixed_set, that_find_something
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.claims import (
@@ -26,7 +27,6 @@ from hydra_det.reports.statistics.claims import (
     pairs_of,
 )
 from hydra_det.reports.statistics.significance import LEVEL
-from hydra_det.reports.statistics.significance import significance as statistics
 
 YES, NO, UNDECIDED, NOT_TESTED = "yes", "no", "undecided", "not tested"
 AS_ABOVE = "as above"  # the same runs answer a claim before
@@ -74,7 +74,7 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     rows = _once(row for claim in claims for row in _rows(claim, frame, failed))
     table = pd.DataFrame(rows, columns=[*ANSWER_COLUMNS, "beyond", "chosen", "as_above"])
     for _, family in table.groupby("family"):
-        table.loc[family.index, "p_holm"] = statistics.holm(family["p"].tolist())
+        table.loc[family.index, "p_holm"] = significance.holm(family["p"].tolist())
     table["answer"] = [_answer(row) for row in table.to_dict("records")]
     table["note"] = [join_notes(_remark(row), row["note"]) for row in table.to_dict("records")]
     return table[list(ANSWER_COLUMNS)]
@@ -186,13 +186,13 @@ def _tested(claim: Claim, ahead: np.ndarray, behind: np.ndarray, note: str) -> d
     found: dict[str, Any] = {"effect": unit(differences.mean()), "note": note}
     if len(differences) < 2:
         return found | {"note": join_notes(note, "one seed: a test needs two or more")}
-    found["p"] = statistics.paired(behind + claim.beyond, ahead)
+    found["p"] = significance.paired(behind + claim.beyond, ahead)
     if math.isnan(found["p"]):
         return found | {"note": join_notes(note, "every seed differs by the same: no test")}
-    found["low"], found["high"] = map(unit, statistics.paired_interval(behind, ahead))
-    found["d_z"] = statistics.paired_effect(behind, ahead)
-    found["d_z_low"], found["d_z_high"] = statistics.paired_effect_interval(behind, ahead)
-    least = statistics.detectable_paired_effect(len(differences)) * float(differences.std(ddof=1))
+    found["low"], found["high"] = map(unit, significance.paired_interval(behind, ahead))
+    found["d_z"] = significance.paired_effect(behind, ahead)
+    found["d_z_low"], found["d_z_high"] = significance.paired_effect_interval(behind, ahead)
+    least = significance.detectable_paired_effect(len(differences)) * float(differences.std(ddof=1))
     return found | {"detectable": unit(least)}
 
 

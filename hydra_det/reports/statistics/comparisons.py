@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hydra_det.records.record import Record
+from hydra_det.reports.statistics import significance
 from hydra_det.reports.statistics.cells import seed_values
 from hydra_det.reports.statistics.pairs import choose_pairs, differ_in_pruning_only
 from hydra_det.reports.statistics.significance import LEVEL
-from hydra_det.reports.statistics.significance import significance as statistics
 
 # What is compared; all else of `METRICS` is described only. A longer list would be more chances of a false finding.
 COMPARED = ("map_attacked", "map_clean", "map_50_paper_attacked", "total_ms_masked", "total_ms_compact", "speed_up")
@@ -73,7 +73,7 @@ def compare(records: Mapping[str, Record], frame: pd.DataFrame) -> pd.DataFrame:
                 rows.append(row | {"note": "; ".join(filter(None, notes))})
     table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     for _, family in table.groupby(["metric", "control"]):
-        table.loc[family.index, "p_holm"] = statistics.holm(family["p"].tolist())
+        table.loc[family.index, "p_holm"] = significance.holm(family["p"].tolist())
     return table
 
 
@@ -110,26 +110,26 @@ def _test(one: pd.Series, two: pd.Series) -> dict[str, Any]:
         "difference": two.mean() - one.mean(),
         "test": "",
         "p": math.nan,
-        "detectable_effect": statistics.detectable_effect(fewer),
+        "detectable_effect": significance.detectable_effect(fewer),
     }
     if fewer < 2:
         return row | {"note": f"no test: {_few(len(one), 'first')}{_few(len(two), 'second')}two or more are needed"}
     notes = []
     first, second = one.to_numpy(), two.to_numpy()
-    row |= {"p_anova": statistics.one_way_anova(first, second), "p_welch": statistics.welch(first, second)}
+    row |= {"p_anova": significance.one_way_anova(first, second), "p_welch": significance.welch(first, second)}
     if math.isnan(row["p_welch"]):
         notes.append("nothing varies within either cell, so there is no test without pairs")
     else:
-        row["welch_low"], row["welch_high"] = statistics.welch_interval(first, second)
-        row["hedges_g"] = statistics.hedges_g(first, second)
-        row["hedges_low"], row["hedges_high"] = statistics.hedges_interval(first, second)
+        row["welch_low"], row["welch_high"] = significance.welch_interval(first, second)
+        row["hedges_g"] = significance.hedges_g(first, second)
+        row["hedges_low"], row["hedges_high"] = significance.hedges_interval(first, second)
     if len(shared) >= 2:
         pairs = one[shared].to_numpy(), two[shared].to_numpy()
-        row["p_paired"] = statistics.paired(*pairs)
+        row["p_paired"] = significance.paired(*pairs)
         if math.isnan(row["p_paired"]):
             notes.append(f"every seed differs by the same {(pairs[1] - pairs[0]).mean():.3g}: no test of pairs")
         else:
-            row["paired_low"], row["paired_high"] = statistics.paired_interval(*pairs)
+            row["paired_low"], row["paired_high"] = significance.paired_interval(*pairs)
     row["test"] = "paired" if len(shared) == fewer else "welch"
     if row["test"] == "paired" and len(shared) < max(len(one), len(two)):  # what is tested is what is shown
         means = one[shared].mean(), two[shared].mean()

@@ -11,17 +11,14 @@ import pandas as pd
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.reports.file_names import file_names
-from hydra_det.reports.paper import CONFIGURATIONS, paper_p_values, paper_results
 from hydra_det.reports.statistics.answers import RULE, is_tested, shown
-from hydra_det.reports.statistics.cells import CELL, CELL_COLUMNS, METRICS, Metric, seed_values
+from hydra_det.reports.statistics.cells import METRICS, Metric, seed_values
+from hydra_det.reports.statistics.paper_cells import paper_p_values
 from hydra_det.reports.tables.terminal import ABSENT
 
 # What the paper tabulates, and what we have for it: AP under attack, time of the network with its masks. Beside the
 # time the one of the compact network, as masks alone make no network faster.
 TABULATED = {"map_attacked": ("map_attacked",), "time_ms": ("total_ms_masked", "total_ms_compact")}
-# Its columns that are ours, for curves beside ours. Its AP is not COCO's, see paper/SOURCE.md: shapes compare, heights
-# do not. Its speed-up is of the masked network.
-PAPER_METRICS = {"map_attacked": "map_attacked", "time_ms": "total_ms_masked", "speed_up": "speed_up"}
 _ESCAPED = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -125,25 +122,6 @@ def claim_tables(answered: pd.DataFrame) -> Iterator[Table]:
     if is_tested(answered):
         table = shown(answered)
         yield Table("claims", f"What is claimed, and what came out. {RULE}", table, ("{}",) * table.shape[1])
-
-
-def paper_cells() -> pd.DataFrame:
-    """The paper's own results in the form of `cell_table`: `CELL_COLUMNS`, with `PAPER_METRICS` as metrics.
-
-    `configuration` is one of the names in `paper.CONFIGURATIONS`. `speed_up` is the time of a run at ratio 0 over that
-    of the run of the same number at the ratio.
-    """
-    results = paper_results()
-    names = {tuple(cell): name for name, cell in CONFIGURATIONS.items()}
-    keys = zip(results["granularity"], results["init"], results["greyscale"], strict=True)
-    results = results.assign(configuration=[names[key] for key in keys], ratio=results["prune_ratio"].astype(float))
-    whole = results[results["ratio"] == 0].set_index(["configuration", "run"])["time_ms"]
-    results["speed_up"] = results.join(whole.rename("whole"), on=["configuration", "run"]).eval("whole / time_ms")
-    parts = []
-    for place, (column, metric) in enumerate(PAPER_METRICS.items()):
-        found = results.groupby(CELL)[column].agg(["count", "mean", "std", "min", "max"]).reset_index()
-        parts.append(found.rename(columns={"count": "n", "std": "sd"}).assign(metric=metric, place=place))
-    return pd.concat(parts).sort_values([*CELL, "place"], ignore_index=True)[list(CELL_COLUMNS)]
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hydra_det.data.shapes import pictures as shapes
+from hydra_det.data.shapes import scene as shapes_scene
 from hydra_det.data.shapes.pictures import ShapesParameters, draw_shapes, read_shapes
-from hydra_det.data.shapes.pictures import pictures as shapes
-from hydra_det.data.shapes.pictures import scene as shapes_scene
 from hydra_det.data.sources import ShapesData
 from hydra_det.types import InputError
 
@@ -71,7 +71,8 @@ def test_a_faster_process_is_no_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_draws_is_not(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from hydra_det.data.shapes.pictures import ShapesParameters, draw_shapes\n"
+    code = "import sys; from pathlib import Path\n"
+    code += "from hydra_det.data.shapes.pictures import ShapesParameters, draw_shapes\n"
     code += "draw_shapes(Path(sys.argv[1]), ShapesParameters(train_size=10**6))"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     try:

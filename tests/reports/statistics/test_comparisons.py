@@ -10,9 +10,10 @@ from scipy import stats
 
 from hydra_det.records.record import Record
 from hydra_det.records.table import records_frame
-from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, paper_p_values, paper_results
+from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, paper_results
 from hydra_det.reports.statistics.comparisons import COMPARED, COMPARISON_COLUMNS, compare, control
 from hydra_det.reports.statistics.pairs import MAX_PAIRS, choose_pairs, differ_in_pruning_only
+from hydra_det.reports.statistics.paper_cells import paper_p_values
 from tests.reports.example import grid, grid_record, latency, network
 
 WEIGHT, KERNEL = "deeplift, weight", "deeplift, kernel"

@@ -14,11 +14,11 @@ from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.statistics.answers import answers
 from hydra_det.reports.statistics.cells import CELL_COLUMNS, METRICS, cell_table
 from hydra_det.reports.statistics.comparisons import compare
+from hydra_det.reports.statistics.paper_cells import paper_cells
 from hydra_det.reports.tables.paper_tables import (
     Table,
     latex_escaped,
     p_value_tables,
-    paper_cells,
     result_tables,
     to_csv,
     to_latex,

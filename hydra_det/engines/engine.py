@@ -1,0 +1,30 @@
+"""What an engine is: how a network gets into a runtime, and a forward that takes and gives torch tensors."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+Forward = Callable[[Tensor], list[Tensor]]
+
+FLOAT_TOLERANCE = 1e-3  # float32 sums in another order; ten times what was seen
+
+
+class Engine(NamedTuple):
+    """How a network gets into a runtime.
+
+    Attributes:
+        packages: that must be installed.
+        write: (network, folder, example images [B, 3, H, W]) -> the file; what lies in the folder already is used,
+            unless opening it could run code.
+        open: (network, file, threads) -> forward.
+        able: whether this machine can compute so.
+        tolerance: of the raw maps to those of torch, as a share of their largest value; None: rounding is wanted.
+    """
+
+    packages: tuple[str, ...]
+    write: Callable[[nn.Module, Path, Tensor], Path | None]
+    open: Callable[[nn.Module, Path | None, int], Forward]
+    able: Callable[[], bool] = lambda: True
+    tolerance: float | None = FLOAT_TOLERANCE

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
@@ -33,8 +33,9 @@ from hydra_det.types import Batch, Detections, InputError, Pixels
 
 NETWORKS = {"dense": "dense", "hardened": "pruned"}  # which network of its run is shown
 PANELS = (("dense", False), ("dense", True), ("hardened", True))  # network, attacked
+AT_ONCE = 16  # images
 OVERLAP = 0.5  # from which a box finds an object
-KINDS = {  # of boxes: colour and line
+KINDS: dict[str, tuple[str, Any]] = {  # of boxes: colour and line
     "right": ("#00c2ff", "-"),
     "wrong": ("#ff2d2d", "-"),
     "missed": ("#000000", ":"),
@@ -59,11 +60,11 @@ class Seen(NamedTuple):
 def main() -> None:
     """Draw."""
     options = _options()
-    shown = Shown(options.runs, options.confidence)
+    shown = Shown(options.runs, confidence=options.confidence, epsilon=options.epsilon)
     index = options.image
     if index is None:
-        index = typical([[seen.score for seen in shown.panels(place)] for place in range(shown.count)])
-    panels = list(shown.panels(index))
+        index = typical([[seen.score for seen in panels] for panels in shown.panels(range(shown.count))])
+    (panels,) = shown.panels([index])
     print(f"validation image {index}, id {shown.image_id(index)}")
     for (network, attacked), seen in zip(PANELS, panels, strict=True):
         counts = ", ".join(f"{len(getattr(seen, kind))} {kind}" for kind in KINDS)
@@ -77,9 +78,10 @@ class Shown:
     Args:
         folders: of the runs, by the keys of `NETWORKS`.
         confidence: boxes below are dropped.
+        epsilon: of the attack, in 255ths; None: that of the second run.
     """
 
-    def __init__(self, folders: dict[str, Path], confidence: float) -> None:
+    def __init__(self, folders: dict[str, Path], *, confidence: float, epsilon: float | None) -> None:
         self.runs = {name: FinishedRun(folders[name]) for name in NETWORKS}
         for run in self.runs.values():
             run.data.prepare()
@@ -89,12 +91,15 @@ class Shown:
         self.dataset = dense.data.dataset("val")
         self.count = len(self.dataset)
         self.nets = {name: to_dense(run.network(NETWORKS[name])).eval() for name, run in self.runs.items()}
-        self.attack = build.instantiate(hardened.config["evaluation"]["attack"])
+        attack = dict(hardened.config["evaluation"]["attack"])
+        self.attack = build.instantiate(
+            attack if epsilon is None else attack | {"epsilon": epsilon / 255, "step_size": None}
+        )
         self.confidence = confidence
 
     def image_id(self, index: int) -> int:
         """The data set's own."""
-        return int(self._batch(index)["targets"][0]["image_id"])
+        return int(self._batch([index])["targets"][0]["image_id"])
 
     def titles(self) -> list[str]:
         """Of the panels."""
@@ -105,29 +110,32 @@ class Shown:
             f"hardened, {removed:.0%} removed, attacked",
         ]
 
-    def panels(self, index: int) -> Iterator[Seen]:
-        """What each of `PANELS` shows of a validation image."""
-        batch = self._batch(index)
-        for name, attacked in PANELS:
-            images = batch["images"]
-            if attacked:
-                with undisturbed(self.nets[name]):
-                    images = attacked_images(
-                        self.nets[name], batch, self.attack, generator=torch.Generator().manual_seed(0)
-                    )
-            yield self._seen(name, images, batch)
+    def panels(self, indices: Sequence[int]) -> Iterator[tuple[Seen, ...]]:
+        """What `PANELS` show of validation images."""
+        for start in range(0, len(indices), AT_ONCE):
+            batch = self._batch(indices[start : start + AT_ONCE])
+            columns = [self._column(name, batch, attacked=attacked) for name, attacked in PANELS]
+            yield from zip(*columns, strict=True)
 
-    def _batch(self, index: int) -> Batch:
-        return collate([self.dataset[SampleKey(0, index)]])
+    def _batch(self, indices: Sequence[int]) -> Batch:
+        return collate([self.dataset[SampleKey(0, index)] for index in indices])
 
-    @torch.no_grad()
-    def _seen(self, name: str, images: Tensor, batch: Batch) -> Seen:
-        net, target = self.nets[name], batch["targets"][0]
-        found: Detections = net.detections(net(images))[0]  # type: ignore[operator]
-        kept = found.confidences >= self.confidence
-        boxes = by_kind(Detections(*(part[kept] for part in found)), target["boxes"], target["labels"])
-        letterbox = target["letterbox"]
-        return Seen(content_pixels(images[0], letterbox), *(letterbox.to_original(part) for part in boxes))
+    def _column(self, name: str, batch: Batch, *, attacked: bool) -> list[Seen]:
+        """A panel of every image of a batch."""
+        net, images = self.nets[name], batch["images"]
+        if attacked:
+            with undisturbed(net):
+                images = attacked_images(net, batch, self.attack, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found: list[Detections] = net.detections(net(images))  # type: ignore[operator]
+        panels = []
+        for image, target, each in zip(images, batch["targets"], found, strict=True):
+            kept = Detections(*(part[each.confidences >= self.confidence] for part in each))
+            boxes = by_kind(kept, target["boxes"], target["labels"])
+            letterbox = target["letterbox"]
+            shown = (letterbox.to_original(part) for part in boxes)
+            panels.append(Seen(content_pixels(image, letterbox), *shown))
+        return panels
 
 
 def by_kind(found: Detections, objects: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,6 +193,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="dense=folder hardened=folder")
     parser.add_argument("--image", type=int, help="place among the validation images")
+    parser.add_argument("--epsilon", type=float, help="of the attack, in 255ths; without it that of the second run")
     parser.add_argument("--confidence", type=float, default=0.3)
     parser.add_argument("--output", type=Path, default=Path("docs/attack.jpg"))
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """What was found, in plain words: the first lines of results.md, from the answers to the claims and the runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -144,7 +144,7 @@ def _answer(answered: pd.DataFrame, claim: str) -> str:
     )
 
 
-def _means(row: Mapping[str, str], *, named: bool) -> str:
+def _means(row: Mapping[Any, str], *, named: bool) -> str:
     remarks = [row["compared"]] if named else []
     remarks += [text for text in (BARE, SMALL) if text in row["note"]]
     text = row["means"].replace(" / ", " against ")

@@ -13,7 +13,7 @@ from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, Node
 from hydra_det.modules.masked_conv import MaskedConv2d
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.prune.layout import Layer, Layout
+from hydra_det.pruning.layout import Layer, Layout
 
 Channels = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -29,7 +29,7 @@ from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.finished.run import FinishedRun, compact_variant
 from hydra_det.modules.graph import GraphDetector
-from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.scoring import score
 from hydra_det.records.record import (
@@ -99,7 +99,7 @@ class Compacting:
             "fingerprint": self.run.stage("pruned").key,
         }
         save_compact(self.partial, small, about)
-        found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(to_dense(pruned))}
+        found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(make_dense(pruned))}
         for name, network in found.items():
             save_compact(self._at(name), network, about)
         # What is measured is what was written.

@@ -150,6 +150,19 @@ class FinishedRun:
         )
 
 
+def load_run(folder: str | Path, *, trusted: Sequence[str] = ()) -> FinishedRun:
+    """A finished run from its folder: its networks, its record and its data.
+
+    Args:
+        folder: of the run, such as `outputs/demo`.
+        trusted: classes that its config may name besides those of hydra_det, such as `my_package.MyNetwork`.
+
+    Raises:
+        InputError: there is no finished run, or its files are not as they were written.
+    """
+    return FinishedRun(folder, trusted=trusted)
+
+
 def compact_variant(folder: Path, engine: str, **options: Any) -> dict[str, Any]:
     """What the AP of a compact network depends on besides the images and the attack."""
     packages = {name: collect_versions().get(name) for name in ENGINES[engine].packages}

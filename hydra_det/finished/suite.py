@@ -29,7 +29,7 @@ from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
 from hydra_det.evaluation.robustness import put_together, worst_case
 from hydra_det.files.atomic import write_atomically
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
@@ -201,7 +201,7 @@ class Suite:
         if name != TRANSFER or self.source is None:
             return self.run.score(self.network, attack=self.configs[name])
         source = self.source
-        made = to_dense(source.run.network(source.network)).eval()
+        made = make_dense(source.run.network(source.network)).eval()
         return self.run.score(self.network, attack=self.configs[name], source=made, source_key=source.key)
 
     def _doubts(self, metrics: Mapping[str, Protocols], inside: Sequence[str]) -> tuple[list[float], list[Alarm]]:
@@ -237,7 +237,7 @@ class Suite:
         samples = data.dataset("test")
         batch = collate([samples[SampleKey(0, index)] for index in range(min(images, len(samples)))])
         batch = data.transfer_batch_to_device(batch, device, 0)
-        net = to_dense(self.run.network(self.network)).to(device)
+        net = make_dense(self.run.network(self.network)).to(device)
         with undisturbed(net), trainer.precision_plugin.forward_context():
             yield batch, losses_of(net, batch["targets"])
 

@@ -13,7 +13,7 @@ from hydra_det.pipeline import build, out_of_memory
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import STAGES
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.pruning.settings import PruneSettings
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)

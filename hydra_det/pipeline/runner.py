@@ -25,8 +25,8 @@ from hydra_det.pipeline.check import SEARCHED, check, check_anchors
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.scoring import latency, score, sizes
 from hydra_det.pipeline.stages import LOGS, Stage, StageRunner
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.sparsity import count_sparsity
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.sparsity import count_sparsity
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record, write_record
 from hydra_det.reports.tables.terminal import run_table, show

@@ -209,7 +209,7 @@ class StageRunner:
             return self._network(spec, parent.weights)
         net = build.network(self.bare)
         load_weights(net, parent.weights)
-        return build.to_masked(net, exclude=spec["exclude"])
+        return build.make_masked(net, exclude=spec["exclude"])
 
     def _network(self, spec: Config, weights: Path) -> nn.Module:
         net = build.masked_network(self.bare, spec["exclude"]) if spec["masked"] else build.network(self.bare)

@@ -24,6 +24,7 @@ MODULES = {
     **{f"hydra_det.callbacks.{name}": f"hydra_det.callbacks.hardening.{name}" for name in _HARDENING},
     **{f"hydra_det.callbacks.{name}": f"hydra_det.callbacks.watching.{name}" for name in _WATCHING},
     "hydra_det.pipeline.target": "hydra_det.sweeps.target",
+    "hydra_det.prune.settings": "hydra_det.pruning.settings",
 }
 
 # Recipes of 0.1, `experiment=`; to be removed with the release after the next one.

@@ -36,6 +36,25 @@ def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.u
         return _to_rgb(image, path=path)
 
 
+def as_pixels(picture: str | Path | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture as it is meant to be seen: a file, an image of Pillow, or an array [H, W, 3]. [H, W, 3] uint8 RGB
+
+    Raises:
+        InputError: a file that cannot be read, or an array that is no RGB picture of 8 bits.
+    """
+    if isinstance(picture, str | Path):
+        return load_rgb(Path(picture))
+    if isinstance(picture, Image.Image):
+        return _to_rgb(ImageOps.exif_transpose(picture), path=Path(getattr(picture, "filename", "") or "picture"))
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise InputError(
+            f"picture: expected a path, an image of Pillow, or an array [height, width, 3] of uint8 RGB, got "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    return np.require(array, requirements="W")  # torch warns of arrays that cannot be written to
+
+
 def find_images(folder: Path) -> list[Path]:
     """All image files below a folder, by name."""
     if not folder.is_dir():

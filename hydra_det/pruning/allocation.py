@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_det.prune.units import Counts, Units
+from hydra_det.pruning.units import Counts, Units
 
 Importance = Mapping[str, Tensor]
 Ladder = Callable[[float], Counts]  # level in [0, 1] -> units kept of every pool

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hydra_det.prune.granularity import Granularity
-from hydra_det.prune.layout import Layer, Layout
+from hydra_det.pruning.granularity import Granularity
+from hydra_det.pruning.layout import Layer, Layout
 
 Counts = dict[str, int]  # pool -> units
 Price = Callable[[str, float, float], float]  # layer, filters, input channels -> what it costs with so many

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_det.prune.granularity import GRANULARITIES, Blocks
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.pruning.granularity import GRANULARITIES, Blocks
+from hydra_det.pruning.settings import PruneSettings
 from hydra_det.types import InputError
-from tests.prune.example import lone_layer, mask_of
+from tests.pruning.example import lone_layer, mask_of
 
 SHAPE = (6, 8, 3, 3)
 

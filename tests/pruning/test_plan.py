@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from hydra_det.compaction.channels import layout
-from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.prune.allocation import ALLOCATIONS, LearnedShares
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import GROUPED, KINDS, PruneSettings
-from hydra_det.prune.units import FilterGroups
+from hydra_det.modules.masked_conv import make_masked, masked_layers
+from hydra_det.pruning.allocation import ALLOCATIONS, LearnedShares
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.settings import GROUPED, KINDS, PruneSettings
+from hydra_det.pruning.units import FilterGroups
 from hydra_det.types import InputError
 from tests.modules.example import ARCHITECTURES, network
 
@@ -26,7 +26,7 @@ CASES = [
 
 def masked(name="yolov3_tiny", *, exclude=()):
     """A masked network whose layers have scores of very different sizes."""
-    net = to_masked(network(name), exclude=exclude)
+    net = make_masked(network(name), exclude=exclude)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, layer in masked_layers(net):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_det.prune import masks
-from hydra_det.prune.granularity import GRANULARITIES
-from hydra_det.prune.masks import kept_units, top_k
+from hydra_det.pruning import masks
+from hydra_det.pruning.granularity import GRANULARITIES
+from hydra_det.pruning.masks import kept_units, top_k
 from hydra_det.types import InputError
-from tests.prune.example import mask_of
+from tests.pruning.example import mask_of
 
 RATIOS = ["0", "0.25", "0.5", "0.65", "0.75", "0.85", "0.9", "0.95", "0.99"]
 # Counts of weights and of kernels in layers of YOLOv3 and of its tiny version.

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra_det.prune.allocation import ALLOCATIONS
-from hydra_det.prune.granularity import GRANULARITIES
+from hydra_det.pruning.allocation import ALLOCATIONS
+from hydra_det.pruning.granularity import GRANULARITIES
 from hydra_det.types import InputError
 
 GROUPED = ("filter_group", "hybrid")

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_det.prune.allocation import ALLOCATIONS, Ladder, LearnedShares, fit
-from hydra_det.prune.granularity import GRANULARITIES, Blocks
-from hydra_det.prune.layout import Layout
-from hydra_det.prune.masks import kept_units, top_k
-from hydra_det.prune.settings import GROUPED, PruneSettings
-from hydra_det.prune.units import Counts, FilterGroups, LayerUnits, Price, Units
+from hydra_det.pruning.allocation import ALLOCATIONS, Ladder, LearnedShares, fit
+from hydra_det.pruning.granularity import GRANULARITIES, Blocks
+from hydra_det.pruning.layout import Layout
+from hydra_det.pruning.masks import kept_units, top_k
+from hydra_det.pruning.settings import GROUPED, PruneSettings
+from hydra_det.pruning.units import Counts, FilterGroups, LayerUnits, Price, Units
 from hydra_det.types import InputError, RatioError
 
 Scores = Mapping[str, Tensor]  # layer -> [O, I, kH, kW]

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from hydra_det.prune.sparsity import count_sparsity
+from hydra_det.pruning.sparsity import count_sparsity
 
 SHAPES = {"stem": (8, 3, 3, 3), "reduce": (4, 8, 1, 1), "head": (5, 4, 3, 3)}
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from hydra_det.prune.layout import Layer, Layout
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.pruning.layout import Layer, Layout
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.settings import PruneSettings
 
 
 def lone_layer(shape: tuple[int, ...]) -> Layout:

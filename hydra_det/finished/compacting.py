@@ -4,12 +4,10 @@ Everything is made in a folder beside the final one, which takes its name when i
 """
 
 import dataclasses
-import fcntl
 import functools
 import logging
 import math
 import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import BaseFileLock
 from torch import Tensor, nn
 
 from hydra_det.compaction.compact import as_graph, compact
@@ -27,6 +26,7 @@ from hydra_det.engines.engine import Forward
 from hydra_det.engines.engines import ENGINES, check_installed, in_engine
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
+from hydra_det.files.locks import try_lock
 from hydra_det.finished.run import FinishedRun, compact_variant
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import to_dense
@@ -81,7 +81,7 @@ class Compacting:
         """Leave nothing behind that is not complete."""
         shutil.rmtree(self.partial, ignore_errors=True)
         self._scratch.cleanup()
-        os.close(self._lock)
+        self._lock.release()
 
     def networks(self) -> tuple[dict[str, GraphDetector], dict[str, float]]:
         """The dense, the masked and the compact network, and how much the answers of the last two differ.
@@ -231,15 +231,12 @@ class InEngine(nn.Module):
         return self.network.detections(raw)
 
 
-def _lock(folder: Path) -> int:
-    """The right to work in a run's folder, until the handle is closed or the process ends."""
-    handle = os.open(folder / f".{COMPACT}.lock", os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise InputError(f"run: expected nobody else at work on {folder}, found another compact.py; wait") from error
-    return handle
+def _lock(folder: Path) -> BaseFileLock:
+    """The right to work in a run's folder."""
+    lock = try_lock(folder / f".{COMPACT}.lock", setting="run")
+    if lock is None:
+        raise InputError(f"run: expected nobody else at work on {folder}, found another compact.py; wait")
+    return lock
 
 
 def _check_counts(settings: Config) -> None:

@@ -33,7 +33,7 @@ from hydra_det.modules.masked_conv import to_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.runner import threat_model
+from hydra_det.pipeline.description import threat_model
 from hydra_det.process.script import is_helper
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Protocols, RecordError

@@ -31,7 +31,7 @@ from hydra_det.modules.detector import Detector
 from hydra_det.modules.masked_conv import to_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages import Stage
+from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize

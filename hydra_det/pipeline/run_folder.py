@@ -1,9 +1,11 @@
 """What lies in the folder of a run.
 
-config.yaml  images.json    what went in
-stages/<stage>/             links to what each stage left in the store
-logs/                       what TensorBoard finds: `board`
-record.json                 what came out
+    config.yaml  images.json    what went in
+    stages/<stage>/             links to what each stage left in the store
+    logs/                       what TensorBoard finds: `board`
+    record.json                 what came out
+
+What an earlier run left there stays if it was this very run, and else goes before anything is trained.
 """
 
 import json

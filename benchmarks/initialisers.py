@@ -41,7 +41,7 @@ from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import score
-from hydra_det.pipeline.stages import Stage
+from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.types import InputError
 
 Scores = dict[str, Tensor]  # by layer

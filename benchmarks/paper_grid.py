@@ -20,7 +20,7 @@ from hydra_det.errors import InputError
 from hydra_det.modules.masked_conv import make_masked
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 
 DENSE, PRUNED = "evaluate dense", "evaluate pruned"
 KINDS = (*STAGES, DENSE, PRUNED)

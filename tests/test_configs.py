@@ -20,7 +20,7 @@ from hydra_det.init import INITIALISERS
 from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.pruning.settings import KINDS
 from hydra_det.reports.paper import CONFIGURATIONS, Cell
 from hydra_det.types import InputError

@@ -15,10 +15,11 @@ from hydra_det.engines.engines import ENGINES
 from hydra_det.files.atomic import write_atomically
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
+from hydra_det.pipeline.description import threat_model
 from hydra_det.pipeline.run_config import read_run_config
-from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
-from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.stages.stage import Stage
+from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record
 from hydra_det.store.store import ABOUT, Store, read_about

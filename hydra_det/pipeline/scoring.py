@@ -26,7 +26,7 @@ from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages import Stage
+from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize

@@ -38,6 +38,12 @@ def choice(config: Mapping[str, Any]) -> str:
     return str(config.get("out_of_memory", FAIL))
 
 
+def may_halve(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a stage may be trained with smaller batches than its config says."""
+    trains = bool(config["stage"][name]["epochs"])
+    return trains and choice(config) == HALVE
+
+
 class SmallerBatch(pl.Callback):
     """Sums gradients over the parts of the batch that was asked for, and drops the same images at the end of an epoch.
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from hydra_det.compaction.channels import channel_ids, cut_off, layout, map_sizes, silenced
 from hydra_det.compaction.trace import trace
-from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.graph import Graph, GraphDetector, Node
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
 from tests.modules.example import ARCHITECTURES, STRIDES, network
@@ -153,6 +153,18 @@ def test_channels_of_sums_and_concatenations():
     assert ids[first.name].tolist() == [*ids["ups.0.0.conv"].tolist(), *ids["backbone.stages.3.0.conv"].tolist()]
     written = {channel for node in graph.nodes for channel in ids[node.name].tolist()}
     assert sorted(written | {0, 1, 2}) == list(range(len(written) + 3))
+
+
+def test_channels_are_numbered_by_the_oldest_of_those_that_are_one():
+    """By hand: `c` is tied to `a` directly, `d` to `b` by way of `e`, and `f` comes after all of them."""
+    made = {"a": "images", "b": "a", "c": "b", "d": "c", "e": "d", "f": "e"}
+    nodes = [Node(name, "conv", (source,), {"out_channels": 2}) for name, source in made.items()]
+    nodes += [Node(f"{one}{other}", "add", (one, other), {}) for one, other in ("ca", "ed", "be")]
+    ids = channel_ids(Graph(nodes, []))
+    assert {name: channels.tolist() for name, channels in ids.items()} == {
+        "images": [0, 1, 2], "a": [3, 4], "b": [5, 6], "c": [3, 4], "d": [5, 6], "e": [5, 6], "f": [7, 8],
+        "ca": [3, 4], "ed": [5, 6], "be": [5, 6],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,7 +1,8 @@
 """What earlier releases called things, in the configs that they left and in commands that people have typed.
 
 A record and the config in the folder of a run name classes by their modules. These have moved, and what was written
-before is read as if it named them where they are. Old names of recipes work for one release.
+before is read as if it named them where they are. The other way round, finished stages are found by the names that they
+were stored under, so that a move trains nothing again. Old names of recipes work for one release.
 """
 
 import logging
@@ -39,12 +40,12 @@ EXPERIMENTS = {
 
 def current_names(config: Any) -> Any:
     """A config, or a part of one, whose `_target_`s are where they are now; all else is as it was."""
-    if isinstance(config, Mapping):
-        return {
-            key: _current(part) if key == "_target_" and isinstance(part, str) else current_names(part)
-            for key, part in config.items()
-        }
-    return [current_names(part) for part in config] if isinstance(config, list) else config
+    return _with_modules(config, MODULES)
+
+
+def first_names(config: Any) -> Any:
+    """The other way round: `_target_`s where they were first."""
+    return _with_modules(config, {new: old for old, new in MODULES.items()})
 
 
 def current_words(words: Sequence[str]) -> list[str]:
@@ -57,9 +58,18 @@ def take_old_names() -> None:
     sys.argv = current_words(sys.argv)
 
 
-def _current(target: str) -> str:
+def _with_modules(config: Any, modules: Mapping[str, str]) -> Any:
+    if isinstance(config, Mapping):
+        return {
+            key: _moved(part, modules) if key == "_target_" and isinstance(part, str) else _with_modules(part, modules)
+            for key, part in config.items()
+        }
+    return [_with_modules(part, modules) for part in config] if isinstance(config, list) else config
+
+
+def _moved(target: str, modules: Mapping[str, str]) -> str:
     module, _, name = target.rpartition(".")
-    return f"{MODULES[module]}.{name}" if module in MODULES else target
+    return f"{modules[module]}.{name}" if module in modules else target
 
 
 def _current_word(word: str) -> str:

@@ -25,6 +25,7 @@ from hydra_det.errors import InputError
 from hydra_det.files.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.files.locks import try_lock
 from hydra_det.files.machine_errors import is_of_machine
+from hydra_det.records.renamed import first_names
 from hydra_det.records.schema import CHECKSUM, checksum
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ _contents: dict[tuple[Path, int, int, int], dict[str, Any]] = {}
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """12 hex digits over a nested mapping of plain values; the order of keys does not count."""
-    text = json.dumps({"format": FORMAT, **inputs}, sort_keys=True, allow_nan=False)
+    """12 hex digits over a nested mapping of plain values; neither the order of keys counts nor that a class moved."""
+    text = json.dumps({"format": FORMAT, **first_names(inputs)}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hydra_det.records.record import read_record, write_record
-from hydra_det.records.renamed import EXPERIMENTS, MODULES, current_names, current_words
+from hydra_det.records.renamed import EXPERIMENTS, MODULES, current_names, current_words, first_names
 from hydra_det.records.schema import CHECKSUM, checksum
+from hydra_det.store.store import fingerprint
 from tests.reports.example import example_record
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -28,6 +29,17 @@ def test_targets_are_renamed_at_any_depth_and_nothing_else_is() -> None:
         "nms": {"_target_": "hydra_det.modules.yolo.base.NmsSettings"},
         "_target_": 5,
     }
+
+
+def test_there_and_back_is_as_it_was() -> None:
+    old = [{"_target_": f"{module}.Thing"} for module in MODULES]
+    assert first_names(current_names(old)) == old
+    assert current_names(old) != old
+
+
+def test_a_class_that_moved_leaves_the_fingerprint_of_what_was_made_with_it() -> None:
+    old, new = ({"config": {"_target_": f"{where}.NmsSettings"}} for where in ("hydra_det.modules.yolo", "mine"))
+    assert fingerprint(current_names(old)) == fingerprint(old) != fingerprint(new)
 
 
 def test_what_is_named_already_stays() -> None:

@@ -54,6 +54,7 @@ ONLY = {
     "attacks": {"types", "boxes", "pruning"},
     "evaluation": {"types", "boxes", "files", "records", "pruning"},
     "engines": {"types"},
+    "compaction": {"types", "boxes", "errors", "files", "records", "pruning", "modules", "engines"},
     "reports": {"records", "files"},
 }
 

@@ -9,6 +9,7 @@ from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.captions import CAPTIONS, SECTIONS, common_caption, in_section
 from hydra_det.reports.figures.curves import CURVES, curve_figures, paper_figures, trade_figures
 from hydra_det.reports.figures.forest import forest_figures
+from hydra_det.reports.figures.headline import headline_figure
 from hydra_det.reports.figures.layers import layer_figures, layer_table
 from hydra_det.reports.figures.learning import SHARED, learning_figures, trainings
 from hydra_det.reports.figures.style import looks, rendered
@@ -179,16 +180,58 @@ def test_a_shared_stage_is_one_line():
     assert (xs(attacked), ys(attacked)) == ([2], [0.05])
 
 
-def test_the_heat_map_holds_the_share_that_stays():
-    records = {"a": example_record(), "b": example_record(seed=8)}
+@pytest.fixture
+def kept():
+    """A run at one ratio, a second one of another seed that keeps more of its first layer, and one at another ratio."""
+    other = example_record(sparsity=example_record().sparsity | {"ratio_asked": 0.5})
+    records = {"a": example_record(), "b": example_record(seed=8), "c": other}
     stem = records["b"].sparsity["layers"][0]
     stem["kept"], stem["pruned"] = 180, 720
-    table = layer_table(records, records_frame(records))
-    assert table.loc[table["single"], "layer"].unique().tolist() == ["head"]
-    (figure,) = layer_figures(table).values()
+    return layer_table(records, records_frame(records))
+
+
+def test_the_heat_map_holds_the_share_that_stays(kept):
+    assert kept.loc[kept["single"], "layer"].unique().tolist() == ["head"]
+    (figure,) = layer_figures(kept).values()
     shares = np.asarray(figure.axes[0].images[0].get_array())
-    assert np.allclose(shares, [[(90 + 180) / 1800], [1010 / 10100]])
+    assert np.allclose(shares, [[0.1, (90 + 180) / 1800], [1010 / 10100, 1010 / 10100]])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["stem", "head  1 x 1"]
+
+
+def test_at_one_ratio_bars_hold_the_share_that_stays(kept):
+    (figure,) = layer_figures(kept[kept["ratio"] == 0.9]).values()
+    axes = figure.axes[0]
+    assert np.allclose([bar.get_width() for bar in axes.patches], [(90 + 180) / 1800, 1010 / 10100])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["stem", "head  1 x 1"]
+    assert xs(axes.lines[0]) == [pytest.approx(0.1)] * 2, "what was asked for"
+
+
+def test_the_headline_has_both_conditions_and_the_dense_networks():
+    frame = records_frame(grid(TWO, seeds=range(3)))
+    (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
+    for axes, kind in zip(figure.axes, ("clean", "attacked"), strict=True):
+        for configuration in TWO:
+            own = frame[frame["configuration"] == configuration]
+            cells = own.groupby("ratio")[f"map_{kind}_pruned"].agg(["mean", "std"])
+            assert np.allclose(bars(axes)[configuration], cells.to_numpy(), atol=1e-9)
+        (dense,) = (line for line in axes.lines if line.get_label() == "dense networks")
+        by_configuration = [frame.loc[frame["configuration"] == name, f"map_{kind}_dense"].mean() for name in TWO]
+        assert ys(dense) == [pytest.approx(sum(by_configuration) / 2)] * 2
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+def test_the_headline_of_one_run_is_bars():
+    frame = records_frame({"a": example_record()})
+    (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
+    widths = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
+    assert widths == [[0.412, 0.304], [0.313, 0.245]]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["dense", "90 % removed"]
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    left, _ = figure.axes[0].get_xlim()
+    assert left == 0, "the length of a bar is its number"
+    bare = example_record(metrics={"dense": network(0.4, None), "pruned": network(0.3, None)})
+    (figure,) = headline_figure(records_frame({"a": bare}), looks(frame["configuration"])).values()
+    assert len(figure.axes) == 1, "what was not attacked has no such panel"
 
 
 def test_figures_as_files_are_the_same_every_time():
@@ -209,6 +252,8 @@ def test_every_figure_has_a_caption_and_a_place():
         **trade_figures(frame, look),
         **forest_figures(compare(records, frame)),
         **layer_figures(layer_table(records, frame)),
+        **headline_figure(frame, look),
+        "compaction": None,
     }
     placed = [name for section in SECTIONS for name in in_section(names, section)]
     assert sorted(placed) == sorted(names)

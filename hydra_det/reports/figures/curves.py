@@ -57,6 +57,7 @@ def curve_figures(frame: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, Fi
         if name in figures and not np.isnan(baseline):
             axes = figures[name].axes[0]
             axes.axhline(baseline, color=GREY, lw=1, ls=":", zorder=0)
+            axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * baseline))
             axes.annotate("dense", (1, baseline), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                           fontsize=8, color=GREY)  # fmt: skip
     return figures

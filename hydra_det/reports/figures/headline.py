@@ -16,7 +16,6 @@ from hydra_det.reports.statistics.cells import cell_table
 NAME = "headline"
 CONDITIONS = {"map_clean": "on clean images", "map_attacked": "under attack"}
 SIZE = (6.6, 4.4)  # inches
-ROW = 0.42  # inches of a bar
 
 
 class Bar(NamedTuple):
@@ -40,8 +39,7 @@ def headline_figure(frame: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, 
     if not shown:
         return {}
     curves = frame["ratio"].nunique() > 1
-    rows = 1 + len(look)
-    height = SIZE[1] + 0.1 * max(0, len(look) - 4) if curves else max(2.6, 1.1 + ROW * rows)
+    height = SIZE[1] + 0.1 * max(0, len(look) - 4) if curves else 2.4 + 0.4 * (1 + len(look))
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(SIZE[0], height), layout="constrained")
         panels = figure.subplots(1, len(shown), squeeze=False, sharey=True, sharex=not curves)[0]
@@ -92,7 +90,7 @@ def _bars(axes: Axes, frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[st
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
     places = range(len(bars))
-    drawn = axes.barh(places, [bar.value for bar in bars], 0.66, color=[bar.colour for bar in bars])
+    drawn = axes.barh(places, [bar.value for bar in bars], 0.5, color=[bar.colour for bar in bars])
     for place, bar in enumerate(bars):
         if bar.sd > 0:
             axes.errorbar(bar.value, place, xerr=bar.sd, color="black", lw=1, capsize=2)

@@ -30,7 +30,6 @@ def page(report: Report) -> str:
         findings=findings(runs.records, runs.frame),
         headline=chart(NAME, report.pictures) if f"{NAME}.svg" in report.pictures else None,
         photo=_photo(report),
-        short=runs.frame["ratio"].nunique() == 1,  # bars, beside which the photo has room
         sections=sections(report),
     )
 

@@ -56,7 +56,7 @@ def _everything(report: Report) -> list[tuple[str, str, Values]]:
 
     curves: Callable[[str], Values] = (lambda _: {}) if report.one_cell else figures
     return [
-        ("Summary", "summary.html", {"sentences": summary(report.runs.frame)}),
+        ("Summary", "summary.html", {} if report.alone else {"sentences": summary(report.runs.frame)}),
         ("Dense and pruned", "tables.html", _networks(report.alone)),
         ("Clean, attacked, pruned", "views.html", _views(report)),
         ("What compaction brings", "compaction.html", _compaction(report)),

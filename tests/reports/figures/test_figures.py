@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
 from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.captions import CAPTIONS, SECTIONS, common_caption, in_section
@@ -64,6 +65,7 @@ def test_a_curve_holds_every_run_and_the_mean_and_sd_of_every_cell(name):
         "time_masked": frame["total_ms_pruned"],
         "size": frame["megabytes_compact"],
     }
+    assert all(y <= max(axes.get_ylim()) for line in axes.lines for y in ys(line)), "all of it is seen"
     for number, configuration in enumerate(TWO):
         own = frame["configuration"] == configuration
         expected = sorted(zip(100 * frame.loc[own, "ratio"], columns[name][own], strict=True))
@@ -84,6 +86,9 @@ def test_one_run_is_a_point_without_a_spread():
     figures, frame = drawn({"a": grid_record("scaled, weight", 0.5, 0)})
     ((mean, sd),) = bars(figures["ap_attacked"].axes[0])["scaled, weight"]
     assert (mean, sd) == (frame["map_attacked_pruned"][0], 0)
+    (dense,) = (ys(line) for line in figures["size"].axes[0].lines if line.get_linestyle() == ":")
+    assert dense[0] == pytest.approx(frame["megabytes_dense"][0])
+    assert dense[0] < figures["size"].axes[0].get_ylim()[1], "the line of the dense network is on the figure"
     assert trade_figures(frame, looks(frame["configuration"])) == {}
 
 
@@ -201,7 +206,9 @@ def test_the_heat_map_holds_the_share_that_stays(kept):
 def test_at_one_ratio_bars_hold_the_share_that_stays(kept):
     (figure,) = layer_figures(kept[kept["ratio"] == 0.9]).values()
     axes = figure.axes[0]
-    assert np.allclose([bar.get_width() for bar in axes.patches], [(90 + 180) / 1800, 1010 / 10100])
+    assert np.allclose(
+        [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)], [(90 + 180) / 1800, 1010 / 10100]
+    )
     assert [label.get_text() for label in axes.get_yticklabels()] == ["stem", "head  1 x 1"]
     assert xs(axes.lines[0]) == [pytest.approx(0.1)] * 2, "what was asked for"
 
@@ -223,7 +230,7 @@ def test_the_headline_has_both_conditions_and_the_dense_networks():
 def test_the_headline_of_one_run_is_bars():
     frame = records_frame({"a": example_record()})
     (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
-    widths = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
+    widths = [[bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)] for axes in figure.axes]
     assert widths == [[0.412, 0.304], [0.313, 0.245]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["dense", "90 % removed"]
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()

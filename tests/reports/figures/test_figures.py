@@ -227,6 +227,17 @@ def test_the_headline_has_both_conditions_and_the_dense_networks():
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
 
 
+def test_one_configuration_that_starts_from_others_does_not_move_the_line_of_the_dense_networks():
+    three = ("deeplift, weight", "scaled, weight", "scaled, kernel")
+    frame = records_frame(grid(three, seeds=[0]))
+    frame.loc[frame["configuration"] == three[0], "map_clean_dense"] = 0.9
+    frame.loc[frame["configuration"] == three[1], "map_clean_dense"] = 0.5
+    frame.loc[frame["configuration"] == three[2], "map_clean_dense"] = 0.4
+    (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
+    (dense,) = (line for line in figure.axes[0].lines if line.get_label() == "dense networks")
+    assert ys(dense) == [0.5, 0.5]
+
+
 def test_the_headline_of_one_run_is_bars():
     frame = records_frame({"a": example_record()})
     (figure,) = headline_figure(frame, looks(frame["configuration"])).values()

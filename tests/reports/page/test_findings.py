@@ -45,6 +45,14 @@ def test_the_first_screen_speaks_of_the_most_removed_with_enough_left(values, ex
     assert found[:2] == expected
 
 
+def test_enough_must_be_left_clean_and_under_attack():
+    robust: Metrics = {"dense": network(0.4, 0.2), "pruned": network(0.3, 0.2)}  # 75 % and 100 %
+    records = {"a": run(WEIGHT, 0.5, 0.38), "b": dataclasses.replace(run(WEIGHT, 0.9, 0.0), metrics=robust)}
+    found = chosen_cell(records_frame(records))
+    assert found is not None
+    assert (found.ratio, found.kept) == (0.5, pytest.approx(0.95))
+
+
 def test_what_is_left_says_both_numbers():
     text = said({"a": example_record()})["What is left"]
     assert text.startswith("90 % of the weights are removed")

@@ -18,7 +18,8 @@ from hydra_det.reports.statistics.claims import BEST_THERE
 from hydra_det.reports.tables.paper_tables import Table, to_markdown
 
 SHOWN_RATIO = 0.75  # removed
-UNPRUNED = "dense, fine-tuned"
+DENSE_CLEAN, DENSE_HARDENED, UNPRUNED = "dense, clean pretraining", "dense, hardened", "dense, fine-tuned"
+PAPERS = tuple(cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale)
 ROWS = 8  # of that table at the most
 # What `benchmarks.replication` types itself.
 OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
@@ -90,7 +91,7 @@ def speed_table(frame: pd.DataFrame) -> str:
 def claim_table(answered: pd.DataFrame, family: str) -> str:
     """A row a claim of a family, with the answer."""
     table = shown(answered, family=family)
-    return to_markdown(Table("claims", "", table, ("{}",) * table.shape[1])).lstrip()
+    return as_markdown(table)
 
 
 def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
@@ -108,7 +109,7 @@ def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
     frame = pd.DataFrame(columns).reset_index(names="claim")
     order = list(dict.fromkeys(key for column in columns.values() for key in column.index))
     frame = frame.set_index("claim").loc[order].reset_index()
-    return to_markdown(Table("short", "", frame, ("{}",) * frame.shape[1])).lstrip()
+    return as_markdown(frame)
 
 
 def _in_short(row: Mapping[Any, str], most: int) -> str:
@@ -152,7 +153,7 @@ def suite_table(runs: Runs) -> str:
     keys = ["configuration", "removed", "network", "suite", "epsilon", "images"]
     made = []
     for key, own in table.groupby(keys, sort=True):
-        numbers = {name: _spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", "worst case")}
+        numbers = {name: spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", "worst case")}
         alarms = dict.fromkeys(name for text in own["alarms"] for name in text.split("; "))
         raised = "; ".join(name for name in alarms if name != "none") or "none"
         checked = sorted(set(own["checked"]))
@@ -162,17 +163,17 @@ def suite_table(runs: Runs) -> str:
         made.append({**same, "seeds": seeds, **numbers, "alarms": said})
     frame = pd.DataFrame(made).astype(str)
     caption = "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most."
-    return to_markdown(Table("suites", caption, frame, ("{}",) * frame.shape[1]))
+    return as_markdown(frame, caption)
 
 
 def headline(frame: pd.DataFrame) -> tuple[float, str]:
-    """The ratio and the table of the README: the main configurations at that ratio, a row each."""
+    """A ratio, and a table of the main configurations at that ratio, a row each."""
     ratio = shown_ratio(frame)
     at = frame[frame["ratio"] == ratio]
     rows = [_row(at, name) for name in _main(at)]
     rows = [{column: dense.get(column, "-") for column in rows[0]} for dense in _dense(frame)] + rows
     table = pd.DataFrame(rows)
-    return ratio, to_markdown(Table("headline", "", table, ("{}",) * table.shape[1])).lstrip()
+    return ratio, as_markdown(table)
 
 
 def _row(at: pd.DataFrame, name: str) -> dict[str, str]:
@@ -188,23 +189,27 @@ def _row(at: pd.DataFrame, name: str) -> dict[str, str]:
 
 
 def _dense(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """Of the network that the paper's configurations in colour have in common: before, and trained on unpruned; and of
-    the one that was never attacked."""
-    papers = {cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale}
-    runs = frame[frame["configuration"].isin(papers)]
-    clean = frame[frame["pretraining"] == "clean"]
-    for name, found in (("dense, clean pretraining", clean), ("dense, hardened", runs)):
-        if len(found):
-            values = {f"AP {side}": found.groupby("seed")[f"map_{side}_dense"].mean() for side in ("clean", "attacked")}
-            texts = {column: _spread(value, "{:.3f}") for column, value in values.items()}
-            yield {"": name, **texts, "seeds": str(found["seed"].nunique())}
+    """Of the one that was never attacked, of the hardened one, and of that trained on unpruned."""
+    sides = {side: dense_by_seed(frame, f"map_{side}") for side in ("clean", "attacked")}
+    for name in sides["clean"]:
+        texts = {f"AP {side}": spread(values[name], "{:.3f}") for side, values in sides.items()}
+        yield {"": name, **texts, "seeds": str(len(sides["clean"][name]))}
+    runs = frame[frame["configuration"].isin(PAPERS)]
     unpruned = runs[runs["ratio"] == 0].assign(configuration=UNPRUNED)
     if len(unpruned):
         yield _row(unpruned, UNPRUNED)
 
 
+def dense_by_seed(frame: pd.DataFrame, metric: str) -> dict[str, pd.Series]:
+    """A metric of the dense networks, by seed: of those pretrained clean, and of the hardened ones that the paper's
+    configurations in colour have in common. Those that are there."""
+    kinds = {DENSE_CLEAN: frame["pretraining"] == "clean", DENSE_HARDENED: frame["configuration"].isin(PAPERS)}
+    found = {name: frame[chosen].groupby("seed")[f"{metric}_dense"].mean() for name, chosen in kinds.items()}
+    return {name: values for name, values in found.items() if len(values)}
+
+
 def shown_ratio(frame: pd.DataFrame) -> float:
-    """Of the table of the README and of the figure: `SHOWN_RATIO`, or what is nearest to it."""
+    """Of `headline`, the table of the README and the figure: `SHOWN_RATIO`, or what is nearest to it."""
     ratios = sorted(float(ratio) for ratio in frame["ratio"].unique() if ratio > 0) or [0.0]
     return min(ratios, key=lambda one: (abs(one - SHOWN_RATIO), one))
 
@@ -212,9 +217,7 @@ def shown_ratio(frame: pd.DataFrame) -> float:
 def _main(at: pd.DataFrame) -> list[str]:
     """The paper's four in colour, then ours, by name."""
     there = sorted(at["configuration"].unique())
-    first = [
-        cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale and cell.configuration in there
-    ]
+    first = [name for name in PAPERS if name in there]
     ours = [
         name
         for trait, value in OURS
@@ -230,8 +233,8 @@ def _metric(at: pd.DataFrame, configuration: str, metric: str) -> str:
     if metric.startswith("retention"):
         if (own["pretraining"] == "clean").all():
             return "-"  # of a network that never saw an attack there is next to nothing to keep
-        return _spread(100 * values, "{:.0f}") + " %" if len(values) else "-"
-    return _spread(values, METRICS[metric].form)
+        return spread(100 * values, "{:.0f}") + " %" if len(values) else "-"
+    return spread(values, METRICS[metric].form)
 
 
 def _cells(frame: pd.DataFrame, metric: str) -> dict[str, pd.Series]:
@@ -253,16 +256,21 @@ def _pair_table(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, pd.Serie
         cells = {head: " / ".join(_of(found.get(head), name, form) for found in columns.values()) for head in heads}
         rows.append({"": name, **cells})
     table = pd.DataFrame(rows)
-    return to_markdown(Table("pairs", caption, table, ("{}",) * table.shape[1]))
+    return as_markdown(table, caption)
 
 
 def _of(values: pd.Series | None, configuration: str, form: str) -> str:
     if values is None or configuration not in values.index.unique("configuration"):
         return "-"
-    return _spread(values.xs(configuration, level="configuration"), form)
+    return spread(values.xs(configuration, level="configuration"), form)
 
 
-def _spread(values: pd.Series, form: str) -> str:
+def as_markdown(table: pd.DataFrame, caption: str = "") -> str:
+    """A table of texts, with its caption above."""
+    return to_markdown(Table("", caption, table, ("{}",) * table.shape[1])).lstrip()
+
+
+def spread(values: pd.Series, form: str) -> str:
     """Mean ± sd; of one value itself, of none a dash."""
     found = values.tolist()
     if not found:

@@ -1,11 +1,10 @@
-"""results.md with its figure, and the first table of the README, from the records in docs/replication/<data set>/.
+"""results.md with its figure, and the README's table, from the records in docs/replication/<data set>/.
 
 python -m publish.write_results            # writes all three
 python -m publish.write_results --check    # says whether the texts are what it would write, and writes nothing
 """
 
 import argparse
-import re
 import shlex
 import sys
 from collections import Counter
@@ -15,14 +14,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hydra_det.records.record import Record, RecordError
-from hydra_det.reports.page.cautions import timed_beside_others
+from hydra_det.records.record import RecordError
 from hydra_det.reports.page.overview import overview
 from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics.answers import RULE, answers
-from hydra_det.reports.statistics.claims import BEST, BEST_THERE, IMPROVEMENTS, PAPER
+from hydra_det.reports.statistics.claims import IMPROVEMENTS, PAPER
 from publish.results_figure import DENSE, draw
 from publish.results_limits import limits, network_of, side_of
+from publish.results_opening import Found, counted, first_of, opening
+from publish.results_readme import summary
 from publish.results_tables import (
     UNPRUNED,
     answers_in_short,
@@ -38,7 +38,6 @@ from publish.results_tables import (
 ROOT = Path(__file__).parents[1]
 RECORDS, FIGURE, NOTES = Path("docs/replication"), "results.png", "notes.md"
 COMMAND = "python -m publish.write_results"
-SUITES = "some networks were put under [suites of attacks](docs/results.md#under-suites-of-attacks) too"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 OVERVIEW = ("Data", "Network", "Attack of the test images", "Training", "Pruning ratios", "Seeds", "Runs", "Timed on",
             "Software", "Commit")  # fmt: skip
@@ -95,7 +94,7 @@ def pages(root: Path, found: Sequence[Replication]) -> dict[Path, str]:
     readme = root / "README.md"
     return {
         root / "docs" / "results.md": "\n".join(_page(found)),
-        readme: filled(readme.read_text(encoding="utf-8"), "\n".join(_summary(found))),
+        readme: filled(readme.read_text(encoding="utf-8"), "\n".join(summary({one.name: one.runs for one in found}))),
     }
 
 
@@ -107,11 +106,6 @@ def read(folder: Path) -> Replication:
     return Replication(folder.name, runs, answers(runs.frame, runs.failures), lines)
 
 
-def first_of(one: Replication) -> Record:
-    """A record, for what all have in common."""
-    return next(iter(one.runs.records.values()))
-
-
 def filled(page: str, content: str) -> str:
     """A page with new content between the two marks."""
     before, begin, rest = page.partition(BEGIN)
@@ -121,82 +115,40 @@ def filled(page: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}\n{END}{after}"
 
 
-def _summary(found: Sequence[Replication]) -> Iterator[str]:
-    """For the README: the data set with the most runs."""
-    most = max(found, key=lambda one: len(one.runs.records))
-    others = f"also of {', '.join(one.name for one in found if one is not most)}, " if len(found) > 1 else ""
-    ratio, table = headline(most.runs.frame)
-    record = first_of(most)
-    devices = sorted({latency["device"] for each in most.runs.records.values() for latency in each.latency.values()})
-    yield (
-        f"{record.dataset['name']}, {100 * ratio:g} % of the weights of `{network_of(record)}` removed: AP@[.5:.95] on "
-        f"{record.dataset['test']:,} test images{side_of(record)}, mean ± standard deviation over seeds. "
-        f"{' '.join(dict(overview(most.runs))['Attack of the test images'])} Speed-up: of forward, decode and NMS of "
-        f"one image at a time on {' or '.join(devices)}; below 1 the network is slower, as decode and NMS "
-        "take the longer the more candidates it leaves."
-        + (f" The attack is that of the training; {SUITES}." if most.runs.suites else "")
-        + (f" `{UNPRUNED}`: nothing removed, but trained on as the pruned ones." if UNPRUNED in table else "")
-    )
-    yield ""
-    yield table
-    answered = {one.name: one.answered for one in found}
-    images = " or ".join(f"{one.name} ({first_of(one).dataset['train']:,} training images)" for one in found)
-    yield (
-        f"What the paper claims, answered [by this rule](docs/results.md#in-short) for `{network_of(record)}` and "
-        f"{images}, not for its YOLOv3 on COCO: how far the one side is ahead, with the interval of 95 % of that test "
-        "alone. Yes needs p below 0.05 after Holm, so an interval may leave out 0 and the answer be undecided.\n"
-    )
-    yield answers_in_short(answered, PAPER)
-    yield "What we claim beside it, each against the same configuration without it:\n"
-    rivals = f"{BEST_THERE}|{BEST}"
-    yield answers_in_short(
-        {n: table[~table["claim"].str.contains(rivals)] for n, table in answered.items()}, IMPROVEMENTS
-    )
-    known = [line for one in found for line in (*_counted(one), *_from_root(one.notes, one.name))]
-    if known:
-        yield "What else is to be known of these answers:\n"
-        yield from known
-        yield ""
-    yield (
-        f"[docs/results.md](docs/results.md) has every cell, test and limit, {others}and the commands of the runs. "
-        f"`{COMMAND}` writes both from the records in [{RECORDS}]({RECORDS})."
-    )
-    yield ""
-
-
-def _counted(one: Replication) -> Iterator[str]:
-    """What the records say against themselves."""
-    every = len(one.runs.records)
-    if failed := one.runs.failures.keys() - one.runs.records.keys():
-        yield f"- {one.name}: {len(failed)} of {every + len(failed)} runs came to no network."
-    if busy := timed_beside_others(one.runs.records):
-        yield f"- {one.name}: times were taken beside other work in {len(busy)} of {every} runs."
-
-
-def _from_root(lines: Sequence[str], name: str) -> list[str]:
-    """Lines of results.md with links as of the README, and the name of their data set."""
-    within = [re.sub("^- ", f"- {name}: ", line).replace("](#", "](results.md#") for line in lines]
-    return [re.sub(r"\]\((?![a-z]+:)", "](docs/", line) for line in within]
-
-
 def _page(found: Sequence[Replication]) -> Iterator[str]:
     yield "# Results"
     yield ""
+    yield from opening({one.name: Found(one.runs, one.answered) for one in found})
     yield (
-        f"Written by `{COMMAND}` from the records in [replication](replication): no number in its tables was typed. AP "
-        "is COCO's AP@[.5:.95] on the test images, attacked as is said below. The paper is A. Liu, *Efficient and "
-        "Adversarially Robust Object Detection*; its configurations are run here, and nothing is compared with the "
-        "figures that it prints. Of runs of your own `python report.py runs=...` asks the same "
-        "([how](your_own_images.md#5-ask-what-the-paper-claims-of-your-images)). What was measured along the way, with "
-        "the command of every number, stands in [measurements.md](measurements.md)."
+        "\nEvery answer rests on claims that are tested in pairs of the same seed. Yes needs a p below 0.05 after "
+        "Holm's correction for many tests. So the interval of one test may exclude 0 while the answer is undecided. "
+        "[In short](#in-short) has the rule, every claim and the intervals.\n"
+    )
+    if known := [line for one in found for line in (*counted(one.name, one.runs), *_named(one))]:
+        yield "What to know of these answers, beside the limits of each data set below:\n"
+        yield from known
+        yield ""
+    yield (
+        f"`{COMMAND}` writes this page from the records in [replication](replication): nobody typed a number of its "
+        "tables. AP is COCO's AP@[.5:.95] on the test images, under the attack that each section names. The paper is "
+        "A. Liu, *Efficient and Adversarially Robust Object Detection*. Its configurations are run here; nothing is "
+        "compared with the figures that it prints. `python report.py runs=...` asks the same of your own runs "
+        "([how](your_own_images.md#5-ask-what-the-paper-claims-of-your-images)). [measurements.md](measurements.md) "
+        "holds what was measured along the way, with the command of every number."
     )
     yield ""
     yield "## In short"
     yield f"\n{RULE} Every data set is a family of its own, for what the paper claims and for what we do.\n"
+    images = " or ".join(f"{one.name} ({first_of(one.runs).dataset['train']:,} training images)" for one in found)
+    networks = " or ".join(dict.fromkeys(f"`{network_of(first_of(one.runs))}`" for one in found))
     answered = {one.name: one.answered for one in found}
-    for title, family in (("What the paper claims", PAPER), ("What we claim beside it", IMPROVEMENTS)):
-        yield f"{title}:\n"
-        yield answers_in_short(answered, family)
+    yield (
+        f"What the paper claims, answered for {networks} and {images}, not for its YOLOv3 on COCO. A cell says how far "
+        "the one side is ahead, with the 95 % interval of that test alone:\n"
+    )
+    yield answers_in_short(answered, PAPER)
+    yield "What we claim beside it, each against the same configuration without it and against the paper's best:\n"
+    yield answers_in_short(answered, IMPROVEMENTS)
     yield f"![AP of every seed, clean and under attack]({FIGURE})\n"
     yield (
         f"Points are seeds, bars their means. `{DENSE}` is the hardened network, before anything is removed, that the "
@@ -204,6 +156,11 @@ def _page(found: Sequence[Replication]) -> Iterator[str]:
     )
     for one in found:
         yield from _replication(one)
+
+
+def _named(one: Replication) -> list[str]:
+    """What whoever made the runs adds, with the name of the data set."""
+    return [line.replace("- ", f"- {one.name}: ", 1) if line.startswith("- ") else line for line in one.notes]
 
 
 def _replication(one: Replication) -> Iterator[str]:
@@ -226,6 +183,7 @@ def _replication(one: Replication) -> Iterator[str]:
             "from which all of its networks go on; those without colour have one without.\n"
         )
     yield from _failures(runs)
+    yield from _at_a_glance(one)
     yield "### AP\n"
     yield precision_table(runs.frame)
     yield "### What the paper claims, and what came out\n"
@@ -241,6 +199,23 @@ def _replication(one: Replication) -> Iterator[str]:
     yield from (f"- {limit}" for limit in limits(runs, one.answered))
     yield from one.notes
     yield ""
+
+
+def _at_a_glance(one: Replication) -> Iterator[str]:
+    """The main configurations at one ratio."""
+    record, (ratio, table) = first_of(one.runs), headline(one.runs.frame)
+    devices = sorted({latency["device"] for each in one.runs.records.values() for latency in each.latency.values()})
+    yield "### At a glance\n"
+    yield (
+        f"{100 * ratio:g} % of the weights of `{network_of(record)}` removed: AP@[.5:.95] on "
+        f"{record.dataset['test']:,} test images{side_of(record)}, mean ± standard deviation over seeds. Speed-up: of "
+        f"forward, decode and NMS of one image at a time on {' or '.join(devices)}. Below 1 the network is slower, as "
+        "decode and NMS take longer the more candidates it leaves. The attack is that of the training"
+        + ("; some networks met [suites of attacks](#under-suites-of-attacks) too." if one.runs.suites else ".")
+        + (f" `{UNPRUNED}`: nothing removed, but trained on as the pruned ones." if UNPRUNED in table else "")
+        + "\n"
+    )
+    yield table
 
 
 def _suites_then(runs: Runs) -> str:

@@ -13,12 +13,14 @@ import pytest
 
 from hydra_det.records.record import write_record
 from hydra_det.records.table import records_frame
-from hydra_det.reports.runs import read_runs
+from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics.answers import answers
-from hydra_det.reports.statistics.claims import IMPROVEMENTS
+from hydra_det.reports.statistics.claims import CLAIMS, IMPROVEMENTS
 from publish import shrink_records, write_results
 from publish.answer_claims import answered
 from publish.results_figure import draw
+from publish.results_opening import KERNELS_FASTER, METRIC_WORDS, QUESTIONS, Found, opening
+from publish.results_readme import summary
 from publish.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
 from tests.reports.example import latency, network
 from tests.reports.statistics.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
@@ -76,6 +78,12 @@ def project(tmp_path):
     return tmp_path
 
 
+def runs_of(records):
+    """As `read_runs` gives them."""
+    folders = {str(place): record for place, record in enumerate(records)}
+    return Runs([], folders, {}, {}, {}, records_frame(folders))
+
+
 def rows(text, begins):
     """The cells of the rows that begin so."""
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
@@ -94,11 +102,12 @@ def test_the_page_by_hand(project):
     cells = page[page.index("## cells") : page.index("## other")]
     # of seeds 0 and 1 an AP of 0.25 and 0.26: mean 0.255, standard deviation 0.01 / sqrt(2)
     dense = "0.500 ± 0.000 / 0.400 ± 0.000"
-    assert rows(cells, WEIGHT)[0] == [
+    tables = cells[cells.index("### AP\n") :]
+    assert rows(tables, WEIGHT)[0] == [
         WEIGHT, dense, "0.400 ± 0.000 / 0.255 ± 0.007", "0.400 ± 0.000 / 0.230 ± 0.007"
     ]  # fmt: skip
-    assert rows(cells, KERNEL)[0] == [KERNEL, dense, "0.400 ± 0.000 / 0.155 ± 0.007", "0.400 / 0.125"]
-    assert rows(cells, KERNEL)[1] == [
+    assert rows(tables, KERNEL)[0] == [KERNEL, dense, "0.400 ± 0.000 / 0.155 ± 0.007", "0.400 / 0.125"]
+    assert rows(tables, KERNEL)[1] == [
         KERNEL,
         "1.00 ± 0.00 / 2.00 ± 0.00 / 2.13 ± 0.00 / 0.50 ± 0.00",
         "1.00 / 2.00 / 2.13 / 0.25",
@@ -191,21 +200,60 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert text.startswith("# A project\n\n<!-- results: begin -->\n")
     assert text.endswith("<!-- results: end -->\n\nThe rest.\n")
     assert "old" not in text
-    assert (
-        "shapes, 75 % of the weights of `of no name` removed: AP@[.5:.95] on 1,234 test images of 416 px, mean ± "
-        in text
-    )
-    assert "over seeds. Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
-    assert [line[1:] for line in rows(text, "Unstructured")] == [["not tested: +0.100", "not tested"]]
+    assert "`of no name` on shapes: 2,000 images to train on, 1,234 to test on of 416 px." in text
+    assert "mean ± standard deviation over 2 seeds" in text
+    assert "- Attack: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
+    assert "on cpu.\n" in text
+    assert "[suites of attacks](docs/results.md#under-suites-of-attacks)" in text
+    assert "- 1 of 8 runs came to no network" in text
+    assert "the same for other, " in text
+    assert "with nothing removed" not in text, "there is no run at ratio 0"
+    # the network that both start from: of both seeds, whatever failed later
+    assert rows(text, "Hardened: trained") == [
+        ["Hardened: trained under attack", "0.500 ± 0.000", "0.400 ± 0.000", "1"]
+    ]
+    weights, kernels = rows(text, "Hardened, 75 % of the")
+    assert weights == [
+        "Hardened, 75 % of the single weights removed, by DeepLIFT's scores", "0.400 ± 0.000", "0.230 ± 0.007",
+        "2.00 ± 0.00",
+    ]  # fmt: skip
+    assert kernels == ["Hardened, 75 % of the kernels removed, by DeepLIFT's scores", "0.400", "0.125", "2.00"]
+
+
+def test_a_glance_at_one_ratio(project):
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    cells = page[page.index("## cells") : page.index("## other")]
+    text = cells[cells.index("### At a glance") : cells.index("### AP")]
+    assert "75 % of the weights of `of no name` removed: AP@[.5:.95] on 1,234 test images of 416 px, mean ± " in text
     # 0.225 and 0.235 of a dense 0.4 are 56 % and 59 %
     assert rows(text, WEIGHT) == [
         [WEIGHT, "0.400 ± 0.000", "0.230 ± 0.007", "57 ± 2 %", "2.00 ± 0.00", "0.625 ± 0.000", "2"]
     ]
     assert rows(text, KERNEL) == [[KERNEL, "0.400", "0.125", "31 %", "2.00", "0.250", "1"]]
-    # the network that both start from: of both seeds, whatever failed later
     assert rows(text, "dense, hardened")[0][1:3] == ["0.500 ± 0.000", "0.400 ± 0.000"]
     assert rows(text, "dense, hardened")[0][-1] == "2"
-    assert "also of other" in text
+
+
+def test_the_readme_says_what_longer_training_alone_does():
+    """Of the paper's configurations at ratio 0; no more than six rows; clean pretraining has a dense row of its own."""
+    records = [variant(name) for name in (WEIGHT, SCALED, KERNEL, "scaled, kernel")]
+    records += [variant(SCALED, allocation="learned"), variant(SCALED, granularity="hybrid")]
+    records += [variant(SCALED, hardening="fast")]
+    records += [variant(WEIGHT, seed, 0.0, ap=0.25 + seed / 10) for seed in (0, 1)]
+    records += [variant(SCALED, pretrain=CLEAN)]
+    text = "\n".join(summary({"cells": runs_of(records)}))
+    assert "ends at 0.400 clean and 0.300 attacked" in text, "0.25 and 0.35 of two seeds"
+    assert [line[0] for line in rows(text, "")[2:]] == [
+        "Trained as usual",
+        "Hardened: trained under attack",
+        "Hardened, 75 % of the single weights removed, by DeepLIFT's scores",
+        "Hardened, 75 % of the single weights removed, by HYDRA's scores",
+        "Hardened, 75 % of the single weights removed, each layer's share learned",
+        "Hardened, 75 % removed, whole channels first, then single weights",
+    ]
+    assert "no network" not in text
+    assert "suites" not in text
 
 
 def test_a_page_that_is_not_what_the_records_say_is_named(project):
@@ -215,7 +263,7 @@ def test_a_page_that_is_not_what_the_records_say_is_named(project):
     text = page.read_text()
     page.write_text(text.replace("0.255", "0.266"))
     with pytest.raises(
-        SystemExit, match=r"docs/results\.md: not what its records say; run `python -m docs\.write_results`"
+        SystemExit, match=r"docs/results\.md: not what its records say; run `python -m publish\.write_results`"
     ):
         write_results.main(["--check"], root=project)
     assert "0.266" in page.read_text(), "a check writes nothing"
@@ -232,20 +280,65 @@ def test_what_only_the_experimenter_knows_stands_among_the_limits(project):
     write_results.main([], root=project)
     page = (project / "docs" / "results.md").read_text()
     assert f"{note}\n" in page[page.index("### Limits") : page.index("## other")]
-    links = "[how](docs/sweeps.md#x), [why](https://a.b/c), [rule](docs/results.md#in-short)"
-    readme = f"- cells: Seed 1 was added later ({links}),\n  seed 2 - never.\n"
-    assert readme in (project / "README.md").read_text()
+    named = note.replace("- Seed", "- cells: Seed")
+    assert f"{named}\n" in page[: page.index("## In short")], "only the first line of two gets the name"
 
 
-def test_the_readme_counts_runs_that_failed_and_times_of_a_busy_machine(project):
+def test_runs_that_failed_and_times_of_a_busy_machine_are_counted_at_the_top(project):
     times: Any = {"dense": latency(90.0), "compact": latency(40.0) | {"load": 1.5}}
     busy = dataclasses.replace(variant(WEIGHT), latency=times)
     write_record(project / "docs" / "replication" / "other" / "busy" / "record.json", busy)
     write_results.main([], root=project)
-    lines = (project / "README.md").read_text().splitlines()
+    page = (project / "docs" / "results.md").read_text()
+    lines = page[: page.index("## In short")].splitlines()
     assert "- cells: 1 of 8 runs came to no network." in lines
-    assert "- other: times were taken beside other work in 1 of 2 runs." in lines
-    assert not [line for line in lines if line.startswith(("- cells: times", "- other: 1 of"))]
+    assert "- other: other work ran on the machine while times were taken in 1 of 2 runs." in lines
+    assert not [line for line in lines if line.startswith(("- cells: other work", "- other: 1 of"))]
+
+
+def test_the_page_begins_with_what_was_found(project):
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    lines = page.removeprefix("# Results\n\n").split("\n\n")[0].splitlines()
+    assert all(line.startswith("- **") for line in lines)
+    first = "- **What was run?** 7 networks of cells (`of no name`, 2,000 training images of 416 px, 2 seeds) and 1 "
+    assert lines[0].startswith(f"{first}networks of other (")
+    (weights,) = (line for line in lines if "single weights keep more than removing kernels" in line)
+    # at 50 % alone, where no seed is missing
+    assert weights.endswith("cells: not tested, AP attacked 0.255 against 0.155; other: not tested.")
+    # dense 100, masked 100 and compact 50 ms; no times of the other data set
+    assert "cells with masks alone 1.00 to 1.00, after compaction 2.00 to 2.00; other " in lines[-1]
+
+
+def test_every_question_is_answered_by_a_claim_in_words_that_fit_its_metric():
+    asked = [claim for questions in (*QUESTIONS, KERNELS_FASTER) for _, claim in questions]
+    metrics = {claim.words: claim.metric for claim in CLAIMS}
+    assert {metrics[claim] for claim in asked} <= METRIC_WORDS.keys()
+
+
+def test_the_lines_say_which_side_is_ahead_and_what_hardening_costs():
+    def run(name, seed, ap, **settings):
+        return dataclasses.replace(variant(name, seed, ap=ap + seed / 1000, **settings))
+
+    records = [
+        record
+        for seed in (0, 1, 2)
+        for record in (
+            run(WEIGHT, seed, 0.1 + seed / 500),
+            run(SCALED, seed, 0.3),
+            run(SCALED, seed, 0.2 + seed / 500, pretrain=CLEAN),
+        )
+    ]
+    for record in records:
+        if record.config["stage"]["pretrain"]["attacked_share"] == 0:
+            record.metrics["dense"] = network(0.625, 0.25)
+    runs = runs_of(records)
+    text = "\n".join(opening({"cells": Found(runs, answers(runs.frame))}))
+    # seeds 0 to 2 add 0.001 on the mean, and 0.002 where seeds are told apart
+    assert "the scaled ones?** cells: no, AP attacked 0.103 against 0.301." in text
+    assert "fine-tuning?** cells: yes, AP attacked 0.301 against 0.203." in text
+    assert "AP of the dense networks: cells 0.500 instead of 0.625." in text
+    assert "learn how many weights each layer keeps?** cells: not tested." in text
 
 
 def test_suites_that_are_not_there_are_counted(project):

@@ -37,16 +37,17 @@ ANSWER_COLUMNS = (
 )
 NUMBERS = ("mean_ahead", "mean_behind", "effect", "low", "high", "d_z", "d_z_low", "d_z_high", "p", "detectable")
 RULE = (
-    "Means: of the side that is said to be ahead and of the other one, over comparisons, ratios and seeds, of times "
-    "geometric. Effect: how far it is ahead, as a difference, of times as a quotient. p: paired by seed. Yes: p after "
-    "Holm is below 0.05, in the claimed direction. No: it is so in the other direction or, if neither, the whole "
-    f"interval is below what matters, {EFFECT:g} AP or {100 * math.expm1(SPEED):.0f} % of time. Otherwise undecided, "
-    "and undecided instead of no where the other side was chosen for being best in these runs. Not tested: without "
-    "such runs, or with one seed. Where a loss of less than so much is claimed, p is against that loss, and a no needs "
-    f"the whole interval below it. Ratios at which both find nearly nothing (AP below {ROOM:g}) are left out; if it is "
-    "so at all of them, neither a claimed small loss nor a small difference is an answer, and a difference that the "
-    "test shows is said to be near 0. Could find: the effect that a test of these seeds finds in four of five cases. "
-    "Neither the interval nor that is adjusted for many tests."
+    "Means: first of the side that the claim puts ahead, then of the other side, over comparisons, ratios and seeds; "
+    "times have geometric means. Effect: how far the first side is ahead, as a difference, for times as a quotient. "
+    "p: paired by seed. Yes: p after Holm's correction is below 0.05, in the claimed direction. No: it is below 0.05 "
+    f"in the other direction, or the whole interval is below what matters, {EFFECT:g} AP or "
+    f"{100 * math.expm1(SPEED):.0f} % of time. Undecided: everything else. So the interval of one test may exclude 0 "
+    "while Holm's correction leaves the answer undecided. Where the other side was chosen for being best in these "
+    "runs, no becomes undecided. Not tested: there are no such runs, or only one seed. Where a claim allows a small "
+    "loss, p is against that loss, and a no needs the whole interval below it. Ratios at which both sides find nearly "
+    f"nothing (AP below {ROOM:g}) do not count. If that is so at all ratios, neither a small loss nor a small "
+    "difference is an answer, and a difference that the test shows is marked as near 0. Could find: the effect that a "
+    "test of these seeds finds in four of five cases. Neither the interval nor that effect is corrected for many tests."
 )
 SMALL = "interval below what matters"
 BARE = "the AP of both is near 0"

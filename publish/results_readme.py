@@ -1,0 +1,111 @@
+"""The part of the README that is written from records: a small table, and what to know of it."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from hydra_det.reports.page.overview import overview
+from hydra_det.reports.runs import Runs
+from hydra_det.reports.statistics.cells import metric_values
+from publish.results_limits import network_of, side_of
+from publish.results_opening import first_of
+from publish.results_tables import (
+    DENSE_CLEAN,
+    DENSE_HARDENED,
+    PAPERS,
+    as_markdown,
+    dense_by_seed,
+    shown_ratio,
+    spread,
+)
+
+HEADS = ("What was done", "AP, clean images", "AP, attacked images", "speed")
+PAGE, SUITES = "docs/results.md", "docs/results.md#under-suites-of-attacks"
+MOST = 6  # rows
+# What was done to a network, in plain words, in the order of the rows.
+DENSE_WORDS = {
+    DENSE_CLEAN: "Trained as usual",
+    DENSE_HARDENED: "Hardened: trained under attack",
+}
+PRUNED_WORDS = {  # by configuration
+    "deeplift, weight": "Hardened, {} of the single weights removed, by DeepLIFT's scores",
+    "scaled, weight": "Hardened, {} of the single weights removed, by HYDRA's scores",
+    "scaled, weight, learned": "Hardened, {} of the single weights removed, each layer's share learned",
+    "scaled, hybrid": "Hardened, {} removed, whole channels first, then single weights",
+    "scaled, kernel": "Hardened, {} of the kernels removed, by HYDRA's scores",
+    "deeplift, kernel": "Hardened, {} of the kernels removed, by DeepLIFT's scores",
+}
+
+
+def small_table(frame: pd.DataFrame) -> str:
+    """AP clean and attacked, and speed, of the dense networks and of some with the ratio of `shown_ratio` removed."""
+    rows = []
+    sides = [dense_by_seed(frame, metric) for metric in ("map_clean", "map_attacked")]
+    for name, words in DENSE_WORDS.items():
+        if name in sides[0]:
+            rows.append([words, *(spread(side[name], "{:.3f}") for side in sides), "1"])
+    ratio = shown_ratio(frame)
+    for name, words in PRUNED_WORDS.items():
+        own = frame[(frame["configuration"] == name) & (frame["ratio"] == ratio)]
+        if len(own) and len(rows) < MOST:
+            values = [metric_values(own, metric) for metric in ("map_clean", "map_attacked", "speed_up")]
+            by_seed = [found.dropna().groupby(own["seed"]).mean() for found in values]
+            forms = ("{:.3f}", "{:.3f}", "{:.2f}")
+            rows.append([words.format(f"{100 * ratio:g} %"), *map(spread, by_seed, forms)])
+    return as_markdown(pd.DataFrame(rows, columns=list(HEADS)))
+
+
+def summary(found: Mapping[str, Runs]) -> Iterator[str]:
+    """Lines for the README: of the data set with the most runs.
+
+    Args:
+        found: runs by data set.
+    """
+    name = max(found, key=lambda one: len(found[one].records))
+    runs = found[name]
+    record, frame = first_of(runs), runs.frame
+    yield (
+        f"`{network_of(record)}` on {record.dataset['name']}: {record.dataset['train']:,} images to train on, "
+        f"{record.dataset['test']:,} to test on{side_of(record)}. AP is COCO's AP@[.5:.95], mean ± standard deviation "
+        f"over {frame['seed'].nunique()} seeds."
+    )
+    yield ""
+    yield small_table(frame)
+    yield from _remarks(runs)
+    others = [other for other in found if other != name]
+    also = f"the same for {' and '.join(others)}, " if others else ""
+    yield (
+        f"- [{PAGE}]({PAGE}) begins with what was found. It has {also}every test and limit, and the commands. "
+        "`python -m publish.write_results` writes both from the [records](docs/replication)."
+    )
+    yield ""
+
+
+def _remarks(runs: Runs) -> Iterator[str]:
+    """What to know of the table."""
+    yield f"- {_attack(runs)}"
+    devices = sorted({latency["device"] for record in runs.records.values() for latency in record.latency.values()})
+    yield (
+        "- **Zeros bring no speed by themselves**: they are multiplied like any other number. Speed is that of the "
+        "network after compaction, with decoding and NMS, as a multiple of the dense network's"
+        + (f", on {' or '.join(devices)}." if devices else ".")
+    )
+    frame = runs.frame
+    unpruned = frame[frame["configuration"].isin(PAPERS) & (frame["ratio"] == 0)]
+    if len(unpruned):
+        ends = (unpruned.groupby("seed")[f"map_{side}_pruned"].mean().mean() for side in ("clean", "attacked"))
+        yield (
+            "- Pruned networks train longer. A hardened network that trains on for as long with nothing removed ends "
+            f"at {' clean and '.join(f'{end:.3f}' for end in ends)} attacked."
+        )
+    failed = runs.failures.keys() - runs.records.keys()
+    if failed:
+        yield f"- {len(failed)} of {len(failed) + len(runs.records)} runs came to no network; they are in no mean."
+
+
+def _attack(runs: Runs) -> str:
+    """That of the test images, and whether other ones were tried."""
+    words = re.sub("^Attacked: ", "", " ".join(dict(overview(runs))["Attack of the test images"])).rstrip(".")
+    same = f"Attack: {words}; the training uses the same one."
+    return same + (f" Some networks also met [suites of attacks]({SUITES})." if runs.suites else "")

@@ -16,8 +16,8 @@ from hydra_det.boxes import Letterbox
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.formats.text_labels import read_names
+from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
-from hydra_det.data.media.images import as_pixels
 from hydra_det.data.transforms import letterbox_image, to_tensor
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import make_dense

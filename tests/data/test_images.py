@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_det.data.media.images import check_size, load_rgb
+from hydra_det.data.images import check_size, load_rgb
 from hydra_det.process import drives
 from hydra_det.process.memory_errors import explain
 from hydra_det.types import InputError

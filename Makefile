@@ -33,9 +33,10 @@ SYSTEM_PYTHON = $(or $(firstword $(foreach name,python3.13 python3.12 python3.11
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(SYNCED) ## Run all five stages on the built-in data and make the network small (CPU, minutes)
+demo: $(SYNCED) ## Run all five stages on the built-in data and make the network small; ends with a page (CPU, minutes)
 	$(PYTHON) train.py prune=filter_group hydra.run.dir=outputs/demo
 	$(PYTHON) compact.py run=outputs/demo
+	$(PYTHON) report.py runs=outputs/demo hydra.run.dir=outputs/reports/demo
 
 # A process a core, each with one thread, is faster than one process with all cores. The runtimes bring threads and signal
 # handlers of their own: they share no process with tests that start others.

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import hydra
 from omegaconf import DictConfig
 
-from hydra_det.finished.compacting import Compacting
+from hydra_det.finished.compacting.compacting import Compacting
 from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
 from hydra_det.process.script import job
 from hydra_det.records.provenance import collect_versions, current_commit

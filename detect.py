@@ -39,7 +39,7 @@ def main(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     unreadable: list[InputError] = []
     seconds, start = [], time.perf_counter()
-    with Pictures(folder, frames, class_names=predict.class_names, attack=choices()["attack"]) as pictures:
+    with Pictures(folder, frames, attack=choices()["attack"]) as pictures:
         for frame in track(frames, total=frames.count, text="detecting"):
             if isinstance(frame.pixels, InputError):
                 unreadable.append(frame.pixels)

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.finished.run import FinishedRun
-from hydra_det.finished.suite import Suite
+from hydra_det.finished.suite.suite import Suite
 from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
 from hydra_det.process.script import job
 from hydra_det.reports.tables.robustness import cost_table, draw_robustness, suite_table

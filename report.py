@@ -20,13 +20,10 @@ from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
 from hydra_det.process.script import CONFIG_DIR, job, plain
 from hydra_det.records.record import RecordError
-from hydra_det.reports.figures.drawings import draw_figures, draw_samples, write_pictures
-from hydra_det.reports.figures.style import rendered
-from hydra_det.reports.page.cautions import cautions_of
-from hydra_det.reports.page.page import Report, page
+from hydra_det.reports.figures.drawings import write_pictures
+from hydra_det.reports.page.page import page
+from hydra_det.reports.page.report import make_report
 from hydra_det.reports.runs import read_runs
-from hydra_det.reports.statistics.cells import cell_table
-from hydra_det.reports.statistics.comparisons import compare
 from hydra_det.reports.tables.paper_tables import write_tables
 from hydra_det.reports.tables.report import report_table
 from hydra_det.reports.tables.terminal import show
@@ -43,16 +40,12 @@ def main(config: DictConfig) -> None:
         runs = read_runs(settings["runs"], suites=settings["suites"])
     except RecordError as error:
         raise InputError(str(error)) from error
-    cells, comparisons = cell_table(runs.frame), compare(runs.records, runs.frame)
-    found = runs.records, runs.problems, runs.frame, comparisons
-    cautions = cautions_of(*found, failures=runs.failures, suites=runs.suites)
-    drawn, samples = rendered(draw_figures(runs, comparisons, paper=settings["paper"])), draw_samples(runs)
-    report = Report(runs=runs, cells=cells, comparisons=comparisons, cautions=cautions, pictures=drawn, samples=samples)
+    report = make_report(runs, paper=settings["paper"])
     folder = Path(HydraConfig.get().runtime.output_dir)
-    write_tables(folder, runs.frame, cells, comparisons, report.answered)
-    write_pictures(folder / "figures", drawn, samples)
+    write_tables(folder, runs.frame, report.cells, report.comparisons, report.answered)
+    write_pictures(folder / "figures", report.pictures, report.samples)
     write_atomically(folder / "report.html", page(report))
-    show(report_table(cells, cautions))
+    show(report_table(report.cells, report.cautions))
     log.info("report: %s", folder / "report.html")
 
 

@@ -22,6 +22,7 @@ from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides
 from hydra_det.pipeline.runner import Run
 from hydra_det.process.script import job
 from hydra_det.records.record import Record
+from hydra_det.records.renamed import take_old_names
 from hydra_det.sweeps.search import objective_values, search
 
 
@@ -50,10 +51,10 @@ def train(config: Config, folder: Path, typed: list[str] | None = None) -> Recor
 @job
 def main(config: DictConfig) -> list[float] | float | None:
     """The command line of `train`: one run, or with a target one for every ratio that is tried."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    record = search(train, config, folder)
+    record = search(train, config, Path(HydraConfig.get().runtime.output_dir))
     return objective_values(record, config.objectives)
 
 
 if __name__ == "__main__":
+    take_old_names()
     main()

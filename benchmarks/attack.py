@@ -19,7 +19,7 @@ from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
-from hydra_det.modules.masked_conv import folded, to_masked
+from hydra_det.modules.masked_conv import folded, make_masked
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch
 
@@ -34,7 +34,7 @@ def main() -> None:
 
     def made(*, masked: bool = False, **how: bool) -> Callable[[], object]:
         net: Any = network(options.model).to(options.device)
-        return attack(to_masked(net) if masked else net, batch, steps, **how)
+        return attack(make_masked(net) if masked else net, batch, steps, **how)
 
     variants: dict[str, Callable[[], Callable[[], object]]] = {
         PASSES: lambda: passes(network(options.model).to(options.device), batch, steps),

@@ -10,9 +10,9 @@ import hydra
 from hydra_det.compaction.channels import layout
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages import StageRunner
+from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.process.script import EXPECTED_WARNINGS
-from hydra_det.prune.plan import MaskPlan, mask_plan
+from hydra_det.pruning.plan import MaskPlan, mask_plan
 from hydra_det.store.store import Store
 
 

@@ -30,9 +30,9 @@ from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.engines.engines import in_engine
 from hydra_det.modules.graph import GraphDetector
-from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.modules.masked_conv import make_masked, masked_layers
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.settings import PruneSettings
 
 # Time of the dense network over that of the structurally pruned one, from the times in the paper.
 PAPER = {0.25: 1.11, 0.5: 1.47, 0.65: 2.26, 0.75: 3.2, 0.85: 4.3, 0.9: 4.7, 0.95: 5.0, 0.99: 5.4}
@@ -73,7 +73,7 @@ def main() -> None:
 
 def pruned(model: str, ratio: float, *, multiple: int = 1) -> torch.nn.Module:
     """A network whose groups of filters are removed by the size of their random weights, the same share of each."""
-    net = to_masked(network(model))
+    net = make_masked(network(model))
     plan = mask_plan(PruneSettings(ratio=ratio, granularity="filter_group", multiple=multiple), layout(net))
     masks = plan.masks({name: layer.weight for name, layer in masked_layers(net)}, final=True)
     for name, layer in masked_layers(net):

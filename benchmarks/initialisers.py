@@ -41,7 +41,7 @@ from hydra_det.modules.weights import read_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.scoring import score
-from hydra_det.pipeline.stages import Stage
+from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.types import InputError
 
 Scores = dict[str, Tensor]  # by layer
@@ -191,7 +191,7 @@ def _memory_of(overrides: list[str], method: str) -> int:
     runner = Command(overrides).runner(*words(method))
     config = runner.config
     device = build.bare_trainer(config).strategy.root_device
-    net = build.to_masked(runner.network(runner.run("pretrain")), exclude=config["prune"]["exclude"])
+    net = build.make_masked(runner.network(runner.run("pretrain")), exclude=config["prune"]["exclude"])
     callback = build.instantiate(config["stage"]["init_scores"]["callbacks"])["score_init"]
     stand_in: Any = SimpleNamespace(datamodule=runner.data)
     detector = Detector(net).to(device)

@@ -17,10 +17,10 @@ from benchmarks.grid_schedule import Job, Work
 from benchmarks.measured_steps import StepTimes
 from benchmarks.subjects import network
 from hydra_det.errors import InputError
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 
 DENSE, PRUNED = "evaluate dense", "evaluate pruned"
 KINDS = (*STAGES, DENSE, PRUNED)
@@ -140,7 +140,7 @@ def stage_bytes(model: str) -> dict[str, int]:
     """What a finished stage of each kind takes on disk: weights and BatchNorm; of masked ones scores and masks too."""
     net = network(model)
     dense = _state_bytes(net.state_dict().values())
-    masked = _state_bytes(to_masked(net).state_dict().values())
+    masked = _state_bytes(make_masked(net).state_dict().values())
     return {name: dense if name == "pretrain" else masked for name in STAGES}
 
 

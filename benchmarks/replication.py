@@ -95,7 +95,7 @@ def main() -> None:
     seeds = f"seed={','.join(map(str, options.seeds))}"
     colours = ["false", "true"] if GREYSCALE in options.configurations else ["false"]
     started = clock.run([
-        str(SCRIPTS / "train.py"), "-m", "experiment=replication_start", *overrides, store, seeds, *launcher,
+        str(SCRIPTS / "train.py"), "-m", "experiment=replication/start", *overrides, store, seeds, *launcher,
         f"data.greyscale={','.join(colours)}", f"hydra.sweep.dir={start}",
         "hydra.sweep.subdir=greyscale_${data.greyscale}_seed${seed}",
     ])  # fmt: skip
@@ -103,7 +103,8 @@ def main() -> None:
         sys.exit(f"the networks to start from, in {start}: not done in time, or failed; type the same command again")
     weights = f"{start}/greyscale_${{data.greyscale}}_seed${{seed}}/stages/pretrain/weights.safetensors"
     clock.run([
-        str(SCRIPTS / "train.py"), "sweep=replication", "experiment=replication", *overrides, store, seeds, *launcher,
+        str(SCRIPTS / "train.py"), "sweep=replication", "experiment=replication/grid", *overrides, store, seeds,
+        *launcher,
         f"model.weights={weights}", f"hydra.sweep.dir={grid}",
         f"configuration={','.join(options.configurations)}", f"prune.ratio={','.join(options.ratios)}",
     ], share=SHARE if options.suite else 1)  # fmt: skip

@@ -21,10 +21,10 @@ from benchmarks.subjects import network, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.compaction.channels import layout
-from hydra_det.modules.masked_conv import folded, masked_layers, to_masked
+from hydra_det.modules.masked_conv import folded, make_masked, masked_layers
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.settings import PruneSettings
 from hydra_det.types import Batch
 
 EPSILON, STEP, RATIO = 0.05, 0.02, 0.75
@@ -96,7 +96,7 @@ def reference_step(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
 
 def our_step(net: Any, batch: Batch, steps: int) -> Callable[[], object]:
     """The same as the callbacks do it."""
-    optimizer, refresh = learning_scores(to_masked(net))
+    optimizer, refresh = learning_scores(make_masked(net))
     attack = PGD(epsilon=EPSILON, step_size=STEP, steps=steps)
 
     def step() -> None:

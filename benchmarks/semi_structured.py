@@ -24,8 +24,8 @@ from benchmarks.measured import Row
 from benchmarks.report import report
 from benchmarks.subjects import network
 from hydra_det.compaction.channels import map_sizes
-from hydra_det.prune.granularity import Blocks
-from hydra_det.prune.masks import top_k
+from hydra_det.pruning.granularity import Blocks
+from hydra_det.pruning.masks import top_k
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from benchmarks.interleaved import DEVICES
 from benchmarks.measured import Row
 from benchmarks.report import report, save_option
 from hydra_det.evaluation.memory import peak_memory
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 
 ONE_STEP = (
     "trainer.limit_train_batches=1", "+trainer.limit_val_batches=0", "trainer.enable_progress_bar=false",

@@ -34,7 +34,7 @@ from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES
 from hydra_det.init.targets import assigned
 from hydra_det.modules.detector import parameter_groups
-from hydra_det.modules.masked_conv import folded, to_masked
+from hydra_det.modules.masked_conv import folded, make_masked
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, Detections
 from tests.init.example import season
@@ -72,7 +72,7 @@ def kinds(options: argparse.Namespace) -> dict[str, tuple[int, Step]]:
         return network(options.model).to(options.device).to(memory_format=order)
 
     learning, judged = fresh(), season(fresh(), few["images"])
-    scored = to_masked(fresh())
+    scored = make_masked(fresh())
     half = functools.partial(torch.autocast, torch.device(options.device).type, torch.bfloat16, enabled=bf16)
     train, scores = training(learning, batch, half), score_training(scored, batch, half)
     evaluate = evaluation(judged, batch, half)

@@ -26,7 +26,7 @@ from hydra_det.data.dataset import collate
 from hydra_det.data.sampler import SampleKey
 from hydra_det.finished.predict import content_pixels
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.types import Batch, Detections, InputError, Pixels
@@ -90,7 +90,7 @@ class Shown:
             raise InputError("expected two runs on the same validation images, got two that differ there")
         self.dataset = dense.data.dataset("val")
         self.count = len(self.dataset)
-        self.nets = {name: to_dense(run.network(NETWORKS[name])).eval() for name, run in self.runs.items()}
+        self.nets = {name: make_dense(run.network(NETWORKS[name])).eval() for name, run in self.runs.items()}
         attack = dict(hardened.config["evaluation"]["attack"])
         self.attack = build.instantiate(
             attack if epsilon is None else attack | {"epsilon": epsilon / 255, "step_size": None}

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from hydra_det.records.record import Record
 from hydra_det.records.table import load_records
-from hydra_det.reports.tables.compaction import gain, promise, time_of
+from hydra_det.reports.statistics.gains import gain, promise, time_of
 
 COLOURS = {
     "weight": "#c1666b",

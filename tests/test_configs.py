@@ -20,14 +20,21 @@ from hydra_det.init import INITIALISERS
 from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
-from hydra_det.pipeline.stages import STAGES
-from hydra_det.prune.settings import KINDS
+from hydra_det.pipeline.stages.stage import STAGES
+from hydra_det.pruning.settings import KINDS
 from hydra_det.reports.paper import CONFIGURATIONS, Cell
 from hydra_det.types import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
-EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
+
+
+def recipe(path: Path) -> str:
+    """As `experiment=` names it: `smoke`, `bccd/clean`."""
+    return path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+
+
 MODELS: dict[str, Any] = {
     "yolov3": YOLOv3,
     "yolov3_spp": YOLOv3SPP,
@@ -247,12 +254,12 @@ def test_unknown_key_is_refused(override: str) -> None:
         composed(override)
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=recipe)
 def test_experiments_compose_as_their_first_line_says(path: Path) -> None:
-    overrides = command_of(path.read_text(encoding="utf-8"))
-    assert f"experiment={path.stem}" in overrides
+    overrides, name = command_of(path.read_text(encoding="utf-8")), recipe(path)
+    assert f"experiment={name}" in overrides
     config = composed(*overrides, with_hydra=True)
-    assert config.hydra.runtime.choices.experiment == path.stem
+    assert config.hydra.runtime.choices.experiment == name
     check(build.plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])))
 
 
@@ -308,7 +315,7 @@ def test_configurations_of_the_paper(name: str, init: str, granularity: str, gre
 
 
 def test_the_configurations_beside_the_papers_differ_in_one_thing() -> None:
-    words = ("experiment=replication", "model.weights=x")
+    words = ("experiment=replication/grid", "model.weights=x")
     plain = config_of("configuration=scaled_weight", *words)
     found = {}
     for name in names("configuration") - {name for name, *_ in PAPER}:
@@ -325,7 +332,7 @@ def test_the_configurations_beside_the_papers_differ_in_one_thing() -> None:
 
 
 def test_the_replication_has_every_configuration_and_the_papers_ratios() -> None:
-    config = composed("sweep=replication", "experiment=replication", "model.weights=x", with_hydra=True)
+    config = composed("sweep=replication", "experiment=replication/grid", "model.weights=x", with_hydra=True)
     values = {key: str(text).split(",") for key, text in config.hydra.sweeper.params.items()}
     assert list(values) == ["prune.ratio", "configuration", "seed"], "the first one varies slowest"
     assert set(values["configuration"]) == names("configuration")

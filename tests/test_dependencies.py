@@ -69,6 +69,8 @@ BAD = [
     ("pillow", "12.2.0", "crafted images"),
     ("hydra-core", "1.3.5", "instantiates logging.os.system"),
     ("tensorboard", "2.20.0", "needs pkg_resources"),
+    ("jinja2", "3.1.5", "CVE-2025-27516: templates reach str.format"),
+    ("filelock", "3.29.0", "forked processes keep the locks of their parent"),
     ("onnx", "1.20.1", "CVE-2026-27489: external data outside the folder"),
     ("opencv-python-headless", "4.12.0.88", "holds numpy back"),
     ("opencv-python-headless", "4.13.0.90", "does not read Darknet's files"),

@@ -16,6 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from hydra_det.records.record import write_record
+from tests.reports.example import grid
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -139,6 +142,19 @@ def test_wheel_holds_every_config_and_no_test(wheel: Path) -> None:
     assert configs
     assert [config for config in configs if not any(name.endswith(f"/{config}") for name in names)] == []
     assert [name for name in names if "test" in Path(name).parts[0]] == []
+    templates = [path.relative_to(ROOT).as_posix() for path in (ROOT / "hydra_det").rglob("templates/*")]
+    assert len(templates) > 10
+    assert set(templates) <= set(names)
+
+
+@pytest.mark.slow
+def test_an_installed_report_brings_its_templates(installed: Path, tmp_path: Path) -> None:
+    for folder, record in grid(["deeplift, weight"], ratios=[0.5, 0.9], seeds=[0]).items():
+        write_record(tmp_path / "runs" / folder / "record.json", record)
+    run([installed / "hydra-det-report", "runs=runs", "hydra.run.dir=out"], cwd=tmp_path)
+    source = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "What is left." in source
+    assert "prefers-color-scheme: dark" in source, "the style sheet is there, too"
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from hydra_det.compaction.channels import cut_off, silence
+from hydra_det.compaction.channels import Flags, cut_off, silence
 from hydra_det.types import RatioError
 
 log = logging.getLogger(__name__)
@@ -25,19 +25,9 @@ class DeadChannels(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
-        if cut := cut_off(net):
-            raise RatioError(
-                "prune: expected masks that leave every raw map a way from the image, got nothing for "
-                f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"
-            )
-        found = silence(net)
-        for name, flags in found.items():
+        for name, flags in silence_dead(net).items():
             norm: Any = net.get_submodule(name)
             self._dead[norm] = torch.from_numpy(flags).to(norm.weight.device)
-        silent = sum(int(flags.sum()) for flags in found.values())
-        log.info("%d of %d channels carry nothing", silent, sum(len(flags) for flags in found.values()))
-        if empty := [name for name, flags in found.items() if flags.all()]:
-            log.warning("these layers add nothing and go with their branch: %s", ", ".join(empty))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -46,3 +36,26 @@ class DeadChannels(pl.Callback):
             for parameter in (norm.weight, norm.bias):
                 if isinstance(parameter, nn.Parameter) and parameter.grad is not None:
                     parameter.grad[dead] = 0
+
+
+def silence_dead(net: nn.Module) -> dict[str, Flags]:
+    """Zero scale and shift of BatchNorm where final masks leave a channel nothing, in place.
+
+    Returns:
+        BatchNorm -> [C] bool, True where a channel is dead.
+
+    Raises:
+        RatioError: the masks leave a raw map no way from the image.
+    """
+    if cut := cut_off(net):
+        raise RatioError(
+            "prune: expected masks that leave every raw map a way from the image, got nothing for "
+            f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"
+        )
+    with torch.no_grad():
+        found = silence(net)
+    silent = sum(int(flags.sum()) for flags in found.values())
+    log.info("%d of %d channels carry nothing", silent, sum(len(flags) for flags in found.values()))
+    if empty := [name for name, flags in found.items() if flags.all()]:
+        log.warning("these layers add nothing and go with their branch: %s", ", ".join(empty))
+    return found

@@ -9,8 +9,8 @@ from torch import nn
 from hydra_det.compaction.channels import layout
 from hydra_det.compaction.measured_price import measure, price_of
 from hydra_det.modules.masked_conv import masked_layers, masks_of
-from hydra_det.prune.plan import Masks, mask_plan
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.pruning.plan import Masks, mask_plan
+from hydra_det.pruning.settings import PruneSettings
 
 
 class TopKMask(pl.Callback):
@@ -54,7 +54,7 @@ class TopKMask(pl.Callback):
         if self.prune.allocation == "learned":
             net = pl_module.get_submodule("net")
             slopes = {name: _slopes(layer.scores) for name, layer in masked_layers(net)}
-            self._plan.learn(_scores(net), slopes, masks_of(net))
+            self._plan.learn(scores_of(net), slopes, masks_of(net))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         # With accumulated gradients most batches end without an optimiser step.
@@ -80,15 +80,17 @@ class TopKMask(pl.Callback):
     def _refresh(self, net: nn.Module) -> None:
         masks = masks_of(net)
         counts = self._plan.counts_in(masks) if self.final and self._plan.settled else None
-        _set_masks(net, self._plan.masks(_scores(net), counts=counts, final=self.final))
+        set_masks(net, self._plan.masks(scores_of(net), counts=counts, final=self.final))
 
 
-def _set_masks(net: nn.Module, masks: Masks) -> None:
+def set_masks(net: nn.Module, masks: Masks) -> None:
+    """Let the masked layers of a network keep what masks by their names say."""
     for name, layer in masked_layers(net):
         layer.mask.copy_(masks[name])
 
 
-def _scores(net: nn.Module) -> dict[str, torch.Tensor]:
+def scores_of(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Layer name -> scores [O, I/groups, kH, kW], without a gradient."""
     return {name: layer.scores.detach() for name, layer in masked_layers(net)}
 
 

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, Node
 from hydra_det.modules.masked_conv import MaskedConv2d
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.prune.layout import Layer, Layout
+from hydra_det.pruning.layout import Layer, Layout
 
 Channels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -32,30 +34,22 @@ def channel_ids(graph: Graph) -> dict[str, Channels]:
     Returns:
         Node, or `IMAGES`, -> [C] int64.
     """
-    found: dict[str, list[int]] = {IMAGES: list(range(COLOURS))}
-    same_as = list(range(COLOURS))  # a channel -> an older one that it is tied to, or itself
-
-    def root(channel: int) -> int:
-        while same_as[channel] != channel:
-            same_as[channel] = channel = same_as[same_as[channel]]
-        return channel
-
+    found: dict[str, Channels] = {IMAGES: np.arange(COLOURS)}
+    count, ties = COLOURS, [np.zeros((2, 0), dtype=np.int64)]  # pairs of channels that a sum makes one, [2, n] each
     for node in graph.nodes:
         inputs = [found[name] for name in node.inputs]
         if node.operation == "conv":
-            first = len(same_as)
-            same_as += range(first, first + node.settings["out_channels"])
-            found[node.name] = same_as[first:]
+            found[node.name] = np.arange(count, count + node.settings["out_channels"])
+            count += node.settings["out_channels"]
         elif node.operation == "concat":
-            found[node.name] = [channel for part in inputs for channel in part]
+            found[node.name] = np.concatenate(inputs)
         else:
-            for pair in zip(*inputs, strict=True):
-                oldest = min(root(channel) for channel in pair)
-                for channel in pair:
-                    same_as[root(channel)] = oldest
+            ties += [np.stack([inputs[0], other]) for other in inputs[1:]]
             found[node.name] = inputs[0]
-    dense = {old: new for new, old in enumerate(dict.fromkeys(root(channel) for channel in range(len(same_as))))}
-    return {name: np.array([dense[root(channel)] for channel in ids]) for name, ids in found.items()}
+    first, second = np.concatenate(ties, axis=1)
+    tied = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    _, dense = connected_components(tied, directed=False)  # numbered by their oldest channel
+    return {name: dense[channels].astype(np.int64) for name, channels in found.items()}
 
 
 def layout(network: nn.Module) -> Layout:

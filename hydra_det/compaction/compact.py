@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hydra_det.compaction.channels import Channels, Flags, channel_ids, needed, silent
 from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, GraphDetector, Node
-from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.masked_conv import make_dense
 from hydra_det.types import InputError
 
 # The largest difference that compaction may make, as a share of the largest value of a raw map.
@@ -47,14 +47,14 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
     """
     if multiple < 1:
         raise InputError(f"multiple: expected a whole number of at least 1, got {multiple}")
-    dense: Any = to_dense(copy.deepcopy(network)).cpu().eval()
+    dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
     smaller = _smaller(dense, multiple)
     return Compacted(smaller, prove_equal(dense, smaller))
 
 
 def as_graph(network: nn.Module) -> GraphDetector:
     """The network as it is, zeros included, in the form of a compact one."""
-    dense: Any = to_dense(copy.deepcopy(network)).cpu().eval()
+    dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
     graph = trace(dense)
     tensors = dense.state_dict()
     made = _detector(dense, graph)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from hydra_det.compaction.channels import map_sizes
-from hydra_det.prune.layout import Layout
-from hydra_det.prune.units import Price
+from hydra_det.pruning.layout import Layout
+from hydra_det.pruning.units import Price
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)  # of filters and of inputs; between them time is interpolated
 REPEATS, WARMUP = 9, 2

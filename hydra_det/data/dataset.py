@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from hydra_det.boxes import Letterbox
 from hydra_det.data.cache import PixelCache
-from hydra_det.data.media.images import load_rgb
+from hydra_det.data.images import load_rgb
 from hydra_det.data.mosaic import TILES, Labelled, mosaic
 from hydra_det.data.sampler import SampleKey
 from hydra_det.data.samples import ImageRecord

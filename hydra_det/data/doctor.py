@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from hydra_det.data.images import load_rgb
 from hydra_det.data.media.drawing import draw_boxes
-from hydra_det.data.media.images import load_rgb
 from hydra_det.data.samples import ImageRecord, Split
 
 # COCO's bounds: areas in square pixels of the original image.

@@ -10,7 +10,7 @@ from hydra_det.data.formats.assembly import AnnotationSet, assemble, inside
 from hydra_det.data.formats.coco import read_coco
 from hydra_det.data.formats.text_labels import ENCODING, KITTI_CLASSES, parse_kitti, parse_yolo, read_names
 from hydra_det.data.formats.voc import parse_voc, voc_classes
-from hydra_det.data.media.images import find_images
+from hydra_det.data.images import find_images
 from hydra_det.data.samples import Split
 from hydra_det.data.shapes.pictures import ShapesParameters, read_shapes
 from hydra_det.types import InputError

@@ -28,9 +28,7 @@ def resampled_precision(matches: Matches, *, images: int, count: int) -> list[fl
     values = np.full((len(matches), count), np.nan)
     for row, found in enumerate(map(by_confidence, matches.values())):
         values[row] = [_precision(found, times) for times in drawn]
-    present = ~np.isnan(values)
-    sums = np.where(present, values, 0.0).sum(axis=0)
-    means: Floats = sums / np.maximum(1, present.sum(axis=0))
+    means: Floats = np.nansum(values, axis=0) / np.maximum(1, (~np.isnan(values)).sum(axis=0))
     return [round(float(value), 6) for value in means]
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_convert
 
 from hydra_det.records.record import AveragePrecision, Protocols
 from hydra_det.types import Detections, InputError
@@ -42,9 +43,7 @@ def coco_results(image_id: int, detections: Detections, category_ids: Sequence[i
         detections: Boxes `xyxy` in pixels of the *original* image (`Letterbox.to_original`), labels in [0, C).
         category_ids: The data set's category id of each label. [C]
     """
-    corners = detections.boxes.double()  # exact differences of float32 corners
-    boxes = corners.clone()
-    boxes[:, 2:] -= corners[:, :2]  # [K, 4] xywh
+    boxes = box_convert(detections.boxes.double(), "xyxy", "xywh")  # [K, 4], exact differences of float32 corners
     rows = zip(boxes.tolist(), detections.confidences.tolist(), detections.labels.tolist(), strict=True)
     return [
         CocoResult(image_id=image_id, category_id=category_ids[label], bbox=box, score=confidence)

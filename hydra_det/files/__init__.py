@@ -1,1 +1,1 @@
-"""How anything is read and written safely: whole or not at all, and as plain values."""
+"""How anything is read and written safely: whole or not at all, by one at a time, and as plain values."""

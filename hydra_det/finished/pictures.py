@@ -8,9 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from hydra_det.data.media.drawing import caption, draw_detections, side_by_side
+from hydra_det.data.media.drawing import caption, side_by_side
 from hydra_det.data.media.frames import Frames
 from hydra_det.data.media.video import VideoWriter
 from hydra_det.files.atomic import write_atomically
@@ -27,13 +26,11 @@ class Pictures:
     Args:
         folder: for all files; pictures keep their names and get the suffix .jpg.
         source: of the frames; a video becomes one video.
-        class_names: by label.
         attack: how the attack is called in the pictures.
     """
 
-    def __init__(self, folder: Path, source: Frames, *, class_names: list[str], attack: str) -> None:
+    def __init__(self, folder: Path, source: Frames, *, attack: str) -> None:
         self.folder = folder
-        self.class_names = class_names
         self.attack = attack
         self.rows: list[dict[str, Any]] = []
         self._taken: set[Path] = set()
@@ -50,10 +47,10 @@ class Pictures:
     def add(self, name: str, found: Prediction) -> None:
         """Draw a picture and note its boxes."""
         self._note(name, CLEAN, found.clean)
-        picture = self._drawn(found.clean)
+        picture = found.clean.drawn()
         if found.attacked is not None:
             self._note(name, ATTACKED, found.attacked)
-            both = (picture, CLEAN), (self._drawn(found.attacked), f"attacked: {self.attack}")
+            both = (picture, CLEAN), (found.attacked.drawn(), f"attacked: {self.attack}")
             picture = side_by_side([caption(image, text) for image, text in both])
         if self._video is not None:
             self._video.write(np.asarray(picture))
@@ -82,13 +79,6 @@ class Pictures:
         return path
 
     def _note(self, name: str, view: str, seen: View) -> None:
-        boxes, confidences, labels = (tensor.tolist() for tensor in seen.detections)
-        for corners, confidence, label in zip(boxes, confidences, labels, strict=True):
-            values = (name, view, *corners, confidence, self.class_names[label], label)
+        for found, label in zip(seen.objects, seen.detections.labels.tolist(), strict=True):
+            values = (name, view, *found.box, found.confidence, found.name, label)
             self.rows.append(dict(zip(COLUMNS, values, strict=True)))
-
-    def _drawn(self, seen: View) -> Image.Image:
-        picture = Image.fromarray(seen.pixels).copy()
-        boxes, confidences, labels = (tensor.tolist() for tensor in seen.detections)
-        draw_detections(picture, boxes, labels, confidences, class_names=self.class_names)
-        return picture

@@ -1,5 +1,6 @@
 """A trained network used on pictures: boxes in their own pixels, clean and, if asked, under attack."""
 
+import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack
@@ -14,9 +16,11 @@ from hydra_det.boxes import Letterbox
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.formats.text_labels import read_names
+from hydra_det.data.images import as_pixels
+from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
@@ -25,11 +29,33 @@ from hydra_det.types import Batch, Detections, InputError, Pixels, Target
 DEFAULT_SIZE = 416  # side of the network input where no run says it, pixels
 
 
+class Found(NamedTuple):
+    """An object in a picture."""
+
+    name: str  # of its class
+    confidence: float  # in [0, 1]
+    box: tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture
+
+
 class View(NamedTuple):
     """A picture as the network saw it, and what it found there."""
 
     pixels: Pixels
     detections: Detections  # boxes in pixels of the picture
+    class_names: Sequence[str]  # by label
+
+    @property
+    def objects(self) -> list[Found]:
+        """What was found, the most certain first."""
+        rows = zip(*(tensor.tolist() for tensor in self.detections), strict=True)
+        return [Found(self.class_names[label], confidence, tuple(box)) for box, confidence, label in rows]
+
+    def drawn(self) -> Image.Image:
+        """The picture with its boxes."""
+        picture = Image.fromarray(self.pixels).copy()
+        boxes, confidences, labels = (tensor.tolist() for tensor in self.detections)
+        draw_detections(picture, boxes, labels, confidences, class_names=self.class_names)
+        return picture
 
 
 class Prediction(NamedTuple):
@@ -47,7 +73,7 @@ class Predictor:
     finds there, and raises the detection loss against that. Where nothing is found, it makes up objects.
 
     Args:
-        net: dense or masked; is made dense in place.
+        net: dense or masked; a copy of it is used.
         class_names: by label.
         image_size: side of the network input, pixels.
         greyscale: show the luminance only.
@@ -76,7 +102,7 @@ class Predictor:
         if not isinstance(seed, int):
             raise InputError(f"seed: expected a whole number, got {seed}")
         self.device = torch.device(device)
-        self.net: Any = to_dense(net).to(self.device).eval()
+        self.net: Any = make_dense(copy.deepcopy(net)).to(self.device).eval()
         self.class_names = list(class_names)
         self.image_size = image_size
         self.greyscale = greyscale
@@ -84,19 +110,37 @@ class Predictor:
         self.attack = attack
         self.seed = seed
 
-    def __call__(self, pixels: Pixels) -> Prediction:
-        """Boxes in a picture [H, W, 3] uint8 RGB, in its own pixels."""
+    @classmethod
+    def from_run(cls, run: FinishedRun, network: str = "pruned", **options: Any) -> "Predictor":
+        """A predictor with a network of a finished run, and its classes, image size and colours.
+
+        Args:
+            run: from `load_run`.
+            network: `dense`, `pruned`, or `compact`.
+            **options: the others of `Predictor`; they go before those of the run.
+        """
+        data = {key: run.config["data"][key] for key in ("image_size", "greyscale")}
+        return cls(run.network(network), **{"class_names": run.class_names, **data, **options})
+
+    def __call__(self, picture: str | Path | Image.Image | Pixels) -> Prediction:
+        """Boxes in a picture, in its own pixels.
+
+        Args:
+            picture: a file, an image of Pillow, or an array [H, W, 3] uint8 RGB.
+        """
+        pixels = as_pixels(picture)
         image, letterbox = letterbox_image(to_tensor(pixels), self.image_size, greyscale=self.greyscale)
         images = image[None].to(self.device)  # [1, 3, S, S]
         start = time.perf_counter()
         found = self._detect(images)
         seconds = time.perf_counter() - start
-        clean = View(pixels, _to_original(found, letterbox))
+        clean = View(pixels, _to_original(found, letterbox), self.class_names)
         if self.attack is None:
             return Prediction(clean, None, seconds)
         adversarial = self._attacked(self.attack, images, found, letterbox)
         attacked = _to_original(self._detect(adversarial), letterbox)
-        return Prediction(clean, View(content_pixels(adversarial[0], letterbox), attacked), seconds)
+        seen = View(content_pixels(adversarial[0], letterbox), attacked, self.class_names)
+        return Prediction(clean, seen, seconds)
 
     @torch.no_grad()
     def _detect(self, images: Tensor) -> Detections:
@@ -134,14 +178,13 @@ def open_predictor(config: Config) -> Predictor:
         "device": _device(str(config["device"])),
         "seed": config["seed"],
     }
-    for key, default in (("image_size", DEFAULT_SIZE), ("greyscale", False)):
-        options[key] = default if config[key] is None else config[key]
+    asked = {key: config[key] for key in ("image_size", "greyscale") if config[key] is not None}
     if run is None:
         class_names = read_names(Path(str(names)))
+        options = {"image_size": DEFAULT_SIZE, **asked, **options}
         return Predictor(_from_weights(config["model"], class_names), class_names=class_names, **options)
     finished = FinishedRun(str(run), attack=config["attack"], trusted=config["trust"])
-    options |= {key: finished.config["data"][key] for key in ("image_size", "greyscale") if config[key] is None}
-    return Predictor(finished.network(config["network"]), class_names=finished.class_names, **options)
+    return Predictor.from_run(finished, config["network"], **asked, **options)
 
 
 def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:

@@ -15,10 +15,11 @@ from hydra_det.engines.engines import ENGINES
 from hydra_det.files.atomic import write_atomically
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
+from hydra_det.pipeline.description import threat_model
 from hydra_det.pipeline.run_config import read_run_config
-from hydra_det.pipeline.runner import threat_model
 from hydra_det.pipeline.scoring import score
-from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.stages.stage import Stage
+from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record
 from hydra_det.store.store import ABOUT, Store, read_about
@@ -148,6 +149,19 @@ class FinishedRun:
         return Stage(
             name, about["fingerprint"], self.folder / "stages" / name, about["seconds"], about.get("facts", {}), True
         )
+
+
+def load_run(folder: str | Path, *, trusted: Sequence[str] = ()) -> FinishedRun:
+    """A finished run from its folder: its networks, its record and its data.
+
+    Args:
+        folder: of the run, such as `outputs/demo`.
+        trusted: classes that its config may name besides those of hydra_det, such as `my_package.MyNetwork`.
+
+    Raises:
+        InputError: there is no finished run, or its files are not as they were written.
+    """
+    return FinishedRun(folder, trusted=trusted)
 
 
 def compact_variant(folder: Path, engine: str, **options: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Random:
         seed: of the drawing; the scores of a layer depend on it and on the layers before.
     """
 
-    def __init__(self, *, seed: int) -> None:
+    def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
 
     def __call__(self, network: nn.Module, _batches: Batches) -> InitialScores:

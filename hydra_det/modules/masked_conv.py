@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hydra_det.pruning.sparsity import SparsityCount, count_sparsity
 from hydra_det.types import InputError
 
 
@@ -54,7 +55,7 @@ class MaskedConv2d(nn.Conv2d):
         return self.weight * self.mask
 
 
-def to_masked(network: nn.Module, *, exclude: Iterable[str] = ()) -> nn.Module:
+def make_masked(network: nn.Module, *, exclude: Iterable[str] = ()) -> nn.Module:
     """Turn every plain convolution of `network` into a `MaskedConv2d`, in place; weights and keys stay.
 
     Scores start at 0 and masks keep everything. A layer is left alone when its name starts with one of `exclude`.
@@ -78,8 +79,8 @@ def to_masked(network: nn.Module, *, exclude: Iterable[str] = ()) -> nn.Module:
     return network
 
 
-def to_dense(network: nn.Module) -> nn.Module:
-    """The inverse of `to_masked`, in place: pruned weights become 0, scores and masks go."""
+def make_dense(network: nn.Module) -> nn.Module:
+    """The inverse of `make_masked`, in place: pruned weights become 0, scores and masks go."""
     for _, layer in masked_layers(network):
         with torch.no_grad():
             layer.weight.mul_(layer.mask)
@@ -112,3 +113,15 @@ def masked_layers(network: nn.Module) -> list[tuple[str, MaskedConv2d]]:
 def masks_of(network: nn.Module) -> dict[str, Tensor]:
     """Layer name -> boolean mask."""
     return {name: layer.mask for name, layer in masked_layers(network)}
+
+
+def sparsity(network: nn.Module) -> SparsityCount:
+    """How many weights the masks of a network keep, in total and by layer; biases and BatchNorm are left out.
+
+    Raises:
+        InputError: no layer is masked.
+    """
+    masks = masks_of(network)
+    if not masks:
+        raise InputError("net: expected masked layers, got none; call make_masked(net) first")
+    return count_sparsity(masks)

@@ -19,7 +19,7 @@ from torch import nn
 
 from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from hydra_det.modules.weights import load_pretrained
 from hydra_det.modules.yolo.darknet_weights import load_darknet_weights
 from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
@@ -145,6 +145,49 @@ def network(model: Mapping[str, Any]) -> nn.Module:
     return made
 
 
+def build_network(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    data: DetectionData | None = None,
+    weights: str | Path | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """A network by its name, with random weights or those of a file.
+
+    Args:
+        name: of a file in `conf/model`: `yolov3`, `yolov3_tiny`, `yolov3_spp`, `yolov3_nano`.
+        num_classes: how many it tells apart; not needed beside `data`.
+        data: takes the number of classes and, for `anchors="auto"`, the sizes of the objects from its training images.
+        weights: a `.safetensors` file of ours, or Darknet's `.weights`. Of other classes all but the heads is taken.
+        **settings: what the file in `conf/model` says otherwise, such as `width=0.5` or `anchors=[[10, 14], ...]`.
+
+    Raises:
+        InputError: no such network or setting, or weights of another network.
+    """
+    model = {**_named_model(name), **settings, "weights": None if weights is None else str(weights)}
+    if data is not None:
+        return network(model_config({"model": model}, data))
+    if num_classes is None:
+        raise InputError("num_classes: expected how many classes the network tells apart, or data, got neither")
+    if model["anchors"] == "auto":
+        raise InputError(
+            f"anchors: expected those of {name}, or data to make them from, got neither; give "
+            "anchors=[[width, height], ...] in pixels of the input, or data="
+        )
+    return network({key: value for key, value in model.items() if value is not None} | {"num_classes": num_classes})
+
+
+def _named_model(name: str) -> dict[str, Any]:
+    """What a file in `conf/model` says."""
+    known = sorted(path.stem for path in Path(CONFIG_DIR, "model").glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"name: expected a network among {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
+    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        composed = hydra.compose("train", overrides=[f"model={name}"])
+    return dict(plain(composed["model"]))
+
+
 def load(made: nn.Module, path: Path) -> list[str]:
     """Fill a network from a file of weights; the names of the tensors that were left out, as of other classes."""
     return (load_darknet_weights if path.suffix == ".weights" else load_pretrained)(made, path)
@@ -152,7 +195,7 @@ def load(made: nn.Module, path: Path) -> list[str]:
 
 def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Module:
     """The same with masked convolutions."""
-    return to_masked(network(model), exclude=exclude)
+    return make_masked(network(model), exclude=exclude)
 
 
 def trainer(config: Config, **arguments: Any) -> pl.Trainer:

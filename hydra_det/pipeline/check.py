@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_det.pipeline import build, out_of_memory
+from hydra_det.compaction.channels import layout
+from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.run_config import read_run_config
-from hydra_det.pipeline.stages import STAGES
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.pipeline.stages import out_of_memory
+from hydra_det.pipeline.stages.stage import STAGES
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.settings import PruneSettings
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
@@ -74,6 +77,19 @@ def check(config: Config) -> None:
         if stage["optimizer"]:
             build.instantiate(stage["optimizer"])
     build.bare_trainer(config)
+
+
+def check_network(model: Mapping[str, Any], prune: Config) -> None:
+    """Make the network once, with its masks, and plan what they would keep.
+
+    Args:
+        model: as of `build.model_config`.
+        prune: the config of what is to be removed.
+    """
+    check_anchors(model)
+    build.network(model)
+    masked = build.masked_network(model, prune["exclude"])
+    mask_plan(build.instantiate(prune), layout(masked))
 
 
 def check_anchors(model: Mapping[str, Any]) -> None:

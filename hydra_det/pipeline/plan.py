@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
+from hydra_det.pipeline.stages.stage import STAGES, Stage
+from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.store.store import Store
 
 # What the jobs of a dry run in this process would do, a list of stages each.

@@ -17,6 +17,7 @@ import yaml
 from hydra_det.files.plain_yaml import plain_scalars
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, Config
+from hydra_det.records.renamed import current_names
 from hydra_det.types import InputError
 
 # What is read of it. The callbacks and optimisers of stages are not: nothing makes them again.
@@ -49,7 +50,7 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
                 raise InputError(
                     f"{path}: line {line}: expected plain values, got {value!r:.100}; write what it stands for"
                 )
-        config = build.read_yaml(path)
+        config = current_names(build.read_yaml(path))
     except OSError as error:
         raise InputError(f"{path}: expected the config of a run, could not read it ({error.strerror})") from error
     except InputError:

@@ -15,23 +15,18 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from hydra_det.callbacks.detection_metrics import DetectionMetrics
-from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, CLEAN, AdversarialBatch
+from hydra_det.callbacks.passes import metrics_of, run_passes
 from hydra_det.callbacks.watching.pictures import SamplePictures
 from hydra_det.callbacks.watching.progress import StageBar
 from hydra_det.callbacks.watching.whereabouts import Whereabouts
 from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.evaluation.bootstrap import resampled_precision
-from hydra_det.evaluation.coco_map import evaluate_protocols
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
 from hydra_det.evaluation.latency import Parts, measure_latency
-from hydra_det.evaluation.matches import find_matches
-from hydra_det.modules.detector import Detector
-from hydra_det.modules.masked_conv import to_dense
+from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages import Stage
+from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
@@ -91,31 +86,25 @@ def score(
 def _evaluate(
     net: nn.Module, config: Config, data: DetectionData, store: Store, key: str, attacked: nn.Module | None
 ) -> None:
-    attack = build.instantiate(config["evaluation"]["attack"])
-    data.evaluation_passes = 1 if attack is None else 2
-    metrics = DetectionMetrics()
-    adversarial = AdversarialBatch(attack, seed=config["evaluation"]["attack_seed"], source=attacked)
-    folder = store.partial(NAME, key)
-    samples = SamplePictures(folder / SAMPLES, count=config["evaluation"]["samples"])
-    callbacks: list[pl.Callback] = [Whereabouts(name=NAME), adversarial, metrics, samples]
+    settings, folder = config["evaluation"], store.partial(NAME, key)
+    watchers = [Whereabouts(name=NAME), SamplePictures(folder / SAMPLES, count=settings["samples"])]
     if build.wants_bar(config):
-        callbacks.append(StageBar())
-    trainer = build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
-    detector = Detector(to_dense(net))
+        watchers.append(StageBar())
+
+    def make_trainer(callbacks: list[pl.Callback]) -> pl.Trainer:
+        return build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
+
     with processes.together():
-        trainer.test(detector, datamodule=data, verbose=False)
+        trainer, results = run_passes(
+            net, data, build.instantiate(settings["attack"]), make_trainer=make_trainer, seed=settings["attack_seed"],
+            source=attacked, watchers=watchers,
+        )  # fmt: skip
     if trainer.is_global_zero:
-        ground_truth = data.ground_truth("test")
-        names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-        scores = {}
-        for name, results in metrics.results.items():
-            scores[name] = evaluate_protocols(ground_truth, results)
-            if count := config["evaluation"]["bootstrap"]:
-                matches, images = find_matches(ground_truth, results), len(ground_truth["images"])
-                scores[name]["bootstrap"] = resampled_precision(matches, images=images, count=count)
-            write_detections_csv(folder / f"detections_{name}.csv", results, category_names=names)
-            write_results_json(folder / f"detections_{name}.json", results)
-        both = NetworkMetrics(clean=scores[CLEAN], attacked=scores.get(ATTACKED))
+        names = dict(zip(data.category_ids, data.class_names, strict=True))
+        for name, found in results.items():
+            write_detections_csv(folder / f"detections_{name}.csv", found, category_names=names)
+            write_results_json(folder / f"detections_{name}.json", found)
+        both = metrics_of(data, results, bootstrap=settings["bootstrap"])
         (folder / SCORES).write_text(json.dumps(both, allow_nan=False, indent=2))
         store.publish(NAME, key, {"name": NAME, "fingerprint": key})
     trainer.strategy.barrier()
@@ -133,7 +122,7 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
     images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
     size = (data.image_size, data.image_size)
     return measure_latency(
-        {name: _parts(to_dense(net).to(device).eval(), size) for name, net in networks.items()},
+        {name: _parts(make_dense(net).to(device).eval(), size) for name, net in networks.items()},
         images,
         warmup=settings["warmup"],
         repeats=settings["repeats"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from hydra_det.files.atomic import write_atomically
+from hydra_det.records.renamed import current_names
 from hydra_det.records.schema import CHECKSUM, RecordError, check_keys, check_plain, checksum, read_object, refuse
 
 RECORD_NAME, FAILED_NAME = "record.json", "failed.txt"  # in the folder of a run: what came out, or why nothing did
@@ -212,7 +213,7 @@ def write_record(path: str | Path, record: Record) -> None:
 
 
 def read_record(path: str | Path) -> Record:
-    """Read a record back.
+    """Read a record back; classes that have moved since it was written are named where they are now.
 
     Raises:
         RecordError: The file is not a record of this version; the message names the file and the key.
@@ -222,7 +223,7 @@ def read_record(path: str | Path) -> Record:
     _check_payload(payload, str(path))
     if written != (computed := checksum(payload)):
         refuse(str(path), CHECKSUM, f"{computed}, as of what the file says; was it changed or damaged?", written)
-    return Record(**payload)
+    return Record(**{**payload, "config": current_names(payload["config"])})
 
 
 def _check_payload(payload: dict[str, Any], path: str) -> None:

@@ -5,5 +5,5 @@ paper/        the paper's own numbers
 statistics/   cells, comparisons, tests, and what runs answer to claims
 figures/      curves, forests, layers, learning curves, sample images
 tables/       for the terminal, for papers and for spreadsheets
-page/         one HTML page of all of it
+page/         one HTML page of all of it; how it looks is in page/templates/
 """

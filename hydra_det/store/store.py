@@ -10,7 +10,6 @@ the same time take turns; the lock of a process that died is released by the ope
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -24,7 +23,9 @@ from typing import Any
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import TEMPORARY, sync, write_atomically
+from hydra_det.files.locks import try_lock
 from hydra_det.files.machine_errors import is_of_machine
+from hydra_det.records.renamed import first_names
 from hydra_det.records.schema import CHECKSUM, checksum
 
 log = logging.getLogger(__name__)
@@ -38,13 +39,12 @@ CHECKPOINT_SUFFIX = ".ckpt"
 SCRATCH = (CHECKPOINT_SUFFIX, TEMPORARY)  # files of a stage under way
 POLL = 1.0  # seconds between two looks at whether another process is done
 
-_held: set[int] = set()  # handles of the locks of this process
 _contents: dict[tuple[Path, int, int, int], dict[str, Any]] = {}
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """12 hex digits over a nested mapping of plain values; the order of keys does not count."""
-    text = json.dumps({"format": FORMAT, **inputs}, sort_keys=True, allow_nan=False)
+    """12 hex digits over a nested mapping of plain values; neither the order of keys counts nor that a class moved."""
+    text = json.dumps({"format": FORMAT, **first_names(inputs)}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -134,24 +134,21 @@ class Store:
     @contextmanager
     def claim(self, name: str, key: str, *, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the exclusive right to run a stage; waits while another process has it."""
-        locks = self.root / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        handle = os.open(locks / f"{name}-{key}", os.O_CREAT | os.O_RDWR)
-        _held.add(handle)
+        file = self.root / ".locks" / f"{name}-{key}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if (lock := try_lock(file, setting="store")) is None:
+            log.info("%s is being run by another process; waiting for its result", name)
+            while (lock := try_lock(file, setting="store")) is None:
+                if meanwhile:
+                    meanwhile()
+                time.sleep(POLL)
         try:
-            if not _locked(handle):
-                log.info("%s is being run by another process; waiting for its result", name)
-                while not _locked(handle):
-                    if meanwhile:
-                        meanwhile()
-                    time.sleep(POLL)
             # On a network drive this machine may remember that the result was missing; what it wrote itself to the
             # folder makes it look again.
             os.utime(self.root)
             yield
         finally:
-            _held.discard(handle)
-            os.close(handle)
+            lock.release()
 
 
 def is_sound(folder: Path) -> bool:
@@ -236,23 +233,3 @@ def _set_aside(folder: Path) -> None:
 
 def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(folder.name + suffix)
-
-
-def _let_go() -> None:
-    """In a forked process, as of a data loader: what it inherits would keep a lock after the death of its owner."""
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_let_go)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise InputError(f"store: expected a drive that locks files, got {error.strerror}; give another one") from error
-    return True

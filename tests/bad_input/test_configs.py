@@ -8,6 +8,7 @@ import pytest
 
 from hydra_det.errors import InputError
 from hydra_det.pipeline.check import check
+from hydra_det.sweeps.check import check_search
 from tests.pipeline.tiny import compose
 
 
@@ -74,7 +75,7 @@ def test_a_config_is_refused(row):
         part = part[parent]
     part[last] = row.value
     with pytest.raises(InputError) as found:
-        check(config)
+        check_all(config)
     said = str(found.value)
     assert said.isprintable(), f"not one line: {said!r}"
     assert row.said in said
@@ -83,3 +84,9 @@ def test_a_config_is_refused(row):
 
 def test_the_config_itself_is_accepted():
     check(copy.deepcopy(composed()))
+
+
+def check_all(config: dict[str, Any]) -> None:
+    """What a run is refused for, and what a search is."""
+    check(config)
+    check_search(config)

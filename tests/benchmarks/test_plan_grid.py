@@ -38,7 +38,7 @@ from benchmarks.plan_grid import BEGIN, END, command, main, replaced
 from benchmarks.power_law import exponent
 from hydra_det.errors import InputError
 from hydra_det.pipeline.plan import plan_stages
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 
 
 def chain(*works: tuple[str, float], beside: Work | None = None) -> Job:

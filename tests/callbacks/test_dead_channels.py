@@ -7,7 +7,7 @@ import torch
 from hydra_det.callbacks.dead_channels import DeadChannels
 from hydra_det.callbacks.freeze import Freeze
 from hydra_det.compaction.compact import compact
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
 from tests.callbacks.example import TinyData, detector, trainer
 from tests.init.example import answering
@@ -19,7 +19,7 @@ DEAD = {"necks.0.0": [3, 4], "backbone.stages.2.1.expand": [7]}
 
 def pruned_network():
     """Three filters are masked whole, and one that only they feed."""
-    net = to_masked(answering("yolov3"))
+    net = make_masked(answering("yolov3"))
     layers = dict(masked_layers(net))
     for name, channels in DEAD.items():
         layers[f"{name}.conv"].mask[channels] = False

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hydra_det.callbacks.freeze import Freeze
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
 from tests.callbacks.example import TinyData, detector, learning_parts, trainer
 from tests.modules.example import network
@@ -30,7 +30,7 @@ def what_moves(train, *, masked, epochs=1, passes=0):
     """Part -> the share of its tensors that a fit changes."""
     net = network("yolov3_tiny")
     if masked:
-        to_masked(net)
+        make_masked(net)
         scatter_masks(net)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     pruned = {name: layer.effective_weight().detach()[~layer.mask] for name, layer in masked_layers(net)}

@@ -8,7 +8,7 @@ import torch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.score_init import ScoreInit
 from hydra_det.init.base import InitialScores, Sample
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
 from tests.callbacks.example import TinyData, detector, trainer
 from tests.modules.example import assert_untouched, network, snapshot, unsettle
@@ -40,7 +40,7 @@ class Count:
 
 
 def unsettled_network():
-    net = to_masked(network("yolov3_tiny"), exclude=["head_fine"])
+    net = make_masked(network("yolov3_tiny"), exclude=["head_fine"])
     unsettle(net)
     return net
 
@@ -81,7 +81,7 @@ def test_the_draws_of_an_attack_belong_to_seed_and_image():
             made["images"].fill_(0.5)
             made["targets"][0]["image_id"] = number
         callback = ScoreInit(initialiser, attack=attack, seed=seed)
-        trainer(callback, max_epochs=0).fit(detector(to_masked(network("yolov3_tiny"))), datamodule=data)
+        trainer(callback, max_epochs=0).fit(detector(make_masked(network("yolov3_tiny"))), datamodule=data)
         seen.append(torch.stack(initialiser.seen[ATTACKED]))
     first, again, other = seen
     torch.testing.assert_close(first, again, atol=1e-6, rtol=0)

@@ -13,12 +13,12 @@ from hydra_det.callbacks.freeze import Freeze
 from hydra_det.callbacks.topk_mask import TopKMask
 from hydra_det.compaction.measured_price import SHARES
 from hydra_det.modules.detector import Detector
-from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.prune.plan import MaskPlan
-from hydra_det.prune.settings import KINDS, PruneSettings
+from hydra_det.modules.masked_conv import make_masked, masked_layers
+from hydra_det.pruning.plan import MaskPlan
+from hydra_det.pruning.settings import KINDS, PruneSettings
 from tests.callbacks.example import TinyData, detector, trainer
 from tests.modules.example import network
-from tests.prune.test_masks import exactly_kept
+from tests.pruning.test_masks import exactly_kept
 
 # A fit without validation images is what is wanted here.
 pytestmark = pytest.mark.filterwarnings("ignore:Total length of `list`")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Total length of `list`")
 
 def scored_network():
     """Every score starts near every other, so that a step changes the order."""
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, layer in masked_layers(net):

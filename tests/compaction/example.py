@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from hydra_det.compaction.channels import layout, silence
-from hydra_det.modules.masked_conv import masked_layers, to_masked
-from hydra_det.prune.plan import mask_plan
-from hydra_det.prune.settings import PruneSettings
+from hydra_det.modules.masked_conv import make_masked, masked_layers
+from hydra_det.pruning.plan import mask_plan
+from hydra_det.pruning.settings import PruneSettings
 from tests.init.example import answering
 
 
@@ -22,7 +22,7 @@ def with_masks(name: str, granularity: str, ratio: float, *, seed: int = 0, quie
         seed: of the scores.
         quiet: BatchNorm of dead channels is zero, as after the stage `prune`.
     """
-    net = to_masked(answering(name))
+    net = make_masked(answering(name))
     generator = torch.Generator().manual_seed(seed)
     layers = dict(masked_layers(net))
     scores = {key: torch.rand(layer.weight.shape, generator=generator) for key, layer in layers.items()}

@@ -10,8 +10,8 @@ from torch import nn
 from hydra_det.compaction import compact as compaction
 from hydra_det.compaction.channels import silence
 from hydra_det.compaction.compact import compact, prove_equal
-from hydra_det.modules.masked_conv import masked_layers, masks_of, to_dense
-from hydra_det.prune.settings import KINDS
+from hydra_det.modules.masked_conv import make_dense, masked_layers, masks_of
+from hydra_det.pruning.settings import KINDS
 from hydra_det.types import InputError
 from tests.compaction.example import parameters, with_masks
 from tests.init.example import answering
@@ -51,7 +51,7 @@ def test_equal_and_smaller(name, kind, ratio):
     assert not made.network.training
     again = compact(made.network).network
     assert again.graph == made.network.graph, "there is nothing left to remove"
-    left, whole = parameters(made.network), parameters(to_dense(net))
+    left, whole = parameters(made.network), parameters(make_dense(net))
     assert left <= whole
     if ratio == 0:
         assert left == whole

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hydra_det.compaction.compact import compact
 from hydra_det.compaction.counts import count_flops, count_parameters
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from tests.compaction.example import with_masks
 from tests.modules.example import ARCHITECTURES, network
 
@@ -24,7 +24,7 @@ def test_operations_are_those_that_torch_counts(name, size, small):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_parameters_are_those_of_the_dense_network(name):
     dense = sum(p.numel() for p in network(name).parameters())
-    assert count_parameters(network(name)) == count_parameters(to_masked(network(name))) == dense
+    assert count_parameters(network(name)) == count_parameters(make_masked(network(name))) == dense
 
 
 def test_a_mask_saves_no_operation():

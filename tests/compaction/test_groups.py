@@ -6,7 +6,7 @@ import torch_pruning as tp
 from torch import nn
 
 from hydra_det.compaction.channels import layout
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from tests.modules.example import ARCHITECTURES, network
 
 
@@ -17,7 +17,7 @@ def test_a_channel_goes_with_what_torch_pruning_says(name):
     graph = tp.DependencyGraph().build_dependency(
         net, example_inputs=torch.rand(1, 3, 64, 64), output_transform=lambda raw: sum(level.sum() for level in raw)
     )
-    found = layout(to_masked(network(name)))
+    found = layout(make_masked(network(name)))
     for group, channels in found.groups().items():
         for channel in {int(channels[0]), int(channels[len(channels) // 2]), int(channels[-1])}:
             filters = (found.layers[group].writes == channel).nonzero().flatten().tolist()

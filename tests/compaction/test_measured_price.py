@@ -5,7 +5,7 @@ import pytest
 from hydra_det.compaction import measured_price as module
 from hydra_det.compaction.channels import layout
 from hydra_det.compaction.measured_price import SHARES, measure, price_of
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from tests.modules.example import network
 
 
@@ -17,7 +17,7 @@ def test_interpolates_what_was_timed(monkeypatch):
         return weight.shape[0] * weight.shape[1] / 7.0  # of filters and inputs
 
     monkeypatch.setattr(module, "_milliseconds", milliseconds)
-    net = to_masked(network("yolov3"))
+    net = make_masked(network("yolov3"))
     price = price_of(measure(net, layout(net), image_size=96), layout(net))
     shapes = {(m.weight.shape, m.stride) for m in net.modules() if hasattr(m, "scores")}
     assert len(asked) >= len(shapes) * len(SHARES) ** 2
@@ -32,13 +32,13 @@ def test_interpolates_what_was_timed(monkeypatch):
 def test_noise_does_not_make_less_cost_more(monkeypatch):
     times = iter([9.0, 1.0] * 10_000)
     monkeypatch.setattr(module, "_milliseconds", lambda *_: next(times))
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     price = price_of(measure(net, layout(net), image_size=64), layout(net))
     rising = [price("neck.conv", 32 * share, 128 * share) for share in (0.1, 0.2, 0.4, 0.7, 1.0)]
     assert rising == sorted(rising)
 
 
 def test_real_times_are_positive():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     price = price_of(measure(net, layout(net), image_size=64), layout(net))
     assert all(price(name, *layer.shape[:2]) > 0 for name, layer in layout(net).layers.items())

@@ -9,8 +9,8 @@ from torch import nn
 
 from hydra_det.compaction.channels import channel_ids, cut_off, layout, map_sizes, silenced
 from hydra_det.compaction.trace import trace
-from hydra_det.modules.graph import GraphDetector
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.graph import Graph, GraphDetector, Node
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
 from tests.modules.example import ARCHITECTURES, STRIDES, network
 
@@ -19,7 +19,7 @@ from tests.modules.example import ARCHITECTURES, STRIDES, network
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_graph_rebuilds_its_network_bit_by_bit(name, masked):
     net = network(name).eval()
-    graph = trace(to_masked(net) if masked else net)
+    graph = trace(make_masked(net) if masked else net)
     made = GraphDetector(
         graph, num_classes=2, anchors=net.anchors.flip(0).reshape(-1, 2).tolist(), strides=STRIDES[name]
     )
@@ -155,16 +155,28 @@ def test_channels_of_sums_and_concatenations():
     assert sorted(written | {0, 1, 2}) == list(range(len(written) + 3))
 
 
+def test_channels_are_numbered_by_the_oldest_of_those_that_are_one():
+    """By hand: `c` is tied to `a` directly, `d` to `b` by way of `e`, and `f` comes after all of them."""
+    made = {"a": "images", "b": "a", "c": "b", "d": "c", "e": "d", "f": "e"}
+    nodes = [Node(name, "conv", (source,), {"out_channels": 2}) for name, source in made.items()]
+    nodes += [Node(f"{one}{other}", "add", (one, other), {}) for one, other in ("ca", "ed", "be")]
+    ids = channel_ids(Graph(nodes, []))
+    assert {name: channels.tolist() for name, channels in ids.items()} == {
+        "images": [0, 1, 2], "a": [3, 4], "b": [5, 6], "c": [3, 4], "d": [5, 6], "e": [5, 6], "f": [7, 8],
+        "ca": [3, 4], "ed": [5, 6], "be": [5, 6],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_channel_is_all_that_depends_on_it(name):
     """Making a channel of a group zero everywhere is the same as never reading it."""
-    net = to_masked(network(name)).eval()
+    net = make_masked(network(name)).eval()
     found = layout(net)
     layers = dict(masked_layers(net))
     sample = torch.rand(1, 3, 64, 64)
     for group, channels in list(found.groups().items())[::3]:
         channel = int(channels[len(channels) // 2])
-        unread, unwritten = (to_masked(network(name)).eval() for _ in range(2))
+        unread, unwritten = (make_masked(network(name)).eval() for _ in range(2))
         for key, layer in found.layers.items():
             dict(masked_layers(unread))[key].mask[:, layer.reads == channel] = False
             rows = layer.writes == channel
@@ -192,7 +204,7 @@ def test_sizes_of_maps():
 
 def test_silence_spreads():
     """A channel that hears only silent ones is silent; a bias or another term of a sum makes it heard."""
-    net = to_masked(network("yolov3"))
+    net = make_masked(network("yolov3"))
     layers = dict(masked_layers(net))
     layers["necks.0.0.conv"].mask[3] = False
     layers["necks.0.1.conv"].mask[5] = False
@@ -211,6 +223,6 @@ def test_silence_spreads():
     [("outs.1.conv", ["heads.1"]), ("heads.2", ["heads.2"]), ("backbone.stem.conv", ["heads.0", "heads.1", "heads.2"])],
 )
 def test_raw_maps_without_a_way_from_the_image_are_named(layer, cut):
-    net = to_masked(network("yolov3"))
+    net = make_masked(network("yolov3"))
     dict(masked_layers(net))[layer].mask.zero_()
     assert cut_off(net) == cut

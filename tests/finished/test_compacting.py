@@ -13,7 +13,7 @@ from compact import compact
 from hydra_det.compaction import compact as compaction
 from hydra_det.compaction.files import load_compact
 from hydra_det.engines.engines import ENGINES
-from hydra_det.finished.compacting import Compacting
+from hydra_det.finished.compacting.compacting import Compacting
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.records.record import read_record

@@ -179,7 +179,7 @@ def test_a_video_stays_a_video(finished: Path, tmp_path: Path) -> None:
             writer.write(np.array(Image.open(path).convert("RGB")))
     predict = predictor(finished)
     source = Frames(tmp_path / "street.mp4")
-    with Pictures(tmp_path / "out", source, class_names=predict.class_names, attack="none") as pictures:
+    with Pictures(tmp_path / "out", source, attack="none") as pictures:
         for frame in source:
             assert isinstance(frame.pixels, np.ndarray)
             pictures.add(frame.name, predict(frame.pixels))
@@ -193,7 +193,7 @@ def test_pictures_of_one_stem_do_not_meet(finished: Path, tmp_path: Path) -> Non
     for name, shade in (("a.png", 10), ("a.bmp", 200)):
         Image.new("RGB", (40, 40), (shade, shade, shade)).save(tmp_path / name)
     source = Frames(tmp_path)
-    with Pictures(tmp_path / "out", source, class_names=predict.class_names, attack="none") as pictures:
+    with Pictures(tmp_path / "out", source, attack="none") as pictures:
         for frame in source:
             assert isinstance(frame.pixels, np.ndarray)
             pictures.add(frame.name, predict(frame.pixels))

@@ -13,7 +13,7 @@ from rich.console import Console
 from hydra_det.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from hydra_det.evaluation.alarms import MEMBERS
 from hydra_det.finished.run import FinishedRun
-from hydra_det.finished.suite import Suite
+from hydra_det.finished.suite.suite import Suite
 from hydra_det.reports.tables.corruptions import corruption_frame
 from hydra_det.reports.tables.robustness import draw_robustness, suite_table
 from hydra_det.store.store import Store
@@ -94,7 +94,7 @@ def test_a_transferred_attack_is_made_on_the_other_network(scored):
     to_itself = suite(finished / "run", f"transfer={finished / 'run'}", "transfer_network=pruned")
     own, _ = to_itself._one("transfer")
     assert own["attacked"] == by_name["pgd"]["metrics"], "on the network itself it is the same attack"
-    assert "transfer" not in suite(finished / "run").attacks, "without another network there is none"
+    assert "transfer" not in suite(finished / "run").asked.attacks, "without another network there is none"
 
 
 def test_the_estimate_counts_passes(finished):
@@ -237,14 +237,15 @@ def test_options_that_would_do_nothing_are_refused(finished, tmp_path, words, co
 @pytest.mark.parametrize("name", ["quick", "standard", "thorough", "epsilon", "steps", "corruptions"])
 def test_the_suites_of_the_package(finished, name):
     settings = compose([f"run={finished / 'run'}", f"suite={name}"], "evaluate")
-    made = Suite(FinishedRun(finished / "run"), settings)
+    made = Suite(FinishedRun(finished / "run"), settings).asked
     assert made.name == name
     known = {member for member in MEMBERS if member != "transfer"}
     if name in ("standard", "thorough"):
         assert known <= set(made.attacks), "every alarm has its attack"
     if name == "quick":
         assert known & set(made.attacks) == {"noise", "fgsm", "pgd", "apgd"}
-    inside = [key for key, attack in made.attacks.items() if made._is_inside(attack)]
+    assert made.inside[0] == "clean", "an attacker may also do nothing"
+    inside = made.inside[1:]
     if name == "corruptions":
         assert not inside
         named = {f"{attack.kind}_{attack.severity}" for attack in cast("Any", made).attacks.values()}

@@ -21,7 +21,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.coco import read_coco
 from hydra_det.data.formats.splits import fingerprint
 from hydra_det.data.formats.text_labels import read_names
-from hydra_det.data.media.images import load_rgb, read_size
+from hydra_det.data.images import load_rgb, read_size
 from hydra_det.data.media.video import Video, VideoWriter
 from hydra_det.data.samples import Split
 from hydra_det.data.sources import KittiData, VocData, YoloData

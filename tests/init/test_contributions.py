@@ -15,7 +15,7 @@ from hydra_det.init.contributions import ELEMENTWISE, Contributions, contributio
 from hydra_det.init.references import REFERENCES
 from hydra_det.init.rules import RULES, Rescale, max_pool
 from hydra_det.init.targets import TARGETS, assigned
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import InputError
 from tests.init.example import answering
@@ -161,7 +161,7 @@ def test_what_does_not_differ_from_the_reference_contributes_nothing():
 
 
 def test_masked_weights_contribute_nothing_and_the_rest_is_complete():
-    net = to_masked(answering(dtype=torch.float64))
+    net = make_masked(answering(dtype=torch.float64))
     torch.manual_seed(0)
     for _, layer in masked_layers(net):
         layer.mask.copy_(torch.rand(layer.mask.shape) > 0.2)
@@ -280,7 +280,7 @@ def test_what_has_no_rule_leaves_a_gap(broken):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_network_is_left_as_it_was(fails, rule):
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     unsettle(net)
     before = snapshot(net)
     images = batch()["images"]
@@ -318,9 +318,9 @@ def test_other_padding_is_refused(settings):
     images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     found = contributions(net, images, 0 * images, coefficients=whole, rule=Rescale())
     assert found.gap < 1e-9, "it is linear all the same"
-    to_masked(net, exclude=["parts.0"])
+    make_masked(net, exclude=["parts.0"])
     assert contributions(net, images, 0 * images, coefficients=whole, rule=Rescale()).weights.keys() == {"parts.2"}
-    to_masked(net)
+    make_masked(net)
     with pytest.raises(InputError, match=r"parts\.0: expected a convolution padded with a number of zeros"):
         contributions(net, images, 0 * images, coefficients=whole, rule=Rescale())
     assert "forward" not in vars(net.parts[0])

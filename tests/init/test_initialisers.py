@@ -23,13 +23,13 @@ from hydra_det.init.scaled import Scaled
 from hydra_det.init.simple import Magnitude, Random
 from hydra_det.init.synflow import SynFlow
 from hydra_det.init.targets import TARGETS, assigned
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError
 from tests.init.example import answering, given, objects_of_every_size
 from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, target, unsettle
-from tests.prune.example import mask_of
-from tests.prune.test_masks import RATIOS, best_by_sorting, exactly_kept
+from tests.pruning.example import mask_of
+from tests.pruning.test_masks import RATIOS, best_by_sorting, exactly_kept
 
 BATCHES = given(objects_of_every_size(seed=0), objects_of_every_size(seed=1))
 # Nothing for the two coarser heads to find.
@@ -45,13 +45,13 @@ def initialiser(name, *, seed=0):
 
 
 def masked(name="yolov3", **options):
-    return to_masked(answering(name, **options))
+    return make_masked(answering(name, **options))
 
 
 @pytest.mark.parametrize("network_name", NETWORKS)
 @pytest.mark.parametrize("name", INITIALISERS)
 def test_scores_of_every_layer(name, network_name):
-    net = to_masked(answering(network_name), exclude=["head"])
+    net = make_masked(answering(network_name), exclude=["head"])
     unsettle(net)
     before, state = snapshot(net), torch.get_rng_state()
     with undisturbed(net):
@@ -73,21 +73,21 @@ def test_scores_of_every_layer(name, network_name):
 
 def test_scaled_is_its_formula():
     net = nn.Sequential(nn.Conv2d(6, 4, 3, groups=2), nn.Conv2d(4, 5, 1), nn.Conv2d(5, 2, (3, 1)))
-    scores = Scaled()(to_masked(net), BATCHES).layers
+    scores = Scaled()(make_masked(net), BATCHES).layers
     for (key, layer), fan_in in zip(masked_layers(net), (6 / 2 * 9, 4, 5 * 3), strict=True):
         weight = layer.weight.detach().double().numpy()
         np.testing.assert_allclose(scores[key], np.sqrt(6 / fan_in) * weight / np.abs(weight).max(), rtol=1e-5)
 
 
 def test_scaled_survives_a_layer_of_zeros():
-    net = to_masked(nn.Sequential(nn.Conv2d(2, 2, 3)))
+    net = make_masked(nn.Sequential(nn.Conv2d(2, 2, 3)))
     nn.init.zeros_(masked_layers(net)[0][1].weight)
     assert Scaled()(net, BATCHES).layers["0"].tolist() == torch.zeros(2, 2, 3, 3).tolist()
 
 
 @pytest.mark.parametrize("name", ["scaled", "magnitude"])
 def test_first_mask_keeps_the_largest_weights(name):
-    net = to_masked(nn.Sequential(nn.Conv2d(5, 8, 3), nn.Conv2d(8, 7, 1)))
+    net = make_masked(nn.Sequential(nn.Conv2d(5, 8, 3), nn.Conv2d(8, 7, 1)))
     scores = initialiser(name)(net, BATCHES).layers
     for key, layer in masked_layers(net):
         weight = layer.weight.detach().abs().double().numpy()
@@ -102,14 +102,14 @@ def test_first_mask_keeps_the_largest_weights(name):
 
 
 def test_magnitude_is_unscaled():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     scores = Magnitude()(net, BATCHES).layers
     for key, layer in masked_layers(net):
         np.testing.assert_array_equal(scores[key], np.abs(layer.weight.detach().numpy()))
 
 
 def test_random_is_its_seed_and_nothing_else():
-    net, other = (to_masked(network("yolov3_tiny", seed=seed)) for seed in (1, 2))
+    net, other = (make_masked(network("yolov3_tiny", seed=seed)) for seed in (1, 2))
     first, again, different = (
         Random(seed=seed)(made, BATCHES).layers for made, seed in ((net, 3), (other, 3), (net, 4))
     )
@@ -127,7 +127,7 @@ def test_random_is_its_seed_and_nothing_else():
 
 
 def test_random_has_nothing_to_do_with_weights_of_the_same_seed():
-    net = to_masked(network("yolov3_tiny", seed=3))
+    net = make_masked(network("yolov3_tiny", seed=3))
     for key, scores in Random(seed=3)(net, BATCHES).layers.items():
         weights = net.get_parameter(f"{key}.weight").detach()
         correlation = torch.corrcoef(torch.stack([weights.flatten(), scores.flatten()]))[0, 1]
@@ -242,7 +242,7 @@ def test_synflow_conserves_what_flows():
     for shift in (norm.weight, norm.bias, norm.running_mean):
         assert shift is not None
         nn.init.normal_(shift)
-    net = to_masked(nn.Sequential(first, norm, nn.LeakyReLU(0.1), last)).eval()
+    net = make_masked(nn.Sequential(first, norm, nn.LeakyReLU(0.1), last)).eval()
     scores = SynFlow()(net, BATCHES).layers
     entering, leaving = scores["0"].sum((1, 2, 3)), scores["3"].sum((0, 2, 3))
     torch.testing.assert_close(entering / entering.sum(), leaving / leaving.sum())
@@ -332,7 +332,7 @@ def test_a_large_gap_is_refused_with_its_cause():
 
 
 def test_a_network_that_hardly_answers_is_explained_with_more_digits(caplog):
-    net = to_masked(network()).eval()  # its signal dies on the way: the differences are of the size of rounding
+    net = make_masked(network()).eval()  # its signal dies on the way: the differences are of the size of rounding
     before = snapshot(net)
     caplog.set_level("INFO")
     with undisturbed(net):

@@ -10,7 +10,7 @@ from torch import nn
 
 from hydra_det.modules import detector
 from hydra_det.modules.detector import Detector, parameter_groups, warmup_cosine
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from tests.modules.example import NETWORKS, batch, network
 
 
@@ -25,7 +25,7 @@ def test_only_weights_of_convolutions_decay(name, masked):
     net = network(name)
     shapes = {key: parameter.dim() for key, parameter in net.named_parameters()}
     if masked:
-        to_masked(net)
+        make_masked(net)
     decaying, others = parameter_groups(net)
     assert names_of(net, decaying) == {key for key, dimensions in shapes.items() if dimensions == 4}
     scores = {f"{k}.scores" for k, m in net.named_modules() if isinstance(m, nn.Conv2d)} if masked else set()
@@ -43,7 +43,7 @@ def test_only_weights_of_convolutions_decay(name, masked):
 
 
 def test_frozen_parameters_are_absent():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     for key, parameter in net.named_parameters():
         parameter.requires_grad_(key.endswith(".scores"))
     (group,) = parameter_groups(net)

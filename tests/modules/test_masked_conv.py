@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hydra_det.modules.masked_conv import MaskedConv2d, folded, masked_layers, masks_of, to_dense, to_masked
+from hydra_det.modules.masked_conv import MaskedConv2d, folded, make_dense, make_masked, masked_layers, masks_of
 from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot
 
 LAYERS: dict[str, dict[str, Any]] = {
@@ -22,7 +22,7 @@ def masked_conv(name, seed=0):
     torch.manual_seed(seed)
     settings = LAYERS[name]
     layer = nn.Conv2d(4, 6, **settings)
-    to_masked(layer)
+    make_masked(layer)
     assert isinstance(layer, MaskedConv2d)
     with torch.no_grad():
         layer.scores.normal_()
@@ -89,7 +89,7 @@ def test_conversion_changes_nothing(name):
     dense = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     convolutions = [key for key, module in net.named_modules() if type(module) is nn.Conv2d]
     expected = net(images)
-    assert to_masked(net) is net
+    assert make_masked(net) is net
     for left, right in zip(net(images), expected, strict=True):
         assert torch.equal(left, right)
     state = net.state_dict()
@@ -98,7 +98,7 @@ def test_conversion_changes_nothing(name):
     assert [key for key, _ in masked_layers(net)] == convolutions == list(masks_of(net))
     assert all(mask.dtype == torch.bool and mask.all() for mask in masks_of(net).values())
 
-    to_dense(net)
+    make_dense(net)
     assert not masked_layers(net)
     assert [type(net.get_submodule(key)) for key in convolutions] == [nn.Conv2d] * len(convolutions)
     assert list(net.state_dict()) == list(dense)
@@ -107,12 +107,12 @@ def test_conversion_changes_nothing(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_to_dense_computes_the_same(name):
-    net = to_masked(network(name)).eval()
+    net = make_masked(network(name)).eval()
     scatter_masks(net)
     images, masks = batch()["images"], {key: mask.clone() for key, mask in masks_of(net).items()}
     weights = {key: layer.weight.clone() for key, layer in masked_layers(net)}
     expected = net(images)
-    for left, right in zip(to_dense(net)(images), expected, strict=True):
+    for left, right in zip(make_dense(net)(images), expected, strict=True):
         assert torch.equal(left, right)
     for key, mask in masks.items():
         weight: Any = net.get_submodule(key).weight
@@ -122,7 +122,7 @@ def test_to_dense_computes_the_same(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_masked_in_channels_last(name):
-    net, images = to_masked(network(name)).eval(), batch()["images"]
+    net, images = make_masked(network(name)).eval(), batch()["images"]
     scatter_masks(net)
     plain = net(images)
     gradients = torch.autograd.grad(
@@ -140,7 +140,7 @@ def test_masked_in_channels_last(name):
 
 
 def test_excluded_layers_stay_dense():
-    net = to_masked(network("yolov3"), exclude=["heads", "backbone.stem"])
+    net = make_masked(network("yolov3"), exclude=["heads", "backbone.stem"])
     convolutions = [key for key, module in net.named_modules() if isinstance(module, nn.Conv2d)]
     dense = {"heads.0", "heads.1", "heads.2", "backbone.stem.conv"}
     assert dense < set(convolutions)
@@ -148,15 +148,15 @@ def test_excluded_layers_stay_dense():
 
 
 def test_converting_twice_keeps_scores_and_masks():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     scatter_masks(net)
     state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    to_masked(net)
+    make_masked(net)
     assert all(torch.equal(tensor, state[key]) for key, tensor in net.state_dict().items())
 
 
 def test_folded_weights_are_made_once_and_answer_the_same(monkeypatch):
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     scatter_masks(net)
     net.eval()
     images = batch()["images"]

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hydra_det.modules import weights
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.modules.weights import load_pretrained, load_weights, read_weights, save_weights, weights_hash
 from hydra_det.modules.yolo.yolov3 import YOLOv3
 from hydra_det.types import InputError
@@ -28,8 +28,8 @@ def saved(net, folder):
 def test_round_trip(name, masked, tmp_path):
     net, other = network(name, seed=1), network(name, seed=2)
     if masked:
-        to_masked(net)
-        to_masked(other)
+        make_masked(net)
+        make_masked(other)
         scatter_masks(net)
     expected = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     path = saved(net, tmp_path)
@@ -41,9 +41,9 @@ def test_round_trip(name, masked, tmp_path):
 
 
 def test_memory_format_is_not_in_the_file(tmp_path):
-    net = to_masked(network("yolov3").to(memory_format=torch.channels_last))
+    net = make_masked(network("yolov3").to(memory_format=torch.channels_last))
     scatter_masks(net)
-    path, other = saved(net, tmp_path), to_masked(network("yolov3", seed=3))
+    path, other = saved(net, tmp_path), make_masked(network("yolov3", seed=3))
     load_weights(other, path)
     assert all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in net.state_dict().items())
     plain = tmp_path / "plain.safetensors"
@@ -64,7 +64,7 @@ def another_network(folder):
 
 
 def masked_one(folder):
-    return saved(to_masked(network("yolov3")), folder)
+    return saved(make_masked(network("yolov3")), folder)
 
 
 def truncated(folder):
@@ -136,7 +136,7 @@ def test_a_file_that_does_not_fit_is_refused(spoil, complaint, tmp_path):
 
 
 def test_hash_is_of_the_content(tmp_path):
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     path = saved(net, tmp_path)
     before = weights_hash(path)
     assert weights_hash(saved(net, tmp_path)) == before

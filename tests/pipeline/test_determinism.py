@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 from tests.pipeline.tiny import run
 
 RANDOM = ("attack.random_start=true", "data.mosaic=0.5", "data.colour_jitter=0.3", "init=deeplift", "prune.ratio=0.5")

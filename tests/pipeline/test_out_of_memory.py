@@ -14,8 +14,9 @@ from safetensors.numpy import load_file
 
 from hydra_det.modules.detector import Detector
 from hydra_det.pipeline import build
-from hydra_det.pipeline.out_of_memory import FILE
-from hydra_det.pipeline.stages import Stage, StageRunner
+from hydra_det.pipeline.stages.out_of_memory import FILE
+from hydra_det.pipeline.stages.stage import Stage
+from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.store.store import Store
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose, run

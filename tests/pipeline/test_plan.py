@@ -6,7 +6,7 @@ import pytest
 
 from hydra_det.pipeline.plan import PLANNED, Planned, describe, outlook, plan_stages
 from hydra_det.pipeline.runner import Run
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.records.record import read_record
 from tests.pipeline.tiny import arguments, compose, run
 from train import train
@@ -19,7 +19,7 @@ def planned(folder, *further, name="dry"):
 
 def test_a_finished_run_is_found_by_the_same_command_alone(finished, caplog, monkeypatch):
     first = run(finished, "prune.ratio=0.6", name="again")
-    monkeypatch.setattr("hydra_det.pipeline.stages.StageRunner._fit", None)
+    monkeypatch.setattr("hydra_det.pipeline.stages.stage_runner.StageRunner._fit", None)
     monkeypatch.setattr("hydra_det.pipeline.scoring._evaluate", None)
     with caplog.at_level(logging.INFO):
         assert run(finished, "prune.ratio=0.6", name="again") == first

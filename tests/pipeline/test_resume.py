@@ -6,7 +6,7 @@ import pytest
 
 from hydra_det.callbacks.stage_checkpoint import StageCheckpoint
 from hydra_det.pipeline.runner import Run
-from hydra_det.pipeline.stages import STAGES
+from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.store.checkpoints import EARLIER, LAST
 from tests.pipeline.tiny import arguments, compose
 

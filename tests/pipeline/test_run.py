@@ -21,7 +21,8 @@ from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.yolo.yolov3 import YOLOv3
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import comparable
-from hydra_det.pipeline.stages import STAGES, Stage, StageRunner
+from hydra_det.pipeline.stages.stage import STAGES, Stage
+from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.record import read_record
 from hydra_det.store.store import Store
 from hydra_det.types import InputError

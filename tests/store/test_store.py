@@ -62,7 +62,7 @@ def test_a_drive_that_does_not_lock_is_refused(store, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr(module.fcntl, "flock", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.raises(InputError, match="store: expected a drive that locks files, got Function not implemented"):
         store.claim("prune", "k").__enter__()
 

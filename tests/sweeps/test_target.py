@@ -10,10 +10,9 @@ from hydra.errors import HydraException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_det.pipeline.check import check
 from hydra_det.records.objectives import OBJECTIVES, read_search
 from hydra_det.records.record import RecordError, read_record, write_record
-from hydra_det.sweeps.check import has_target
+from hydra_det.sweeps.check import check_search, has_target
 from hydra_det.sweeps.search import objective_values, search
 from hydra_det.sweeps.target import Target, bisect
 from hydra_det.types import InputError, RatioError
@@ -259,7 +258,7 @@ def test_too_few_runs_are_said(tmp_path):
 )  # fmt: skip
 def test_nonsense_is_refused_in_one_line(typed, said):
     with pytest.raises(InputError) as refused:
-        check(compose(typed))
+        check_search(compose(typed))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -267,7 +266,7 @@ def test_nonsense_is_refused_in_one_line(typed, said):
 @pytest.mark.parametrize("words", [["target.map_attacked=0.1"], ["objectives=[map_attacked]"]])
 def test_ap_under_an_attack_needs_an_attack(words):
     with pytest.raises(InputError, match=r"expected an attack.*got none"):
-        check(compose([*words, "attack=none"]))
+        check_search(compose([*words, "attack=none"]))
 
 
 def test_a_ratio_beside_a_target_is_refused(tmp_path):
@@ -286,7 +285,7 @@ def test_a_key_that_does_not_exist_is_refused():
 def test_without_a_bound_there_is_no_search(typed):
     assert not has_target(unresolved(typed))
     assert has_target(unresolved(["target.megabytes=1"]))
-    check(compose(typed))
+    check_search(compose(typed))
 
 
 def test_a_target_that_is_a_number_is_refused():

@@ -1,6 +1,6 @@
 """What an attack sees of a network: losses by objective, and where pixels may change. Here attack and network meet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,9 @@ from torch import Tensor
 
 from hydra_det.attacks.base import Attack, Losses, LossFunction
 from hydra_det.attacks.objectives import OBJECTIVES, Objective, Reading
+from hydra_det.boxes import Letterbox
 from hydra_det.data.datamodule import STRIDE
+from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError, LossTerms, Target
 
 
@@ -50,6 +52,42 @@ def losses_of(net: Any, targets: Sequence[Target]) -> Losses:
     return {name: loss_of(objective) for name, objective in OBJECTIVES.items()}
 
 
+def attack(net: Any, images: Tensor, targets: Sequence[Mapping[str, Any]], method: Attack, *, seed: int = 0) -> Tensor:
+    """Images after a white-box attack on a network, which is left as it was. [B, 3, H, W] in [0, 1]
+
+    Args:
+        net: dense or masked; attacked in eval mode.
+        images: [B, 3, H, W] in [0, 1] on the device of the network; H and W are multiples of 32.
+        targets: what is in each image: `boxes` [N, 4] xyxy in pixels of the images, `labels` [N] int64. Where a target
+            says by its `letterbox` which part of the image is padding, that part is not perturbed.
+        method: an attack, such as `PGD(epsilon=8 / 255, step_size=2 / 255, steps=20)`.
+        seed: of attacks that draw.
+
+    Raises:
+        InputError: images outside of [0, 1], or another number of targets than of images.
+    """
+    if len(images) != len(targets):
+        raise InputError(f"targets: expected one for each of {len(images)} images, got {len(targets)}")
+    whole = [_complete(target, number, images) for number, target in enumerate(targets)]
+    region = None if any("letterbox" not in target for target in targets) else _content(whole, images.device)
+    generator = torch.Generator().manual_seed(seed)
+    with undisturbed(net):
+        return method(images, losses_of(net, whole), region=region, generator=generator)
+
+
+def _complete(target: Mapping[str, Any], number: int, images: Tensor) -> Target:
+    """A target with all that ours have."""
+    if missing := [key for key in ("boxes", "labels") if key not in target]:
+        raise InputError(f"targets[{number}]: expected boxes and labels, got no {missing[0]}")
+    boxes = torch.as_tensor(target["boxes"], dtype=torch.float32, device=images.device).reshape(-1, 4)
+    labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=images.device).reshape(-1)
+    if len(boxes) != len(labels):
+        raise InputError(f"targets[{number}]: expected a label for each of {len(boxes)} boxes, got {len(labels)}")
+    height, width = images.shape[-2:]
+    letterbox = target.get("letterbox", Letterbox(size=max(height, width), height=height, width=width))
+    return Target(boxes=boxes, labels=labels, image_id=target.get("image_id", number), letterbox=letterbox)
+
+
 def attacked_images(
     net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None, resolution: float = 1.0
 ) -> Tensor:
@@ -75,5 +113,8 @@ def attacked_images(
 
 def content_region(batch: Batch) -> Tensor:
     """True where the images of a batch are not letterbox padding. [B, 1, H, W] bool"""
-    device = batch["images"].device
-    return torch.stack([target["letterbox"].content_mask(device=device) for target in batch["targets"]])[:, None]
+    return _content(batch["targets"], batch["images"].device)
+
+
+def _content(targets: Sequence[Target], device: torch.device) -> Tensor:
+    return torch.stack([target["letterbox"].content_mask(device=device) for target in targets])[:, None]

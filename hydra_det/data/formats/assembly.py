@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_det.data.media.images import check_size
+from hydra_det.data.images import check_size
 from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.types import InputError

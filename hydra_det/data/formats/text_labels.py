@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from hydra_det.data.formats.assembly import Annotation, AnnotationSet, ImageEntry
-from hydra_det.data.media.images import read_size
+from hydra_det.data.images import read_size
 from hydra_det.files.plain_yaml import plain_scalars
 from hydra_det.types import InputError
 

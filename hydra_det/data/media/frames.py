@@ -5,8 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra_det.data.media import images, video
-from hydra_det.data.media.images import find_images, load_rgb
+from hydra_det.data import images
+from hydra_det.data.images import find_images, load_rgb
+from hydra_det.data.media import video
 from hydra_det.data.media.video import Video
 from hydra_det.types import InputError, Pixels
 

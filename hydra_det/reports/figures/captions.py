@@ -5,6 +5,9 @@ from collections.abc import Iterable
 _PAPER = "The paper's own numbers, mean ± sd of its runs, on an axis of their own. They do not compare with ours: "
 # By the name of a figure, or, of `_KINDS`, by its first part.
 CAPTIONS = {
+    "headline": "COCO AP of the pruned networks, on test images as they are and under attack, on one scale. Thin "
+    "lines across: the standard deviation of the seeds. Dashed, or grey: the dense networks, the median over "
+    "configurations.",
     "ap_attacked": "COCO AP of attacked test images over the pruning ratio. Every network is attacked anew, with its "
     "own gradients. A small mark is a run; a large one is the mean of the seeds, with their standard deviation. Marks "
     "stand a little apart so that none hides another. The paper's figures 4a and 5a show a measure of its own.",
@@ -31,18 +34,22 @@ CAPTIONS = {
     "epochs is drawn as points. Full: loss, or AP on clean images. Dashed and hollow: AP under attack.",
     "kept": "The share of the weights of every layer that the masks keep, from the image down to the outputs; the mean "
     'over seeds. "1 x 1" marks layers in which a kernel is a single weight, so pruning kernels prunes weights there.',
+    "compaction": "Left: the forward pass of the three networks in every engine, median and interquartile range. "
+    "Right: how many times as fast as the dense network the compact one is, beside what its operations promise.",
     "difference": "How much two configurations differ at every ratio, with intervals of 95 %. Over seeds: if all "
     "were trained again. Over pairs: if two networks of the same seed were. Over test images: if other images were "
     "tested, with these networks. If an interval crosses the dotted line, the runs show no difference.",
 }
 _KINDS = ("difference", "learning", "kept")
 SECTIONS = {
+    "first": ("headline",),
     "accuracy": ("ap_attacked", "paper_map", "ap_clean", "ap_attacked_high"),
     "speed": ("speed_up_forward", "speed_up", "paper_speed_up", "time_masked", "paper_time", "time_compact", "size"),
     "trade": ("trade_size", "trade_time"),
     "differences": ("difference",),
     "learning": ("learning",),
     "layers": ("kept",),
+    "compaction": ("compaction",),
 }
 
 

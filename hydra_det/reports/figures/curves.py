@@ -57,6 +57,7 @@ def curve_figures(frame: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, Fi
         if name in figures and not np.isnan(baseline):
             axes = figures[name].axes[0]
             axes.axhline(baseline, color=GREY, lw=1, ls=":", zorder=0)
+            axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * baseline))
             axes.annotate("dense", (1, baseline), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                           fontsize=8, color=GREY)  # fmt: skip
     return figures
@@ -117,27 +118,41 @@ def _curves(values: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look],
         label: of the axis.
     """
     figure, axes = new_axes()
-    cells = cells[cells["n"] > 0]
-    shown = [name for name in look if (cells["configuration"] == name).any()]
-    ratios = sorted(cells["ratio"].unique())
-    dodge = DODGE * 100 * (max(ratios) - min(ratios) or 1)
-    for place, name in enumerate(shown):
-        style, shift = look[name], dodge * (place - (len(shown) - 1) / 2)
-        points = values[values["configuration"] == name]
-        means = cells[cells["configuration"] == name].sort_values("ratio")
-        axes.plot(100 * points["ratio"] + shift, points["value"], style.mark, color=style.colour, ms=3.5, alpha=0.35,
-                  mew=0, label="_points")  # fmt: skip
-        axes.errorbar(100 * means["ratio"] + shift, means["mean"], means["sd"].where(means["n"] > 1, 0),
-                      color=style.colour, marker=style.mark, ls=style.line, ms=4.5, lw=1.3, elinewidth=1, capsize=2,
-                      label=name)  # fmt: skip
+    draw_means(axes, cells, look, points=values)
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
-    _ratio_axis(axes, ratios)
+    ratio_axis(axes, sorted(cells.loc[cells["n"] > 0, "ratio"].unique()))
     add_legend(figure, axes)
     return figure
 
 
-def _ratio_axis(axes: Axes, ratios: list[float]) -> None:
+def draw_means(
+    axes: Axes, cells: pd.DataFrame, look: Mapping[str, Look], *, points: pd.DataFrame | None = None
+) -> None:
+    """Means with their sd over the ratio in percent, and small points of what they are means of.
+
+    Args:
+        axes: where.
+        cells: configuration, ratio, n, mean, sd.
+        look: of every configuration, in the order of the legend.
+        points: configuration, ratio, value; a row a point.
+    """
+    cells = cells[cells["n"] > 0]
+    shown = [name for name in look if (cells["configuration"] == name).any()]
+    dodge = DODGE * 100 * (cells["ratio"].max() - cells["ratio"].min() or 1)
+    for place, name in enumerate(shown):
+        style, shift = look[name], dodge * (place - (len(shown) - 1) / 2)
+        means = cells[cells["configuration"] == name].sort_values("ratio")
+        if points is not None:
+            own = points[points["configuration"] == name]
+            axes.plot(100 * own["ratio"] + shift, own["value"], style.mark, color=style.colour, ms=3.5, alpha=0.35,
+                      mew=0, label="_points")  # fmt: skip
+        axes.errorbar(100 * means["ratio"] + shift, means["mean"], means["sd"].where(means["n"] > 1, 0),
+                      color=style.colour, marker=style.mark, ls=style.line, ms=4.5, lw=1.3, elinewidth=1, capsize=2,
+                      label=name)  # fmt: skip
+
+
+def ratio_axis(axes: Axes, ratios: list[float]) -> None:
     """Ticks where there are numbers; a label that would run into the one before is left out."""
     percents = [100 * ratio for ratio in ratios]
     span = max(percents) - min(percents) or 1

@@ -7,8 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hydra_det.files.atomic import write_atomically
+from hydra_det.reports.figures.compaction import compaction_figure
 from hydra_det.reports.figures.curves import curve_figures, paper_figures, trade_figures
 from hydra_det.reports.figures.forest import forest_figures
+from hydra_det.reports.figures.headline import headline_figure
 from hydra_det.reports.figures.layers import layer_figures, layer_table
 from hydra_det.reports.figures.learning import learning_figures, trainings
 from hydra_det.reports.figures.samples import SampleGrid, sample_grid
@@ -27,13 +29,16 @@ def draw_figures(runs: Runs, comparisons: pd.DataFrame, *, paper: bool) -> dict[
         paper: the paper's own curves, too.
     """
     frame, look = runs.frame, looks(runs.frame["configuration"])
+    alone = next(iter(runs.records.values())) if len(runs.records) == 1 else None
     return {
+        **headline_figure(frame, look),
         **curve_figures(frame, look),
         **(paper_figures(frame) if paper else {}),
         **trade_figures(frame, look),
         **forest_figures(comparisons),
         **learning_figures(trainings(runs.records, frame), look),
         **layer_figures(layer_table(runs.records, frame)),
+        **({"compaction": compaction_figure(alone)} if alone and alone.compaction else {}),
     }
 
 

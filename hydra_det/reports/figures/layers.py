@@ -47,14 +47,18 @@ def layer_table(records: Mapping[str, Record], frame: pd.DataFrame) -> pd.DataFr
 
 
 def layer_figures(table: pd.DataFrame) -> dict[str, Figure]:
-    """A heat map a configuration: layers down, ratios across, the share of the weights that stay, a mean over runs."""
+    """For every configuration the share of the weights of every layer that stays, a mean over runs.
+
+    A heat map, layers down and ratios across; of one ratio alone, bars.
+    """
     figures: dict[str, Figure] = {}
     names = file_names(map(str, table["configuration"].unique()))
     for configuration, found in table.groupby("configuration", sort=False):
         order = found.groupby("layer")["place"].min().sort_values(kind="stable").index
         shares = found.pivot_table(index="layer", columns="ratio", values="kept_share", aggfunc="mean").reindex(order)
         single = found.groupby("layer")["single"].any()
-        figures[f"kept_{names[str(configuration)]}"] = _heat_map(str(configuration), shares, single)
+        draw = _heat_map if shares.shape[1] > 1 else _bars
+        figures[f"kept_{names[str(configuration)]}"] = draw(str(configuration), shares, single)
     return figures
 
 
@@ -64,7 +68,7 @@ def _heat_map(configuration: str, shares: pd.DataFrame, single: pd.Series) -> Fi
     axes.set_title(configuration, fontsize=9, loc="left")
     axes.set_xticks(range(shares.shape[1]), [f"{100 * ratio:g}" for ratio in shares.columns])
     axes.set_xlabel("pruning ratio, %")
-    axes.set_yticks(range(len(shares)), [f"{name}  {POINT}" if single[name] else name for name in shares.index])
+    axes.set_yticks(range(len(shares)), _labels(shares, single))
     axes.tick_params(axis="y", labelsize=6, length=0)
     axes.spines[:].set_visible(False)
     # White lines between columns, so that neighbouring ratios of one value read as two.
@@ -74,3 +78,22 @@ def _heat_map(configuration: str, shares: pd.DataFrame, single: pd.Series) -> Fi
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
     return figure
+
+
+def _bars(configuration: str, shares: pd.DataFrame, single: pd.Series) -> Figure:
+    """Bars from the image at the top down to the outputs; the line is the share of all that is to stay."""
+    figure, axes = new_axes(height=1.0 + ROW * max(6, len(shares)))
+    ratio = float(shares.columns[0])
+    axes.barh(range(len(shares)), shares.to_numpy()[:, 0], 0.8, color="#2a6f97")
+    axes.axvline(1 - ratio, color="black", lw=1, ls=":")
+    axes.set_title(f"{configuration}, {100 * ratio:g} % removed", fontsize=9, loc="left")
+    axes.set_yticks(range(len(shares)), _labels(shares, single))
+    axes.tick_params(axis="y", labelsize=6, length=0)
+    axes.set_ylim(len(shares) - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the weights kept")
+    return figure
+
+
+def _labels(shares: pd.DataFrame, single: pd.Series) -> list[str]:
+    return [f"{name}  {POINT}" if single[name] else str(name) for name in shares.index]

@@ -57,6 +57,19 @@ def sample_grid(
     return SampleGrid(picture, key, condition, sources, missing, sorted(seeds))
 
 
+def read_tile(path: Path, *, width: int = TILE) -> Image.Image | None:
+    """A picture at the width of a tile; None for a file that is none."""
+    try:
+        # JPEG alone, whatever the suffix says: for EPS Pillow would start a program.
+        with Image.open(path, formats=["JPEG"]) as opened:
+            if opened.height > TALLEST * opened.width:
+                return None
+            picture = opened.convert("RGB")
+    except Exception:  # Pillow raises nearly every kind of a broken file
+        return None
+    return picture.resize((width, max(1, round(picture.height * width / picture.width))), Image.Resampling.LANCZOS)
+
+
 def _pictures(run: Path, condition: str) -> dict[str, Path]:
     """Pictures of a run by the id of the image."""
     ending = f"_{condition}.jpg"
@@ -67,7 +80,7 @@ def _compose(
     sources: Mapping[tuple[float, str], Path], ratios: list[float], configurations: list[str]
 ) -> tuple[bytes, int]:
     """The JPEG, and how many of its tiles are pictures."""
-    tiles = {cell: tile for cell, path in sources.items() if (tile := _tile(path)) is not None}
+    tiles = {cell: tile for cell, path in sources.items() if (tile := read_tile(path)) is not None}
     height = max((tile.height for tile in tiles.values()), default=TILE)
     font, small = ImageFont.load_default(size=17), ImageFont.load_default(size=14)
     size = LEFT + len(configurations) * (TILE + GAP), TOP + len(ratios) * (height + GAP)
@@ -89,19 +102,6 @@ def _compose(
     buffer = io.BytesIO()
     whole.save(buffer, format="JPEG", quality=QUALITY, optimize=True)
     return buffer.getvalue(), len(tiles)
-
-
-def _tile(path: Path) -> Image.Image | None:
-    """A picture at the width of a tile; None for a file that is none."""
-    try:
-        # JPEG alone, whatever the suffix says: for EPS Pillow would start a program.
-        with Image.open(path, formats=["JPEG"]) as opened:
-            if opened.height > TALLEST * opened.width:
-                return None
-            picture = opened.convert("RGB")
-    except Exception:  # Pillow raises nearly every kind of a broken file
-        return None
-    return picture.resize((TILE, max(1, round(picture.height * TILE / picture.width))), Image.Resampling.LANCZOS)
 
 
 def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:

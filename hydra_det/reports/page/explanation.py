@@ -1,23 +1,20 @@
 """How the numbers of a report were made, in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from hydra_det.records.record import Record
-from hydra_det.reports.page.markup import Markup, tag
 from hydra_det.reports.statistics.significance import LEVEL, POWER, detectable_effect
 from hydra_det.reports.tables.terminal import threat_in_words
 
 
-def explanation(records: Mapping[str, Record]) -> Iterator[Markup]:
-    """Protocols, attack, time, statistics: a paragraph each, with the settings that the records hold."""
-    for title, words in (
+def explanation(records: Mapping[str, Record]) -> list[tuple[str, str]]:
+    """Protocols, attack, time, statistics: a title and a paragraph each, with the settings that the records hold."""
+    return [
         ("Accuracy", _accuracy()),
         ("Attack", _attack(records)),
         ("Time and size", _time(records)),
         ("Statistics", _statistics(records)),
-    ):
-        yield tag("h3", title)
-        yield tag("p", words)
+    ]
 
 
 def _accuracy() -> str:

@@ -55,10 +55,11 @@ def summary(frame: pd.DataFrame) -> list[str]:
     """Sentences about the whole, every number of them from the runs."""
     cells = cell_table(frame).pivot(index=CELL, columns="metric", values="mean")
     attacked = bool(frame["map_attacked_pruned"].notna().any())
-    return [*_learned(frame), *_best(frame, cells, attacked=attacked), *_speed(frame, cells), *_size(cells)]
+    return [*learned(frame), *_best(frame, cells, attacked=attacked), *_speed(frame, cells), *_size(cells)]
 
 
-def _learned(frame: pd.DataFrame) -> Iterator[str]:
+def learned(frame: pd.DataFrame) -> Iterator[str]:
+    """What makes every number about pruning empty, if anything does."""
     best = frame["map_clean_dense"].max()
     if pd.isna(best):
         yield "No run has an AP of its dense network: how much of it pruning keeps is not known."
@@ -77,7 +78,7 @@ def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterat
     for leader in leaders(frame, metric):
         cell: Any = cells.xs(leader.ratio, level="ratio").loc[leader.configuration]
         kept = _kept(cell) if learned else ""
-        removed = f"With {_percent(leader.ratio)} of the weights removed" if leader.ratio else "With nothing removed"
+        removed = f"With {percent(leader.ratio)} of the weights removed" if leader.ratio else "With nothing removed"
         spread = "" if math.isnan(leader.sd) else f" ± {leader.sd:.3f}"
         several = leader.alike or leader.lower or leader.untested
         rank = "has the highest AP" if several else "has an AP"
@@ -87,7 +88,7 @@ def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterat
 def _kept(cell: pd.Series) -> str:
     """What a cell keeps of the AP of its dense networks."""
     parts = [
-        f"{_percent(cell[f'retention_{kind}'])} {where}"
+        f"{percent(cell[f'retention_{kind}'])} {where}"
         for kind, where in (("clean", "on clean images"), ("attacked", "under attack"))
         if not math.isnan(cell[f"retention_{kind}"])
     ]
@@ -121,13 +122,13 @@ def _speed(frame: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str]:
             words = [f"{name} {value:.2f}" for name, value in found.items()]
             best = max(found.values())
             verdict = f"up to {best:.2f} times as fast as" if best >= NOTHING else "not faster than"
-            yield f"Compact networks at {_percent(ratio)} are, {what}, {verdict} the dense ones ({'; '.join(words)})."
+            yield f"Compact networks at {percent(ratio)} are, {what}, {verdict} the dense ones ({'; '.join(words)})."
 
 
 def _size(cells: pd.DataFrame) -> Iterator[str]:
     for ratio, found in _highest(cells, "parameters_share"):
-        words = [f"{name} {_percent(value)}" for name, value in found.items()]
-        yield f"Of the parameters, compact networks at {_percent(ratio)} still have: {'; '.join(words)}."
+        words = [f"{name} {percent(value)}" for name, value in found.items()]
+        yield f"Of the parameters, compact networks at {percent(ratio)} still have: {'; '.join(words)}."
 
 
 def _highest(cells: pd.DataFrame, metric: str) -> Iterator[tuple[float, dict[str, float]]]:
@@ -151,7 +152,8 @@ def _is_higher(one: pd.Series, two: pd.Series, *, level: float) -> bool | None:
     return interval.low > 0
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share, for a sentence."""
     return f"{100 * share:.3g} %"
 
 

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from hydra_det.reports.figures.style import Look
-from hydra_det.reports.page.markup import Markup, details, table, tag, text
 from hydra_det.reports.page.summary import leaders
+from hydra_det.reports.page.table import Cell, Row, Table
 from hydra_det.reports.statistics.answers import YES, shown
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.significance import LEVEL
@@ -18,9 +18,19 @@ HEADLINE = ("map_attacked", "map_clean", "forward_speed_up", "speed_up", "megaby
 BEST_OF = ("map_attacked", "map_clean")  # of these the best is marked
 TESTED = ("map_attacked", "map_clean", "speed_up")
 MINUS = "\N{MINUS SIGN}"
+WORDS = ("compared", "note")  # columns of claims that hold sentences
 
 
-def headline_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> list[Markup]:
+class Everything(NamedTuple):
+    """All that was measured of a configuration."""
+
+    configuration: str
+    colour: str
+    table: Table
+    runs: list[str]  # folders
+
+
+def headline_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> list[Table]:
     """Mean ± sd of every cell, a table a metric that was measured; what cannot be told from the best one is marked."""
     made = []
     for metric in HEADLINE:
@@ -36,21 +46,20 @@ def headline_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str,
         ratios = sorted(found["ratio"].unique())
         rows = {(row["configuration"], row["ratio"]): row for row in found.to_dict("records")}
         body = [
-            [
-                _named(name, look),
-                *(
-                    tag("td", _spread(rows.get((name, r)), metric), class_="sure" if (name, r) in best else None)
-                    for r in ratios
-                ),
-            ]
+            Row(
+                name,
+                [Cell(_spread(rows.get((name, ratio)), metric), sure=(name, ratio) in best) for ratio in ratios],
+                colour=look[name].colour,
+            )
             for name in look
         ]
         marked = "; marked: the highest mean, and what cannot be told from it" if best else ""
-        made.append(table(["", *map(percent, ratios)], body, caption=f"{_title(metric)}, mean ± sd of seeds{marked}"))
+        title = f"{_title(metric)}, mean ± sd of seeds{marked}"
+        made.append(Table(["", *map(percent, ratios)], body, title))
     return made
 
 
-def p_value_tables(comparisons: pd.DataFrame) -> list[Markup]:
+def p_value_tables(comparisons: pd.DataFrame) -> list[Table]:
     """Differences and adjusted p-values, comparisons down and ratios across; those below the level are marked."""
     made = []
     for metric in TESTED:
@@ -60,49 +69,40 @@ def p_value_tables(comparisons: pd.DataFrame) -> list[Markup]:
         ratios = sorted(found["ratio"].unique())
         rows = {(row["comparison"], row["ratio"]): row for row in found.to_dict("records")}
         body = [
-            [name, *(_p_value(rows.get((name, r)), metric) for r in ratios)] for name in found["comparison"].unique()
+            Row(name, [_p_value(rows.get((name, ratio)), metric) for ratio in ratios])
+            for name in found["comparison"].unique()
         ]
         title = f"{_title(metric)}: second - first, and below it p after Holm; marked: below {LEVEL:g}"
-        made.append(table(["", *map(percent, ratios)], body, caption=title))
+        made.append(Table(["", *map(percent, ratios)], body, title))
     return made
 
 
-def claim_table(answered: pd.DataFrame) -> Markup:
+def claim_table(answered: pd.DataFrame) -> Table:
     """A row a claim, the answer marked where it is yes."""
-    rows = shown(answered).to_dict("records")
+    rows = [{str(heading): text for heading, text in row.items()} for row in shown(answered).to_dict("records")]
     body = [
-        [
-            tag("div", row["claim"], class_="words") if heading == "claim"
-            else tag("td", tag("b", cell), class_="sure" if cell == YES else None) if heading == "answer"
-            else tag("td", tag("div", cell, class_="words")) if heading in ("compared", "note")
-            else cell
-            for heading, cell in row.items()
-        ]
-        for row in rows
-    ]  # fmt: skip
-    return table([str(heading) for heading in rows[0]], body)
+        Row(row["claim"], [_answer(heading, row[heading]) for heading in list(row)[1:]], words=True) for row in rows
+    ]
+    return Table(list(rows[0]), body)
 
 
-def configuration_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> list[Markup]:
-    """Folded: everything that was measured of a configuration, metrics down and ratios across, and its runs."""
+def configuration_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> list[Everything]:
+    """Everything that was measured of a configuration, metrics down and ratios across, and its runs."""
     made = []
     for name in look:
         found = cells[cells["configuration"] == name]
         ratios = sorted(found["ratio"].unique())
         rows = {(row["metric"], row["ratio"]): row for row in found.to_dict("records")}
         body = [
-            [_title(metric), *(_spread(rows.get((metric, ratio)), metric) for ratio in ratios)]
+            Row(_title(metric), [Cell(_spread(rows.get((metric, ratio)), metric)) for ratio in ratios])
             for metric in METRICS
             if any(rows[(metric, ratio)]["n"] for ratio in ratios)
         ]
-        counts = ["seeds", *(max(rows[(metric, ratio)]["n"] for metric in METRICS) for ratio in ratios)]
-        runs = ", ".join(frame.loc[frame["configuration"] == name, "folder"])
+        counts = (max(rows[(metric, ratio)]["n"] for metric in METRICS) for ratio in ratios)
+        body.insert(0, Row("seeds", [Cell(str(count)) for count in counts]))
+        table = Table(["", *map(percent, ratios)], body, "mean ± sd of seeds")
         made.append(
-            details(
-                _named(name, look),
-                table(["", *map(percent, ratios)], [counts, *body], caption="mean ± sd of seeds"),
-                tag("p", "Runs: ", tag("code", runs), class_="quiet"),
-            )
+            Everything(name, look[name].colour, table, list(frame.loc[frame["configuration"] == name, "folder"]))
         )
     return made
 
@@ -123,8 +123,9 @@ def percent(ratio: float) -> str:
     return f"{100 * ratio:g} %"
 
 
-def _named(name: str, look: Mapping[str, Look]) -> Markup:
-    return text([tag("span", "", class_="key", style=f"background:{look[name].colour}"), name])
+def _answer(heading: str, text: str) -> Cell:
+    answer = heading == "answer"
+    return Cell(text, sure=answer and text == YES, strong=answer, words=heading in WORDS)
 
 
 def _title(metric: str) -> str:
@@ -141,10 +142,10 @@ def _spread(row: Mapping[Any, Any] | None, metric: str) -> str:
     return f"{form.format(row['mean'])}{spread}"
 
 
-def _p_value(row: Mapping[Any, Any] | None, metric: str) -> Markup:
+def _p_value(row: Mapping[Any, Any] | None, metric: str) -> Cell:
     if row is None:
-        return tag("td", ABSENT)
+        return Cell(ABSENT)
     difference = f"{row['difference']:{METRICS[metric].form[2:-1].replace('.', '+.')}}".replace("-", MINUS)
     p = row["p_holm"]
     shown = "no test" if math.isnan(p) else "<0.0001" if p < 0.0001 else f"{p:.2g}"
-    return tag("td", difference, tag("div", shown, class_="quiet"), class_="sure" if p < LEVEL else None)
+    return Cell(difference, below=shown, sure=bool(p < LEVEL))

@@ -1,5 +1,6 @@
 """The runs that answer a claim: of every comparison at every ratio, both sides of the same seeds."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -46,10 +47,7 @@ def fixed_set(blocks: Sequence[Block]) -> tuple[list[Block], str]:
     A seed that has only begun, with less than half of the blocks, is given up: it must not cost the others their
     ratios. So are, where no block has every seed, those that the fewest have.
     """
-    counts: dict[int, int] = {}
-    for block in blocks:
-        for seed in block.ahead.index:
-            counts[seed] = counts.get(seed, 0) + 1
+    counts = Counter(seed for block in blocks for seed in block.ahead.index)
     seeds = {seed for seed, count in counts.items() if 2 * count >= len(blocks)} or set(counts)
     while seeds and not any(seeds <= set(block.ahead.index) for block in blocks):
         seeds.discard(min(seeds, key=lambda seed: (counts[seed], -seed)))

@@ -1,6 +1,7 @@
 """Tables for the terminal: one run, an attack on one network, a sweep of runs. All but `show` print nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.records.record import Attack, Latency, NetworkMetrics, Protocols, Record, Spread
-from hydra_det.records.table import achieved_sparsity
-
-ABSENT = "-"
+from hydra_det.records.record import Attack, NetworkMetrics, Record
+from hydra_det.reports.tables.networks import ABSENT, PRECISION_ROWS, network_rows, number, share
 
 _CHOICES = ("granularity", "init", "seed")  # what a sweep varies besides the ratio, which shows as sparsity
-
-_PRECISION_ROWS: tuple[tuple[str, Callable[[Protocols], float | None]], ...] = (
-    ("AP {}", lambda protocols: protocols["coco"]["map"]),
-    ("AP50 {}", lambda protocols: protocols["coco"]["map_50"]),
-    ("AP50 {}, confidence ≥ 0.5", lambda protocols: protocols["paper"]["map_50"]),
-)
-_LATENCY_ROWS: tuple[tuple[str, Callable[[Latency], Spread]], ...] = (
-    ("forward", lambda latency: latency["forward"]),
-    ("decode", lambda latency: latency["decode"]),
-    ("NMS", lambda latency: latency["nms"]),
-    ("total", lambda latency: latency["total"]),
-)
 
 
 def show(content: RenderableType) -> None:
@@ -51,12 +38,12 @@ def attack_table(metrics: NetworkMetrics, attack: Attack, *, title: str) -> Grou
     table.add_column("", no_wrap=True)
     for heading in ("clean", "attacked", "attacked / clean"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, read in _PRECISION_ROWS:
+    for name, read in PRECISION_ROWS:
         clean, attacked = (
             read(protocols) if protocols else None for protocols in (metrics["clean"], metrics["attacked"])
         )
-        row = (_number(value, "{:.3f}") for value in (clean, attacked))
-        table.add_row(" ".join(name.format("").split()).replace(" ,", ","), *row, _share(clean, attacked))
+        row = (number(value, "{:.3f}") for value in (clean, attacked))
+        table.add_row(" ".join(name.format("").split()).replace(" ,", ","), *row, share(clean, attacked))
     return Group(table, Text(threat_in_words(attack), style="dim"))
 
 
@@ -146,47 +133,11 @@ def _networks(record: Record) -> Table:
     table.add_column("", no_wrap=True)
     for heading in ("dense", "pruned", "pruned / dense"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, dense, pruned in _precisions(record):
-        table.add_row(name, _number(dense, "{:.3f}"), _number(pruned, "{:.3f}"), _share(dense, pruned))
-    table.add_section()
-    total, kept = record.sparsity["total"], record.sparsity["kept"]
-    table.add_row("weights kept by the masks", f"{total:,}", f"{kept:,}", _share(total, kept))
-    table.add_row("sparsity", "0.000", _number(achieved_sparsity(record), "{:.3f}"), "")
-    table.add_section()
-    before, after = record.latency.get("dense"), record.latency.get("pruned")
-    for name, read in _LATENCY_ROWS if before or after else ():
-        slow, fast = (read(latency) if latency else None for latency in (before, after))
-        share = _share(slow and slow["median_ms"], fast and fast["median_ms"])
-        table.add_row(f"{name} ms", _spread(slow), _spread(fast), share)
-    counts = [latency["candidates"] if latency else None for latency in (before, after)]
-    if any(count is not None for count in counts):
-        table.add_row("(box, class) pairs in NMS", *(_number(count, "{:,.1f}") for count in counts), _share(*counts))
-    if "compact" in record.sizes:
+    for _, rows in groupby(network_rows(record), key=lambda row: row.part):
+        for row in rows:
+            table.add_row(row.name, *row.cells)
         table.add_section()
-        for name, large, small, form in _compact_rows(record):
-            table.add_row(f"{name}, compact", _number(large, form), _number(small, form), _share(large, small))
     return table
-
-
-def _compact_rows(record: Record) -> Iterator[tuple[str, float, float, str]]:
-    """Rows for the network from which all that the masks leave without use is removed: name, dense, compact, form."""
-    dense, compact = record.sizes["dense"], record.sizes["compact"]
-    yield "parameters", dense["parameters"], compact["parameters"], "{:,}"
-    yield "operations, 10⁶", dense["flops"] / 1e6, compact["flops"] / 1e6, "{:,.0f}"
-    if "compact" in record.latency:
-        before, after = (record.latency[name]["total"]["median_ms"] for name in ("dense", "compact"))
-        yield "total ms", before, after, "{:.2f}"
-
-
-def _precisions(record: Record) -> Iterator[tuple[str, float | None, float | None]]:
-    """The rows of average precision: name, dense, pruned."""
-    dense, pruned = record.metrics["dense"], record.metrics["pruned"]
-    for condition, before, after in (
-        ("clean", dense["clean"], pruned["clean"]),
-        ("attacked", dense["attacked"], pruned["attacked"]),
-    ):
-        for name, read in _PRECISION_ROWS:
-            yield name.format(condition), before and read(before), after and read(after)
 
 
 def _notes(record: Record) -> Iterator[str]:
@@ -240,7 +191,7 @@ def _finished(frame: pd.DataFrame) -> Table:
         table.add_row(
             Text(row["varied"] or row["folder"]),
             *(Text(ABSENT if pd.isna(row[column]) else str(row[column])) for column in varied),
-            _number(row["sparsity"], "{:.3f}"),
+            number(row["sparsity"], "{:.3f}"),
             _pair(row["map_clean_dense"], row["map_clean_pruned"]),
             _pair(row["map_attacked_dense"], row["map_attacked_pruned"]),
             _pair(row["total_ms_dense"], row["total_ms_pruned"], "{:.1f}"),
@@ -268,20 +219,7 @@ def _pair(before: float, after: float, form: str = "{:.3f}") -> str:
     """'before → after', or one dash where neither was measured."""
     if pd.isna(before) and pd.isna(after):
         return ABSENT
-    return " → ".join(_number(value, form) for value in (before, after))
-
-
-def _number(value: float | None, form: str) -> str:
-    return ABSENT if value is None or pd.isna(value) else form.format(value)
-
-
-def _share(before: float | None, after: float | None) -> str:
-    """After in percent of before; empty where that says nothing."""
-    return f"{after / before:.1%}" if before and after is not None else ""
-
-
-def _spread(spread: Spread | None) -> str:
-    return ABSENT if spread is None else f"{spread['median_ms']:.2f} ± {spread['iqr_ms']:.2f}"
+    return " → ".join(number(value, form) for value in (before, after))
 
 
 def _duration(seconds: float) -> str:

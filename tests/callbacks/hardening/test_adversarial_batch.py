@@ -10,7 +10,7 @@ from hydra_det.attacks.gradient import PGD
 from hydra_det.attacks.noise import Noise
 from hydra_det.boxes import Letterbox
 from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from hydra_det.types import Batch, InputError
 from tests.attacks.example import BUILD, GUIDED, MODEST, REAL
 from tests.callbacks.example import TinyData, detector, fake_trainer, trainer
@@ -127,7 +127,7 @@ def test_padding_is_not_perturbed(attack, module):
 @pytest.mark.parametrize("attack", REAL)
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_network_is_untouched(name, attack, fails, monkeypatch):
-    net = to_masked(network(name))
+    net = make_masked(network(name))
     scatter_masks(net)
     module, made = detector(net), batch()
     unsettle(module)

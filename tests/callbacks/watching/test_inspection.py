@@ -18,7 +18,7 @@ from hydra_det.attacks.noise import Noise
 from hydra_det.callbacks.freeze import Freeze
 from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
 from hydra_det.callbacks.watching.inspection import Inspection
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import Detections
 from tests.callbacks.example import TinyData, detector, trainer
 from tests.modules.example import SIZE, batch, network
@@ -51,7 +51,7 @@ def fit(folder, net, *callbacks, batches=1, passes=0, **arguments):
 
 
 def masked():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     with torch.no_grad():
         for _, layer in masked_layers(net):
             layer.scores.normal_(generator=torch.Generator().manual_seed(0))

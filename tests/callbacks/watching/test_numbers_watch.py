@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from hydra_det.callbacks.freeze import Freeze
 from hydra_det.callbacks.watching.numbers_watch import LEAST_SCALE, MOST_SKIPPED, NumbersWatch
-from hydra_det.modules.masked_conv import masked_layers, to_masked
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
 from tests.callbacks.example import TinyData, detector, fake_trainer, trainer
 from tests.modules.example import network
@@ -167,14 +167,14 @@ def test_a_stage_that_trains_nothing_does_not_pass_on_what_is_not_finite():
 
 def test_scores_that_explode_are_named_and_those_that_learn_are_not():
     def train(lr):
-        net = to_masked(network("yolov3_tiny"))
+        net = make_masked(network("yolov3_tiny"))
         for _, layer in masked_layers(net):
             torch.nn.init.uniform_(layer.scores, -0.1, 0.1)
         fit(net, Freeze(train=["scores"]), lr=lr, optimizer=torch.optim.Adam, max_epochs=4)
         return net
 
     train(0.1)  # a hundred times the default; twelve steps
-    first = masked_layers(to_masked(network("yolov3_tiny")))[0]
+    first = masked_layers(make_masked(network("yolov3_tiny")))[0]
     # Its 27 inputs a filter, 3 channels of 3 x 3, give sqrt(6 / 27), which is more than the 0.1 that scores begin with.
     with pytest.raises(
         InputError, match=rf"epoch 4, step 11: .* got a score of .*e\+0\d in {first[0]} where 4\.71e\+03 is the most"
@@ -183,7 +183,7 @@ def test_scores_that_explode_are_named_and_those_that_learn_are_not():
 
 
 def test_scores_that_begin_to_learn_later_have_no_bound():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     layers = [layer for _, layer in masked_layers(net)]
     for layer in layers:
         layer.scores.requires_grad_(False)
@@ -197,7 +197,7 @@ def test_scores_that_begin_to_learn_later_have_no_bound():
 
 
 def test_a_stage_that_goes_on_keeps_the_bounds_of_its_beginning():
-    net = to_masked(network("yolov3_tiny"))
+    net = make_masked(network("yolov3_tiny"))
     watch = NumbersWatch(name="train_scores")
     module: Any = detector(net)
     watch.on_fit_start(fake_trainer(), module)

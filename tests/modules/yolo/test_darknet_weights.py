@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hydra_det.modules.masked_conv import to_masked
+from hydra_det.modules.masked_conv import make_masked
 from hydra_det.modules.yolo.backbones import ResidualUnit
 from hydra_det.modules.yolo.darknet_weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.yolo.yolov3 import COCO_TINY_ANCHORS, YOLOv3, YOLOv3SPP, YOLOv3Tiny
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_there_and_a_masked_network(tmp_path):
     with pytest.raises(InputError, match=r"expected a Darknet \.weights file, found none"):
         load_darknet_weights(network("yolov3"), Path("nowhere.weights"))
     with pytest.raises(InputError, match="expected a dense network, came a masked one"):
-        save_darknet_weights(to_masked(network("yolov3")), tmp_path / "net.weights")
+        save_darknet_weights(make_masked(network("yolov3")), tmp_path / "net.weights")
     with pytest.raises(InputError, match="expected a network of the YOLO family, came Sequential"):
         save_darknet_weights(nn.Sequential(), tmp_path / "net.weights")
     assert list(tmp_path.iterdir()) == []

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
 from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.captions import CAPTIONS, SECTIONS, common_caption, in_section
 from hydra_det.reports.figures.curves import CURVES, curve_figures, paper_figures, trade_figures
 from hydra_det.reports.figures.forest import forest_figures
+from hydra_det.reports.figures.headline import headline_figure
 from hydra_det.reports.figures.layers import layer_figures, layer_table
 from hydra_det.reports.figures.learning import SHARED, learning_figures, trainings
 from hydra_det.reports.figures.style import looks, rendered
@@ -63,6 +65,7 @@ def test_a_curve_holds_every_run_and_the_mean_and_sd_of_every_cell(name):
         "time_masked": frame["total_ms_pruned"],
         "size": frame["megabytes_compact"],
     }
+    assert all(y <= max(axes.get_ylim()) for line in axes.lines for y in ys(line)), "all of it is seen"
     for number, configuration in enumerate(TWO):
         own = frame["configuration"] == configuration
         expected = sorted(zip(100 * frame.loc[own, "ratio"], columns[name][own], strict=True))
@@ -83,6 +86,9 @@ def test_one_run_is_a_point_without_a_spread():
     figures, frame = drawn({"a": grid_record("scaled, weight", 0.5, 0)})
     ((mean, sd),) = bars(figures["ap_attacked"].axes[0])["scaled, weight"]
     assert (mean, sd) == (frame["map_attacked_pruned"][0], 0)
+    (dense,) = (ys(line) for line in figures["size"].axes[0].lines if line.get_linestyle() == ":")
+    assert dense[0] == pytest.approx(frame["megabytes_dense"][0])
+    assert dense[0] < figures["size"].axes[0].get_ylim()[1], "the line of the dense network is on the figure"
     assert trade_figures(frame, looks(frame["configuration"])) == {}
 
 
@@ -179,16 +185,71 @@ def test_a_shared_stage_is_one_line():
     assert (xs(attacked), ys(attacked)) == ([2], [0.05])
 
 
-def test_the_heat_map_holds_the_share_that_stays():
-    records = {"a": example_record(), "b": example_record(seed=8)}
+@pytest.fixture
+def kept():
+    """A run at one ratio, a second one of another seed that keeps more of its first layer, and one at another ratio."""
+    other = example_record(sparsity=example_record().sparsity | {"ratio_asked": 0.5})
+    records = {"a": example_record(), "b": example_record(seed=8), "c": other}
     stem = records["b"].sparsity["layers"][0]
     stem["kept"], stem["pruned"] = 180, 720
-    table = layer_table(records, records_frame(records))
-    assert table.loc[table["single"], "layer"].unique().tolist() == ["head"]
-    (figure,) = layer_figures(table).values()
+    return layer_table(records, records_frame(records))
+
+
+def test_the_heat_map_holds_the_share_that_stays(kept):
+    assert kept.loc[kept["single"], "layer"].unique().tolist() == ["head"]
+    (figure,) = layer_figures(kept).values()
     shares = np.asarray(figure.axes[0].images[0].get_array())
-    assert np.allclose(shares, [[(90 + 180) / 1800], [1010 / 10100]])
+    assert np.allclose(shares, [[0.1, (90 + 180) / 1800], [1010 / 10100, 1010 / 10100]])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["stem", "head  1 x 1"]
+
+
+def test_at_one_ratio_bars_hold_the_share_that_stays(kept):
+    (figure,) = layer_figures(kept[kept["ratio"] == 0.9]).values()
+    axes = figure.axes[0]
+    assert np.allclose(
+        [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)], [(90 + 180) / 1800, 1010 / 10100]
+    )
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["stem", "head  1 x 1"]
+    assert xs(axes.lines[0]) == [pytest.approx(0.1)] * 2, "what was asked for"
+
+
+def test_the_headline_has_both_conditions_and_the_dense_networks():
+    frame = records_frame(grid(TWO, seeds=range(3)))
+    (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
+    for axes, kind in zip(figure.axes, ("clean", "attacked"), strict=True):
+        for configuration in TWO:
+            own = frame[frame["configuration"] == configuration]
+            cells = own.groupby("ratio")[f"map_{kind}_pruned"].agg(["mean", "std"])
+            assert np.allclose(bars(axes)[configuration], cells.to_numpy(), atol=1e-9)
+        (dense,) = (line for line in axes.lines if line.get_label() == "dense networks")
+        by_configuration = [frame.loc[frame["configuration"] == name, f"map_{kind}_dense"].mean() for name in TWO]
+        assert ys(dense) == [pytest.approx(sum(by_configuration) / 2)] * 2
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+def test_one_configuration_that_starts_from_others_does_not_move_the_line_of_the_dense_networks():
+    three = ("deeplift, weight", "scaled, weight", "scaled, kernel")
+    frame = records_frame(grid(three, seeds=[0]))
+    frame.loc[frame["configuration"] == three[0], "map_clean_dense"] = 0.9
+    frame.loc[frame["configuration"] == three[1], "map_clean_dense"] = 0.5
+    frame.loc[frame["configuration"] == three[2], "map_clean_dense"] = 0.4
+    (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
+    (dense,) = (line for line in figure.axes[0].lines if line.get_label() == "dense networks")
+    assert ys(dense) == [0.5, 0.5]
+
+
+def test_the_headline_of_one_run_is_bars():
+    frame = records_frame({"a": example_record()})
+    (figure,) = headline_figure(frame, looks(frame["configuration"])).values()
+    widths = [[bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)] for axes in figure.axes]
+    assert widths == [[0.412, 0.304], [0.313, 0.245]]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["dense", "90 % removed"]
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    left, _ = figure.axes[0].get_xlim()
+    assert left == 0, "the length of a bar is its number"
+    bare = example_record(metrics={"dense": network(0.4, None), "pruned": network(0.3, None)})
+    (figure,) = headline_figure(records_frame({"a": bare}), looks(frame["configuration"])).values()
+    assert len(figure.axes) == 1, "what was not attacked has no such panel"
 
 
 def test_figures_as_files_are_the_same_every_time():
@@ -209,6 +270,8 @@ def test_every_figure_has_a_caption_and_a_place():
         **trade_figures(frame, look),
         **forest_figures(compare(records, frame)),
         **layer_figures(layer_table(records, frame)),
+        **headline_figure(frame, look),
+        "compaction": None,
     }
     placed = [name for section in SECTIONS for name in in_section(names, section)]
     assert sorted(placed) == sorted(names)

@@ -1,26 +1,33 @@
 """The page: whole HTML that needs nothing else, with every number and every warning, and names that do no harm."""
 
+import base64
 import dataclasses
+import io
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
+from PIL import Image
 
 from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.drawings import draw_figures, draw_samples
 from hydra_det.reports.figures.style import rendered
 from hydra_det.reports.page.cautions import Caution
-from hydra_det.reports.page.markup import Markup, table, tag, text
-from hydra_det.reports.page.page import Report, page
+from hydra_det.reports.page.page import TEMPLATES, environment, page
+from hydra_det.reports.page.report import Report, make_report
+from hydra_det.reports.page.table import Cell, Row, Table
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.cells import METRICS, cell_table
 from hydra_det.reports.statistics.comparisons import compare
 from tests.reports.example import grid, grid_record, network
+from tests.reports.tables.test_compaction import completed
 
 TWO = ("deeplift, weight", "scaled, kernel")
 EVIL = "<script>alert('&')</script>"
 VOID = {"meta", "link", "img"}
+ONCE = {name: f"<b>{name}</b>" for name in ("heading", "below", "text", "words", "strong", "head", "caption")}
 
 
 class Reader(HTMLParser):
@@ -29,9 +36,11 @@ class Reader(HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.addresses, self.cells, self.words, self.tags = [], [], [], [], []
+        self.elements = []  # name and attributes
 
     def handle_starttag(self, name, attributes):
         self.tags.append(name)
+        self.elements.append((name, dict(attributes)))
         self.addresses += [value for key, value in attributes if key in {"src", "href", "srcset", "data", "action"}]
         if name not in VOID:
             self.open.append(name)
@@ -88,10 +97,14 @@ def test_it_nests_and_refers_to_nothing_outside(whole):
     assert all(f'id="{anchor}"' in whole[1] for anchor in anchors)
 
 
-def test_warnings_stand_on_top_and_are_not_folded(whole):
+def test_warnings_stand_on_top_behind_their_number_and_unfold_on_paper(whole):
     source = whole[1]
-    assert "1 warning" in source
-    assert source.index("busy") < source.index("<section")
+    assert "<summary>1 warning</summary>" in source
+    assert source.index("<h1>") < source.index("busy") < source.index("<nav") < source.index("<section")
+    before = source[: source.index("busy")]
+    assert before.rindex("<details") > before.rindex("</figure>"), "the warning is within what is folded"
+    assert "addEventListener('beforeprint'" in source
+    assert "details::details-content" in source.partition("@media print")[2]
     assert "busy &lt;script&gt;alert(" in source
     assert read(source).tags.count("script") == 1
 
@@ -149,7 +162,7 @@ def test_what_is_missing_is_said(kind, tmp_path):
         records = {folder: dataclasses.replace(record, latency={}, sizes={}) for folder, record in records.items()}
     words = " ".join(" ".join(read(page(report_of(records, tmp_path, draw=False))).words).split())
     expected = {
-        "one run": "Nothing to compare",
+        "one run": "One seed: no spread and no test",
         "not attacked": "nothing here is about robustness",
         "not timed": "No run was timed",
     }
@@ -183,8 +196,97 @@ def test_failed_runs_reach_the_answers(tmp_path):
     assert "failed runs of these configurations, which are in no mean: 1, at 90 %" in page(report)
 
 
-def test_markup_escapes_what_is_not_markup():
-    assert tag("p", "a<b", Markup("<br>"), title='"') == '<p title="&quot;">a&lt;b<br></p>'
-    assert text(["<", tag("b", "&")]) == "&lt;<b>&amp;</b>"
-    assert "<td>&lt;</td>" in table(["x", "y"], [["z", "<"]])
-    assert tag("img", src="a", alt=None) == '<img src="a">'
+def test_no_template_lets_anything_through_as_html():
+    templates = sorted(TEMPLATES.glob("*.html"))
+    assert len(templates) > 10
+    for path in templates:
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"\|\s*safe|autoescape|Markup", source), path.name
+        assert environment().from_string("{{ x }}").render(x="<&'\">") == "&lt;&amp;&#39;&#34;&gt;"
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ mispelt }}").render()
+
+
+def test_every_part_of_a_table_is_escaped():
+    cells = [
+        Cell(ONCE["text"], below=ONCE["below"]),
+        Cell(ONCE["words"], words=True),
+        Cell(ONCE["strong"], strong=True),
+    ]
+    rows = [Row(ONCE["heading"], cells, colour='"><b>'), Row(ONCE["heading"], [], words=True)]
+    content = Table([ONCE["head"]], rows, ONCE["caption"])
+    template = environment().from_string(
+        '{% import "parts.html" as parts %}{{ parts.table(content) }}{{ parts.bullets(x) }}'
+    )
+    source = template.render(content=content, x=["<b>"])
+    found = read(source)
+    assert found.tags.count("b") == 1, "of the strong cell alone"
+    for name in ONCE.values():
+        assert name in found.words
+    assert "<b>" in found.words
+
+
+def test_the_first_screen_says_what_was_found(whole):
+    source = whole[1]
+    first = read(source.partition("<nav")[0] + "</main></body></html>")
+    words = " ".join(" ".join(first.words).split())
+    for about in ("What is left.", "What it brings.", "How sure that is."):
+        assert about in words
+    assert "figures/headline.png" in words
+    (headline,) = (found for name, found in first.elements if name == "img")
+    assert headline["src"].startswith("data:image/svg+xml;base64,")
+    assert "18 runs, 2 configurations, 3 pruning ratios, 3 seeds" in words
+
+
+def test_pictures_have_words_and_sections_names(whole, alone):
+    for source in (whole[1], page(alone)):
+        found = read(source)
+        assert [name for name, given in found.elements if name == "img" and not given.get("alt")] == []
+        names = [given.get("aria-label") for name, given in found.elements if name in {"section", "nav"}]
+        assert len(names) > 5
+        assert all(names)
+        assert "prefers-color-scheme: dark" in source
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One run with pictures and with what compact.py measured."""
+    root = tmp_path_factory.mktemp("alone")
+    record = dataclasses.replace(completed(), name=EVIL)
+    for network_name in ("dense", "pruned"):
+        for condition in ("clean", "attacked"):
+            path = root / network_name / "samples" / f"7_{condition}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 30), "red").save(path)
+    runs = Runs([root], {".": record}, {".": root}, {}, {}, records_frame({".": record}))
+    return make_report(runs, paper=False)
+
+
+def test_one_run_alone_shows_what_it_has_and_no_more(alone):
+    source = page(alone)
+    found = read(source)
+    titles = [given["aria-label"] for name, given in found.elements if name == "section"]
+    for title in ("Dense and pruned", "Clean, attacked, pruned", "What compaction brings", "What the masks leave"):
+        assert title in titles
+    for title in ("Differences", "What the paper claims, and what came out", "Accuracy", "One image, every network"):
+        assert title not in titles
+    alts = [given["alt"] for name, given in found.elements if name == "img"]
+    assert alts.count("test image 7 in the dense network, attacked") == 2, "on the first screen and among all"
+    assert alts.count("test image 7 in the pruned network, clean") == 1
+    assert {"0.412", "0.304", "73.8%", "417.00 ± 1.50"} <= set(found.cells), "AP and time of both networks"
+    assert {"400.0 ± 1.5", "160.0 ± 1.5", "2.50"} <= set(found.cells), "time by engine"
+    assert "promise 4.00" in " ".join(found.words)
+    assert found.tags.count("script") == 1
+    assert EVIL in "".join(found.words)
+    assert all(address.startswith(("#", "data:")) for address in found.addresses)
+
+
+def test_what_a_tile_shows_is_the_picture_of_the_run(alone):
+    (first, *_) = alone.views
+    picture = Image.open(io.BytesIO(first.picture)).convert("RGB")
+    assert picture.size == (384, 288)
+    (red, *others) = (band.getpixel((10, 10)) for band in picture.split())
+    assert red > 240  # type: ignore[operator]
+    assert max(others) < 15  # type: ignore[type-var,operator]
+    encoded = base64.b64encode(first.picture).decode()
+    assert encoded in page(alone)

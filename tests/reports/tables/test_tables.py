@@ -9,14 +9,29 @@ import pytest
 from rich.console import Console
 
 from hydra_det.records.table import records_frame
+from hydra_det.reports.statistics.cells import cell_table
+from hydra_det.reports.tables.report import report_table
 from hydra_det.reports.tables.terminal import run_table, sweep_table, write_summary_csv
-from tests.reports.example import example_record, network
+from tests.reports.example import example_record, grid, network
 
 
 def render(renderable, *, width=110):
     file = io.StringIO()
     Console(width=width, file=file).print(renderable)
     return file.getvalue()
+
+
+def rows(text):
+    """The lines that are rows of a table: words, and numbers at least two blanks apart."""
+    return [line.rstrip() for line in text.splitlines() if re.match(r" [a-zA-Z(].*\s\s", line)]
+
+
+def test_what_a_run_and_a_report_print_fits_a_terminal_of_80_columns():
+    records = grid(["scaled, weight", "deeplift, weight, greyscale"], ratios=(0.0, 0.5, 0.75, 0.9, 0.95), seeds=[0])
+    for content in (run_table(example_record()), report_table(cell_table(records_frame(records)), [])):
+        wide = rows(render(content, width=200))
+        assert len(wide) > 5
+        assert set(wide) <= {line.rstrip() for line in render(content, width=80).splitlines()}
 
 
 def cells(text, start):

@@ -1,0 +1,121 @@
+"""Reading image files: whatever a file holds becomes 8-bit RGB of the annotated size."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hydra_det.files.machine_errors import is_of_machine
+from hydra_det.types import InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# What a file may really be, whatever its suffix says. Pillow knows more, among them EPS, for which it starts a program.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNED = {5, 6, 7, 8}  # orientations that swap width and height
+_SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow opens some 16-bit files as 32-bit "I"
+
+
+def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Decode an image file. [H, W, 3] uint8 RGB
+
+    Greyscale is repeated, palettes are looked up, alpha is dropped, 16-bit greyscale keeps its high byte. A camera's
+    EXIF orientation is applied only where the annotation calls for it: `size` decides, and where both readings fit
+    (squares, half turns) the stored pixels stay. Without a `size` the orientation is always applied.
+
+    Args:
+        path: the file.
+        size: annotated (width, height) in pixels.
+    """
+    with _opened(path) as opened:
+        turn = size is None or _must_turn(opened, path=path, size=size)
+        image = ImageOps.exif_transpose(opened) if turn else opened
+        return _to_rgb(image, path=path)
+
+
+def as_pixels(picture: str | Path | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture as it is meant to be seen: a file, an image of Pillow, or an array [H, W, 3]. [H, W, 3] uint8 RGB
+
+    Raises:
+        InputError: a file that cannot be read, or an array that is no RGB picture of 8 bits.
+    """
+    if isinstance(picture, str | Path):
+        return load_rgb(Path(picture))
+    if isinstance(picture, Image.Image):
+        return _to_rgb(ImageOps.exif_transpose(picture), path=Path(getattr(picture, "filename", "") or "picture"))
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise InputError(
+            f"picture: expected a path, an image of Pillow, or an array [height, width, 3] of uint8 RGB, got "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    return np.require(array, requirements="W")  # torch warns of arrays that cannot be written to
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below a folder, by name."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of images, there is none; check data.root")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
+    return found
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image as it is meant to be seen, from its header."""
+    with _opened(path) as opened:
+        turned = opened.getexif().get(_ORIENTATION) in _TURNED
+        return (opened.height, opened.width) if turned else (opened.width, opened.height)
+
+
+def check_size(path: Path, *, size: tuple[int, int]) -> None:
+    """Read the header only and refuse a file that cannot be shown at the annotated (width, height)."""
+    with _opened(path) as opened:
+        _must_turn(opened, path=path, size=size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, open; whatever Pillow says of it while it is used is an error of the file, or of the machine."""
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            yield opened
+    except InputError:
+        raise
+    except Exception as error:  # of a broken file it raises nearly every kind, SyntaxError and struct.error among them
+        if is_of_machine(error):
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)  # reading from an open file does not say which one it is
+            raise
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"{path}: expected an image file, could not read it ({reason:.200}); replace or remove it"
+        ) from error
+
+
+def _must_turn(image: Image.Image, *, path: Path, size: tuple[int, int]) -> bool:
+    if image.size == size:
+        return False
+    # The EXIF block is parsed only for files whose stored size is not the annotated one.
+    if image.size == size[::-1] and image.getexif().get(_ORIENTATION) in _TURNED:
+        return True
+    raise InputError(
+        f"{path}: expected {size[0]}x{size[1]} pixels as annotated, the file holds {image.width}x{image.height}; "
+        "was it resized after it was annotated?"
+    )
+
+
+def _to_rgb(image: Image.Image, *, path: Path) -> NDArray[np.uint8]:
+    if image.mode == "F":
+        raise InputError(f"{path}: expected 8 or 16 bits a channel, came floating point; convert it to PNG or JPEG")
+    if image.mode not in _SIXTEEN_BIT:
+        return np.array(image.convert("RGB"))
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise InputError(f"{path}: expected values of 16 bits, came {values.min()} to {values.max()}; convert it")
+    # Pillow's own convert("RGB") would cut everything above 255 to white.
+    return np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)

@@ -1,0 +1,140 @@
+"""From a finished run to a smaller network, in the files of several runtimes, with AP and time of each.
+
+Everything is made in a folder beside the final one, which takes its name when it is complete.
+"""
+
+import dataclasses
+import functools
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hydra_det.compaction.compact import as_graph, compact
+from hydra_det.compaction.files import COMPACT, load_compact, save_compact
+from hydra_det.engines.engine import Forward
+from hydra_det.finished.compacting.costs import engine_latency, network_size
+from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export
+from hydra_det.finished.compacting.settings import asked_engines
+from hydra_det.finished.compacting.workplace import Workplace
+from hydra_det.finished.run import FinishedRun, compact_variant
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.masked_conv import make_dense
+from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.scoring import score
+from hydra_det.records.record import RECORD_NAME, EngineLatency, EngineResult, NetworkSize, Record, write_record
+
+log = logging.getLogger(__name__)
+
+ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
+
+
+class Compacting:
+    """A finished run whose pruned network is made small.
+
+    Making one checks the settings, and reads the run and its images.
+
+    Args:
+        settings: as in `conf/compact.yaml`.
+
+    Attributes:
+        record: of the run, as it was written.
+        folder: where the compact network is to lie.
+        partial: where it is made.
+    """
+
+    def __init__(self, settings: Config) -> None:
+        self.settings = settings
+        self.engines = asked_engines(settings)
+        self.run = FinishedRun(settings["run"], trusted=settings["trust"])
+        self.record = self.run.record
+        self.data = self.run.data
+        self.data.prepare()
+        self.place = Workplace(self.run.folder)
+        self.folder, self.partial = self.place.final, self.place.partial
+
+    def __enter__(self) -> "Compacting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.place.leave()
+
+    def networks(self) -> tuple[dict[str, GraphDetector], dict[str, float]]:
+        """The dense, the masked and the compact network, and how much the answers of the last two differ.
+
+        Raises:
+            InputError: they are not equal, or the network cannot be compacted.
+        """
+        pruned = self.run.network("pruned")
+        small, differences = compact(pruned, multiple=self.settings["multiple"])
+        about = {
+            "classes": self.run.class_names,
+            "category_ids": list(self.data.category_ids),
+            "image_size": self.data.image_size,
+            "greyscale": self.data.greyscale,
+            "fingerprint": self.run.stage("pruned").key,
+        }
+        save_compact(self.partial, small, about)
+        found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(make_dense(pruned))}
+        for name, network in found.items():
+            save_compact(self.place.at(name), network, about)
+        # What is measured is what was written.
+        return {name: load_compact(self.place.at(name))[0] for name in (*found, COMPACT)}, differences
+
+    def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
+        """The compact network in every engine: written, opened, and its raw maps compared with torch.
+
+        Raises:
+            InputError: an engine answers something else.
+        """
+        with torch.no_grad():
+            wanted = network(self.sample[:COMPARED])
+        options: dict[str, Any] = {"sample": self.sample, "wanted": wanted}
+        return {name: export(name, network, self.partial, **options) for name in self.engines}
+
+    def score(self, network: GraphDetector, exported: dict[str, tuple[Forward, EngineResult]]) -> list[EngineResult]:
+        """AP in every engine, clean and on images that the attack of the run made on the torch network."""
+        if not self.settings["evaluate"]:
+            return [result for _, result in exported.values()]
+        run, stage = self.run, self.run.stage("pruned")
+        config = {**run.config, "trainer": {**run.config["trainer"], **ON_CPU}}
+        answer = []
+        for name, (forward, result) in exported.items():
+            log.info("evaluate: compact network in %s", name)
+            options = {} if name == "torch" else {key: self.settings[key] for key in ("calibration_images",)}
+            metrics, _ = score(
+                InEngine(network, forward),
+                config,
+                data=self.data,
+                store=run.store,
+                stage=stage,
+                variant=compact_variant(self.partial, name, **options),
+                attacked=network,
+            )
+            answer.append(EngineResult(**{**result, "metrics": metrics}))
+        return answer
+
+    def time(self, networks: dict[str, GraphDetector]) -> list[EngineLatency]:
+        """Forward, decode and NMS of all networks, which take turns within an engine."""
+        options: dict[str, Any] = {"data": self.data, "sample": self.sample, "at": self.place.at}
+        found = (engine_latency(name, networks, self.settings["latency"], **options) for name in self.engines)
+        return [entry for entries in found for entry in entries]
+
+    def sizes(self, networks: dict[str, GraphDetector]) -> dict[str, NetworkSize]:
+        """Parameters, operations, bytes on disk and in memory."""
+        size = self.data.image_size
+        return {name: network_size(net, self.place.at(name), image_size=size) for name, net in networks.items()}
+
+    def finish(self, record: Record) -> None:
+        """Move the files to their place and write the completed record."""
+        path = self.run.folder / RECORD_NAME
+        write_record(path, dataclasses.replace(self.record, compaction=None))  # until the files are those of the record
+        self.place.complete()
+        write_record(path, record)
+
+    @functools.cached_property
+    def sample(self) -> Tensor:
+        """Training images without augmentation. [N, 3, S, S]"""
+        loader: Any = self.data.sample_loader(self.settings["calibration_images"], batch_size=1)
+        return torch.cat([batch["images"] for batch in loader])

@@ -1,0 +1,96 @@
+"""What a suite leaves in its folder, and whose folder that is."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra_det.files.atomic import write_atomically
+from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.suite.settings import SuiteSettings
+from hydra_det.records.provenance import collect_versions, current_commit
+from hydra_det.records.record import RecordError
+from hydra_det.records.robustness import ROBUSTNESS, Origin, Robustness, read_robustness
+from hydra_det.types import InputError
+
+FILE, IMAGES = ROBUSTNESS, "images.csv"
+SAME = ("run", "attack_seed", "dataset", "transfer")  # of the origin: with others it is another suite
+
+
+def origin(run: FinishedRun, asked: SuiteSettings) -> Origin:
+    """Where the numbers of a suite come from."""
+    return Origin(
+        run=str(run.folder.resolve()),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=current_commit(),
+        versions=collect_versions(),
+        attack_seed=run.config["evaluation"]["attack_seed"],
+        dataset=run.data.fingerprints["test"],
+        transfer=None if asked.source is None else str(asked.source),
+    )
+
+
+def check_folder(folder: Path, run: FinishedRun, asked: SuiteSettings) -> None:
+    """Refuse a folder that holds another result, as when a suite is to go on with other settings."""
+    if not (folder / FILE).is_file():
+        return
+    try:
+        earlier = read_robustness(folder / FILE)
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    wanted = _identity(asked.network, asked.name, asked.epsilon, origin(run, asked), asked.configs)
+    found = _identity(
+        earlier["network"],
+        earlier["suite"],
+        earlier["epsilon"],
+        earlier["origin"],
+        {entry["name"]: entry["config"] for entry in earlier["attacks"]},
+    )
+    for key in wanted | found:
+        if wanted.get(key) != found.get(key):
+            raise InputError(
+                f"{folder}: expected an empty folder, or one of this suite, got one with {key}={found.get(key)} "
+                f"instead of {wanted.get(key)}; give another hydra.run.dir"
+            )
+
+
+def write_result(
+    folder: Path,
+    answer: Robustness,
+    *,
+    contributions: Mapping[str, Mapping[int, float]],
+    chosen: Mapping[int, str],
+) -> None:
+    """Write the result, and beside it a line for every image.
+
+    Args:
+        folder: of the suite.
+        answer: the result.
+        contributions: what an image adds to AP, by attack and image.
+        chosen: the attack of the worst case, by image.
+    """
+    write_atomically(folder / IMAGES, _images_table(contributions, chosen))
+    write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
+
+
+def _identity(
+    network: str, suite: str, epsilon: float | None, whence: Origin, configs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """All that two results of one suite have in common, by the setting that a user would look at."""
+    came_from: dict[str, Any] = dict(whence)
+    about: dict[str, Any] = {"network": network, "suite": suite, "suite.epsilon": epsilon}
+    about |= {key: came_from[key] for key in SAME}
+    return about | {f"suite.attacks.{name}": json.dumps(config, sort_keys=True) for name, config in configs.items()}
+
+
+def _images_table(contributions: Mapping[str, Mapping[int, float]], chosen: Mapping[int, str]) -> str:
+    """CSV: an image a line, what it adds to AP under every attack, and the attack that was chosen for it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_id", *contributions, "worst"])
+    for image in sorted(chosen):
+        writer.writerow([image, *(found[image] for found in contributions.values()), chosen[image]])
+    return text.getvalue()

@@ -1,0 +1,64 @@
+"""What compaction brought, as a picture: the time of the three networks by engine, and the gain."""
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hydra_det.records.record import Compaction, Record
+from hydra_det.reports.figures.style import SETTINGS
+from hydra_det.reports.statistics.gains import NETWORKS, compaction_of, gain, promise, time_of
+
+COLOURS = {"dense": "#8c8c8c", "masked": "#c9a35b", "compact": "#2a6f97"}
+CROWDED = 4  # engines; more of them need turned names
+
+
+def compaction_figure(record: Record) -> Figure:
+    """Forward time of the three networks by engine, and the gain beside the one that operations promise; a row a batch.
+
+    Raises:
+        ValueError: compact.py was not run on it.
+    """
+    compaction = compaction_of(record)
+    batches = sorted({entry["latency"]["batch_size"] for entry in compaction["latency"]})
+    engines = list(dict.fromkeys(entry["engine"] for entry in compaction["latency"]))
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(11, 3.2 * len(batches)), layout="constrained")
+        axes = figure.subplots(len(batches), 2, squeeze=False, width_ratios=(2, 1))
+    for (left, right), batch in zip(axes, batches, strict=True):
+        _times(left, compaction, engines, batch)
+        _gains(right, compaction, engines, batch)
+        for axis in (left, right):
+            axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(record.name, fontsize=10)
+    return figure
+
+
+def _times(axes: Axes, compaction: Compaction, engines: list[str], batch: int) -> None:
+    crowded = len(engines) > CROWDED
+    for place, network in enumerate(NETWORKS):
+        found = [time_of(compaction, network, engine, batch)["forward"] for engine in engines]
+        at = [index + (place - 1) * 0.27 for index in range(len(engines))]
+        heights, spread = [part["median_ms"] for part in found], [part["iqr_ms"] / 2 for part in found]
+        bars = axes.bar(at, heights, 0.25, yerr=spread, label=network, color=COLOURS[network])
+        if crowded and network == "masked":  # as high as the dense one
+            continue
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    axes.set_xticks(range(len(engines)), engines)
+    if crowded:
+        axes.tick_params(axis="x", rotation=20)
+    axes.set_ylabel(f"forward, batch of {batch}, ms")
+    axes.legend(frameon=False)
+
+
+def _gains(axes: Axes, compaction: Compaction, engines: list[str], batch: int) -> None:
+    promised = promise(compaction)
+    gains = [gain(compaction, "compact", engine, batch) for engine in engines]
+    bars = axes.barh(range(len(engines)), gains, 0.6, color=COLOURS["compact"])
+    axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
+    axes.axvline(promised, color="black", linestyle="--", linewidth=1)
+    axes.annotate(f"promised by FLOPs: {promised:.2f}", (promised, 1), xycoords=("data", "axes fraction"),
+                  ha="right", va="bottom", fontsize=8)  # fmt: skip
+    axes.set_yticks(range(len(engines)), engines)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.15 * max(promised, *gains))
+    axes.set_xlabel("dense / compact")

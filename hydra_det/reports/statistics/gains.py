@@ -1,0 +1,55 @@
+"""What compaction brought, from the record of a run: times by engine, and the gain that operations promise."""
+
+from hydra_det.records.record import Compaction, Latency, Record
+
+NETWORKS = ("dense", "masked", "compact")
+NOTHING = 1.05  # a ratio of times below this is no gain
+
+
+def compaction_of(record: Record) -> Compaction:
+    """What compact.py added to a record.
+
+    Raises:
+        ValueError: It was not run.
+    """
+    if record.compaction is None:
+        raise ValueError(f"{record.name}: expected a record that compact.py has completed")
+    return record.compaction
+
+
+def promise(compaction: Compaction) -> float:
+    """How many times fewer operations the compact network needs than the dense one."""
+    sizes = compaction["sizes"]
+    return sizes["dense"]["flops"] / sizes["compact"]["flops"]
+
+
+def gain(compaction: Compaction, network: str, engine: str, batch: int) -> float:
+    """How many times faster than the dense network in the same engine, forward alone."""
+    dense, other = (time_of(compaction, name, engine, batch) for name in ("dense", network))
+    return dense["forward"]["median_ms"] / other["forward"]["median_ms"]
+
+
+def time_of(compaction: Compaction, network: str, engine: str, batch: int) -> Latency:
+    """What was measured of a network in an engine."""
+    return next(
+        entry["latency"]
+        for entry in compaction["latency"]
+        if (entry["network"], entry["engine"], entry["latency"]["batch_size"]) == (network, engine, batch)
+    )
+
+
+def timed_cells(compaction: Compaction) -> list[tuple[int, str]]:
+    """(batch, engine) of everything that was timed, small batches first."""
+    seen = [(entry["latency"]["batch_size"], entry["engine"]) for entry in compaction["latency"]]
+    return sorted(dict.fromkeys(seen), key=lambda cell: cell[0])
+
+
+def faster_in(compaction: Compaction, network: str) -> list[str]:
+    """Where a network is faster than the dense one by more than 5 % and more than both times spread."""
+    found = []
+    for batch, engine in timed_cells(compaction):
+        dense, other = (time_of(compaction, name, engine, batch)["forward"] for name in ("dense", network))
+        saved = dense["median_ms"] - other["median_ms"]
+        if gain(compaction, network, engine, batch) > NOTHING and saved > max(dense["iqr_ms"], other["iqr_ms"]):
+            found.append(f"{engine} with batches of {batch}")
+    return found

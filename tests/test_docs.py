@@ -15,6 +15,7 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))
 VERBS = {"train.py", "evaluate.py", "detect.py", "compact.py", "report.py", "doctor.py"}
 MAX_LINES, MAX_PICTURE = 150, 300_000  # of the README; bytes
 
+PLACE = re.compile(r"(?<![\w/>])(?:hydra_det|tests|publish|benchmarks|conf|examples)/[\w./]*\w")
 WITH_PYTHON = ("pip",)  # which is not in every environment
 
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+(?:\([^()]*\))?[^()\s]*)\)")
@@ -73,6 +74,11 @@ def code(text: str) -> list[str]:
     return [COMMENT.sub("", line).strip() for line in (*blocks, *indented, *within)]
 
 
+def absent(line: str) -> list[str]:
+    """Files and folders of the repository that a line of code names and that are not there."""
+    return [path for path in PLACE.findall(line) if not (ROOT / path).exists()]
+
+
 def is_module(name: str) -> bool:
     """Whether `python -m` finds it."""
     try:
@@ -96,9 +102,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_is_there(page: Path) -> None:
+def test_every_command_and_file_is_there(page: Path) -> None:
     lines = code(page.read_text(encoding="utf-8"))
-    assert {line: missing for line in lines if (missing := unknown(line))} == {}
+    assert {line: missing for line in lines if (missing := unknown(line) + absent(line))} == {}
 
 
 def test_the_readme_is_short_and_shows_a_picture() -> None:
@@ -165,8 +171,9 @@ def test_links_and_anchors_by_hand(tmp_path: Path) -> None:
         ("    .venv/bin/python gone.py run=a", ["gone.py"]),
         ("Run `make test gone`.", ["gone"]),
         ("    make lock UPDATE=gone && make licences", []),
+        ("See `hydra_det/types.py`, `hydra_det/gone/`, `outputs/conf/gone`.", ["hydra_det/gone"]),
         ("Python alone, and python gone.py or make gone outside of code.", []),
     ],
 )
 def test_commands_by_hand(text: str, missing: list[str]) -> None:
-    assert [name for line in code(text) for name in unknown(line)] == missing
+    assert [name for line in code(text) for name in unknown(line) + absent(line)] == missing

@@ -43,7 +43,7 @@ def main() -> None:
     draw_secant(panels[0])
     draw_pixels(panels[1], batch, found.pixels[0])
     draw_cuts(panels[2], found)
-    figure.savefig(Path(__file__).parent / "method.png", dpi=100)
+    figure.savefig(Path("docs/method.png"), dpi=100)
 
 
 def draw_secant(panel: Axes) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import hydra_det
+
 ROOT = Path(__file__).parents[1]
 README, MAP = ROOT / "README.md", ROOT / "docs" / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -123,6 +125,12 @@ def test_the_readme_shows_the_method_as_train_reads() -> None:
     script = [line.strip() for line in (ROOT / "train.py").read_text(encoding="utf-8").splitlines()]
     assert shown == [line for line in script if "= run.stage(" in line]
     assert len(shown) == 5
+
+
+def test_the_readme_uses_what_the_library_offers() -> None:
+    names = re.findall(r"hydra_det\.([A-Za-z]\w+)", "\n".join(FENCED.findall(README.read_text(encoding="utf-8"))))
+    assert {"load_run", "Predictor"} <= set(names)
+    assert [name for name in names if not hasattr(hydra_det, name)] == []
 
 
 def test_the_map_names_every_page() -> None:

@@ -109,12 +109,12 @@ def check_anchors(model: Mapping[str, Any]) -> None:
     try:
         earlier = read_run_config(path)["model"].get("anchors")
     except InputError:
-        log.warning("model.weights: with which anchors they learned is not known, as %s is not read", path)
+        log.warning("model.weights: the anchors that they were trained with are unknown, as %s cannot be read", path)
         return
     if earlier != model.get("anchors"):
         log.warning(
-            "model.weights: expected the anchors that they learned with, as other ones find objects of other sizes, "
-            "got others; give those of %s: 'model.anchors=%s'",
+            "model.weights: expected the anchors that they were trained with, got others, which look for objects of "
+            "other sizes; give those of %s: 'model.anchors=%s'",
             path, json.dumps(earlier, separators=(",", ":")),
         )  # fmt: skip
 

@@ -48,7 +48,7 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
         for line, value in plain_scalars(path.read_text(encoding="utf-8"), path):
             if "${" in value:
                 raise InputError(
-                    f"{path}: line {line}: expected plain values, came {value!r:.100}; write what it stands for"
+                    f"{path}: line {line}: expected plain values, got {value!r:.100}; write what it stands for"
                 )
         config = current_names(build.read_yaml(path))
     except OSError as error:
@@ -57,20 +57,22 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
         raise
     except (yaml.YAMLError, ValueError, AssertionError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(f"{path}: expected the config of a run, cannot be read ({reason}); is it damaged?") from error
+        raise InputError(
+            f"{path}: expected the config of a run, got a file that cannot be read ({reason}); is it damaged?"
+        ) from error
     excluded = [f"stage.{name}.exclude" for name in READ_STAGES if _at(config, f"stage.{name}.masked") is True]
     for key, kind in {**NEEDED, **dict.fromkeys(excluded, list)}.items():
         part = _at(config, key)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             came = "nothing" if part is None else f"{part!r:.60}"
-            raise InputError(f"{path}: {key}: expected {getattr(kind, '__name__', kind)}, came {came}; is it damaged?")
+            raise InputError(f"{path}: {key}: expected {getattr(kind, '__name__', kind)}, got {came}; is it damaged?")
     for key in excluded:
         if odd := [name for name in _at(config, key) if not isinstance(name, str)]:
-            raise InputError(f"{path}: {key}: expected names of layers, came {odd[0]!r:.60}; is it damaged?")
+            raise InputError(f"{path}: {key}: expected names of layers, got {odd[0]!r:.60}; is it damaged?")
     for where, name in targets({key: part for key, part in config.items() if key not in NEVER_MADE}):
         if name not in (*own_targets(), *trusted):
             raise InputError(
-                f"{path}: {where}: expected a class that hydra_det's own configs name, came {name!s:.100}; if it is "
+                f"{path}: {where}: expected a class that hydra_det's own configs name, got {name!s:.100}; if it is "
                 f"yours, or you have read it, add trust=[{name!s:.100}]"
             )
     return config

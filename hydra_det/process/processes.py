@@ -119,7 +119,7 @@ def together() -> Iterator[None]:
         for number, process in enumerate(_further.running, 1):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if process.wait(timeout=5) != 0:
-                    raise InputError(f"process {number} of this job ended; what it said stands above") from error
+                    raise InputError(f"process {number} of this job ended; its message is above") from error
         raise
 
 

@@ -130,7 +130,7 @@ def _say(error: Exception, places: Mapping[str, Path]) -> tuple[str, bool]:
         log.exception("%sthis is a bug of the program, not of your input", _of_which())
         return f"{type(error).__name__}: {error}", False
     log.error("error: %s%s", _of_which(), reason)
-    log.debug("where that came up", exc_info=error)  # shown by hydra.verbose=true
+    log.debug("the traceback", exc_info=error)  # shown by hydra.verbose=true
     return reason, refused is not None and refused.full
 
 
@@ -213,7 +213,7 @@ def _ends_sweep() -> bool:
     """Whether the jobs that are left are not tried on a full drive; of several at once, none knows about the others."""
     if not in_sweep() or in_parallel():
         return False
-    log.error("the jobs after it are not tried, as they would meet the same")
+    log.error("the jobs after it are not tried: they would fail in the same way")
     return True
 
 

@@ -65,15 +65,15 @@ RUN_CONFIGS = {
     "no text": Row("run_config", b"\xff\xfe\xff", "expected the config of a run"),
     "not closed": Row("run_config", b"a: [b", "expected the config of a run"),
     "nested without end": Row("run_config", b"[" * 100_000, "expected at most 40 levels"),
-    "no data": Row("run_config", swap("data:", "dada:"), "data: expected dict, came nothing"),
-    "no suppression": Row("run_config", swap("  nms:", "  mns:"), "model.nms: expected dict, came nothing"),
-    "no size": Row("run_config", swap("image_size:", "imago_size:"), "data.image_size: expected int, came nothing"),
-    "no colours": Row("run_config", swap("greyscale: false", "greyscale: 3"), "data.greyscale: expected bool, came 3"),
+    "no data": Row("run_config", swap("data:", "dada:"), "data: expected dict, got nothing"),
+    "no suppression": Row("run_config", swap("  nms:", "  mns:"), "model.nms: expected dict, got nothing"),
+    "no size": Row("run_config", swap("image_size:", "imago_size:"), "data.image_size: expected int, got nothing"),
+    "no colours": Row("run_config", swap("greyscale: false", "greyscale: 3"), "data.greyscale: expected bool, got 3"),
     "no data module": Row("run_config", swap("_target_: hydra_det.data.sources.ShapesData", "x: 1"), "data._target_"),
     "no list of layers left out": Row(
-        "run_config", swap(FINETUNE, f"{FINETUNE}no #"), "exclude: expected list, came False"),
+        "run_config", swap(FINETUNE, f"{FINETUNE}no #"), "exclude: expected list, got False"),
     "layers that are no names": Row(
-        "run_config", swap(FINETUNE, f"{FINETUNE}[1] #"), "exclude: expected names of layers, came 1"),
+        "run_config", swap(FINETUNE, f"{FINETUNE}[1] #"), "exclude: expected names of layers, got 1"),
     "no mask to be left out": Row(
         "run_config", swap("  pretrain:\n    masked: false", "  pretrain:\n    masked: true\n    excluded: 1"),
                            "stage.pretrain.exclude: expected list"),
@@ -82,7 +82,7 @@ RUN_CONFIGS = {
     "a tag of Python": Row(
         "run_config", b"a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
     "a variable of the environment": Row("run_config", swap("store: outputs/store", "store: ${oc.env:HOME}"),
-                                         "expected plain values, came '${oc.env:HOME}'"),
+                                         "expected plain values, got '${oc.env:HOME}'"),
     "the same, hidden": Row(
         "run_config", swap("store: outputs/store", r'store: "\x24{oc.env:HOME}"'), "expected plain values"),
     "the same, twice removed": Row(

@@ -23,7 +23,7 @@ def test_weights_that_learned_with_other_anchors_are_named(finished, tmp_path, c
     weights = finished / "run" / "stages" / "pretrain" / "weights.safetensors"
     words = (f"data.root={finished / 'shapes'}", f"model.weights={weights}", "dry_run=true", further)
     train(compose(arguments(tmp_path, *words)), tmp_path / "run")
-    assert ("expected the anchors that they learned with" in caplog.text) == warned
+    assert ("expected the anchors that they were trained with" in caplog.text) == warned
 
 
 def test_the_anchors_to_give_are_said(finished, monkeypatch, caplog):
@@ -36,13 +36,15 @@ def test_the_anchors_to_give_are_said(finished, monkeypatch, caplog):
     check_anchors({"weights": "pretrain/weights.safetensors"})  # none: those of the network itself
     (warning,) = caplog.messages
     typed = json.dumps(anchors).replace(" ", "")
-    assert warning.endswith(f"got others; give those of {config}: 'model.anchors={typed}'")
+    assert warning.endswith(
+        f"got others, which look for objects of other sizes; give those of {config}: 'model.anchors={typed}'"
+    )
 
 
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ("a/stages/pretrain/weights.safetensors", "is not known, as {}/a/config.yaml is not read"),
+        ("a/stages/pretrain/weights.safetensors", "are unknown, as {}/a/config.yaml cannot be read"),
         ("a/nets/darknet/yolov3.weights", ""),
         ("yolov3.weights", ""),
     ],

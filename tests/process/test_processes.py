@@ -79,7 +79,7 @@ def test_a_process_that_fails_fails_its_job_alone_and_none_is_left(tmp_path, mon
     errors = [line.partition(" error: ")[2] for line in done.stderr.splitlines() if "error: " in line]
     assert [error.partition("seed0: ")[2] or error for error in errors[:-1]] == [
         "pulled the plug of 1",  # said by the process itself, since the first one only notices that it is gone
-        "process 1 of this job ended; what it said stands above",
+        "process 1 of this job ended; its message is above",
         "pulled the plug of 0",
     ]
     assert pd.read_csv(tmp_path / "sweep" / "summary.csv")["ratio"].tolist() == [0.5], "the third job is unharmed"

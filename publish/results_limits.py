@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from hydra_det.records.record import Record
-from hydra_det.reports.page.cautions import cautions_of
 from hydra_det.reports.paper import paper_results
 from hydra_det.reports.runs import Runs
+from hydra_det.reports.statistics.cautions import cautions_of
 from hydra_det.reports.statistics.comparisons import compare
 from hydra_det.reports.statistics.significance import POWER, detectable_paired_effect
 

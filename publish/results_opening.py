@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hydra_det.records.record import Record
-from hydra_det.reports.page.cautions import timed_beside_others
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.answers import BARE, SMALL, shown
+from hydra_det.reports.statistics.cautions import timed_beside_others
 from hydra_det.reports.statistics.cells import metric_values
 from publish.results_limits import network_of, side_of
 from publish.results_tables import DENSE_CLEAN, DENSE_HARDENED, dense_by_seed

@@ -23,10 +23,10 @@ from hydra_det.pipeline.run_config import own_targets, read_run_config
 from hydra_det.records.record import write_record
 from hydra_det.reports.figures.drawings import draw_figures, draw_samples
 from hydra_det.reports.figures.style import rendered
-from hydra_det.reports.page.cautions import cautions_of
 from hydra_det.reports.page.page import page
 from hydra_det.reports.page.report import Report
 from hydra_det.reports.runs import read_runs
+from hydra_det.reports.statistics.cautions import cautions_of
 from hydra_det.reports.statistics.cells import cell_table
 from hydra_det.reports.statistics.comparisons import compare
 from hydra_det.reports.tables.paper_tables import latex_escaped, write_tables

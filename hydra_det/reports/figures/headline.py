@@ -90,10 +90,12 @@ def _bars(axes: Axes, frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[st
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
     places = range(len(bars))
-    drawn = axes.barh(places, [bar.value for bar in bars], 0.5, color=[bar.colour for bar in bars])
+    axes.barh(places, [bar.value for bar in bars], 0.5, color=[bar.colour for bar in bars])
     for place, bar in enumerate(bars):
-        if bar.sd > 0:
-            axes.errorbar(bar.value, place, xerr=bar.sd, color="black", lw=1, capsize=2)
-    axes.bar_label(drawn, [f" {bar.value:.3f}" for bar in bars], fontsize=9, padding=3)
+        spread = 0.0 if math.isnan(bar.sd) else bar.sd
+        if spread:
+            axes.errorbar(bar.value, place, xerr=spread, color=GREY, lw=1.2, capsize=2)
+        axes.annotate(f"{bar.value:.3f}", (bar.value + spread, place), xytext=(5, 0), textcoords="offset points",
+                      va="center", fontsize=9)  # fmt: skip
     axes.set_yticks(places, [bar.label for bar in bars])
     axes.set_xlabel("AP")

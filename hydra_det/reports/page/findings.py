@@ -83,14 +83,22 @@ def _left(frame: pd.DataFrame, own: pd.DataFrame, cell: Chosen) -> Iterator[str]
     yield f"{removed} ({cell.configuration})."
     changes = list(_changes(own))
     yield f"AP goes {' and '.join(changes)}." if changes else "The AP of the dense network is not known."
-    others = len(frame[["configuration", "ratio"]].drop_duplicates()) - 1
-    if others and cell.ratio and not math.isnan(cell.kept):
-        nearly = f"at least {percent(KEPT)} of AP"
-        yield (
-            f"Of {others + 1} configurations and ratios this is the most removed with {nearly} left."
-            if cell.kept >= KEPT
-            else f"None of {others + 1} configurations and ratios keeps {nearly}; this is the best."
-        )
+    yield from _why(frame, cell)
+
+
+def _why(frame: pd.DataFrame, cell: Chosen) -> Iterator[str]:
+    """Why it is this cell that is spoken of, where there are others."""
+    rivals = frame.loc[frame["ratio"] == cell.ratio, "configuration"].nunique()
+    if rivals > 1:
+        where = "under attack" if frame["map_attacked_pruned"].notna().any() else "on clean images"
+        yield f"Of {rivals} configurations at this ratio it has the highest AP {where}."
+    ratios = frame.loc[frame["ratio"] > 0, "ratio"]
+    if math.isnan(cell.kept) or not cell.ratio or ratios.nunique() < 2:
+        return
+    if cell.kept < KEPT:
+        yield f"At no ratio does the best configuration keep {percent(KEPT)} of its AP."
+    elif cell.ratio < ratios.max():
+        yield f"At no higher ratio does the best configuration keep {percent(KEPT)} of its AP."
 
 
 def _changes(own: pd.DataFrame) -> Iterator[str]:

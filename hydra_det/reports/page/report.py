@@ -11,10 +11,10 @@ from hydra_det.reports.figures.drawings import draw_figures, draw_samples
 from hydra_det.reports.figures.samples import SampleGrid
 from hydra_det.reports.figures.style import rendered
 from hydra_det.reports.figures.views import View, first_views
-from hydra_det.reports.page.cautions import Caution, cautions_of
 from hydra_det.reports.page.findings import chosen_cell
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.answers import answers
+from hydra_det.reports.statistics.cautions import Caution, cautions_of
 from hydra_det.reports.statistics.cells import cell_table
 from hydra_det.reports.statistics.comparisons import compare
 

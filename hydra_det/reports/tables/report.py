@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hydra_det.reports.page.cautions import Caution
+from hydra_det.reports.statistics.cautions import Caution
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.tables.terminal import ABSENT, new_table
 

@@ -57,14 +57,18 @@ def test_what_is_left_says_both_numbers():
     text = said({"a": example_record()})["What is left"]
     assert text.startswith("90 % of the weights are removed")
     assert "from 0.412 to 0.304 on clean images (74 %) and from 0.313 to 0.245 under attack (78 %)" in text
-    assert "configurations and ratios" not in text, "there is nothing to choose from"
+    assert text.endswith("(78 %)."), "there is nothing to choose from"
 
 
 def test_it_says_whether_enough_is_left():
-    enough = {"a": run(WEIGHT, 0.5, 0.38), "b": run(WEIGHT, 0.9, 0.37)}
-    assert "Of 2 configurations and ratios this is the most removed with at least 90 %" in said(enough)["What is left"]
+    few = {"a": run(WEIGHT, 0.5, 0.38), "b": run(WEIGHT, 0.9, 0.20)}
+    assert "At no higher ratio does the best configuration keep 90 % of its AP." in said(few)["What is left"]
+    every = {"a": run(WEIGHT, 0.5, 0.38), "b": run(WEIGHT, 0.9, 0.37)}
+    assert "does the best configuration" not in said(every)["What is left"]
     little = {"a": run(WEIGHT, 0.5, 0.30), "b": run(WEIGHT, 0.9, 0.10)}
-    assert "None of 2 configurations and ratios keeps at least 90 % of AP" in said(little)["What is left"]
+    assert "At no ratio does the best configuration keep 90 % of its AP." in said(little)["What is left"]
+    two = {"a": run(WEIGHT, 0.5, 0.30), "b": run(KERNEL, 0.5, 0.10)}
+    assert "Of 2 configurations at this ratio it has the highest AP under attack." in said(two)["What is left"]
     nothing = {"a": run(WEIGHT, 0.9, 0.02, dense=0.02)}
     assert "learned next to nothing" in said(nothing)["What is left"]
 

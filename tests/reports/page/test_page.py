@@ -14,11 +14,11 @@ from PIL import Image
 from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.drawings import draw_figures, draw_samples
 from hydra_det.reports.figures.style import rendered
-from hydra_det.reports.page.cautions import Caution
 from hydra_det.reports.page.page import TEMPLATES, environment, page
 from hydra_det.reports.page.report import Report, make_report
 from hydra_det.reports.page.table import Cell, Row, Table
 from hydra_det.reports.runs import Runs
+from hydra_det.reports.statistics.cautions import Caution
 from hydra_det.reports.statistics.cells import METRICS, cell_table
 from hydra_det.reports.statistics.comparisons import compare
 from tests.reports.example import grid, grid_record, network

@@ -7,7 +7,7 @@ import pytest
 
 from hydra_det.records.record import Metrics
 from hydra_det.records.table import records_frame
-from hydra_det.reports.page.cautions import cautions_of
+from hydra_det.reports.statistics.cautions import cautions_of
 from hydra_det.reports.statistics.comparisons import compare
 from tests.reports.example import GRID, grid, grid_record, latency, network
 

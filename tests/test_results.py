@@ -341,6 +341,19 @@ def test_the_lines_say_which_side_is_ahead_and_what_hardening_costs():
     assert "learn how many weights each layer keeps?** cells: not tested." in text
 
 
+@pytest.mark.parametrize("recipe", ["replication", "replication/grid"])
+def test_where_the_runs_of_the_replication_start(project, recipe):
+    """Said of a data set whose runs all have its recipe, by its name of then or of today."""
+    path = project / "docs" / "replication" / "other" / "run" / "record.json"
+    record = variant(SCALED, 0, 0.5)
+    write_record(path, dataclasses.replace(record, overrides=[f"experiment={recipe}", "seed=0"]))
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    said = "Every seed has a start of its own"
+    assert said in page[page.index("## other") :]
+    assert said not in page[: page.index("## other")]
+
+
 def test_suites_that_are_not_there_are_counted(project):
     """A suite on one configuration of two seeds, of which one is there."""
     write_results.main([], root=project)

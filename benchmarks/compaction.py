@@ -28,7 +28,7 @@ from benchmarks.subjects import network
 from hydra_det.compaction.channels import layout, silence
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.counts import count_flops, count_parameters
-from hydra_det.engines.engines import in_engine
+from hydra_det.engines.registry import in_engine
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.pruning.plan import mask_plan

@@ -7,6 +7,7 @@ The lines `# %%` make cells of it in VS Code, PyCharm, Spyder and Jupytext.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import hydra_det
@@ -16,7 +17,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("picture", nargs="?", type=Path, help="one of the run's test images by default")
 parser.add_argument("--run", type=Path, default=Path("outputs/demo"), help="the folder of a finished run")
 parser.add_argument("--out", type=Path, default=Path("outputs/example"), help="where pictures go")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has arguments of its own
 options.out.mkdir(parents=True, exist_ok=True)
 
 run = hydra_det.load_run(options.run)
@@ -54,5 +55,6 @@ print(
 # %% What that costs without fine-tuning, beside the network of the run, which was fine-tuned
 for name, network in {"dense": dense, "pruned here": small.network, "by the run": run.network("pruned")}.items():
     scores = hydra_det.evaluate(network, data, attack)
-    clean, attacked = scores["clean"], scores["attacked"] or scores["clean"]
+    clean, attacked = scores["clean"], scores["attacked"]
+    assert attacked is not None, "an attack was asked for"
     print(f"{name}: AP {clean['coco']['map']:.3f} clean, {attacked['coco']['map']:.3f} attacked")

@@ -1,1 +1,1 @@
-"""Scripts that make the figures and tables of these pages: `python -m publish.<name>`, from the root."""
+"""Scripts that make the figures and tables of docs/ and the README: `python -m publish.<name>`, from the root."""

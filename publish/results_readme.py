@@ -107,5 +107,7 @@ def _remarks(runs: Runs) -> Iterator[str]:
 def _attack(runs: Runs) -> str:
     """That of the test images, and whether other ones were tried."""
     words = re.sub("^Attacked: ", "", " ".join(dict(overview(runs))["Attack of the test images"])).rstrip(".")
-    same = f"Attack: {words}; the training uses the same one."
-    return same + (f" Some networks also met [suites of attacks]({SUITES})." if runs.suites else "")
+    configs = [record.config for record in runs.records.values()]
+    trained = all(config.get("attack") == config.get("evaluation", {}).get("attack") for config in configs)
+    said = f"Attack: {words}{'; the training uses the same one' if trained else ''}."
+    return said + (f" Some networks also met [suites of attacks]({SUITES})." if runs.suites else "")

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from PIL import Image, ImageOps
 
 import hydra_det
@@ -106,7 +108,8 @@ def test_a_predictor_takes_a_file_an_image_and_an_array(place: Path) -> None:
     predict = hydra_det.Predictor.from_run(hydra_det.load_run("outputs/demo"), confidence=0.0)
     with Image.open("turned.jpg") as opened:
         upright = np.asarray(ImageOps.exif_transpose(opened))
-        answers = [predict(picture).clean for picture in ("turned.jpg", Path("turned.jpg"), opened, upright)]
+        mirrored_twice = np.ascontiguousarray(upright[:, :, ::-1])[:, :, ::-1]  # as of OpenCV's BGR
+        answers = [predict(one).clean for one in ("turned.jpg", Path("turned.jpg"), opened, upright, mirrored_twice)]
     assert answers[0].pixels.shape == (120, 90, 3)
     assert answers[0].objects, "nothing was found, so nothing is compared"
     for answer in answers[1:]:
@@ -154,12 +157,28 @@ def test_an_attack_leaves_padding_alone_where_a_target_says_where_it_is(data: hy
     assert (moved[..., ~outside] != images[..., ~outside]).any()
 
 
+def test_only_the_padding_that_is_named_is_left_alone(data: hydra_det.DetectionData) -> None:
+    net = hydra_det.build_network("yolov3_nano", data=data, width=0.125)
+    images = torch.full((2, 3, 64, 64), 0.5)
+    wide = Letterbox(size=64, height=32, width=64)
+    empty: dict[str, Any] = {"boxes": [], "labels": []}
+    moved = hydra_det.attack(net, images, [{**empty, "letterbox": wide}, empty], hydra_det.FGSM(epsilon=0.1)) != images
+    outside = ~wide.content_mask()
+    assert not moved[0][:, outside].any()
+    assert moved[1][:, outside].any()
+
+
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
         ([], "targets: expected one for each of 1 images, got 0"),
         ([{"labels": [0]}], r"targets\[0\]: expected boxes and labels, got no boxes"),
         ([{"boxes": [[0, 0, 1, 1]], "labels": []}], r"targets\[0\]: expected a label for each of 1 boxes, got 0"),
+        ([{"boxes": [[0, 0, 1, 1]], "labels": [6]}], r"targets\[0\]: expected labels below 6"),
+        (
+            [{"boxes": [], "labels": [], "letterbox": Letterbox(size=96, height=1, width=1)}],
+            r"targets\[0\]: expected a letterbox of 64 px, got 96",
+        ),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(data: hydra_det.DetectionData, targets: list[Any], said: str) -> None:
@@ -193,6 +212,24 @@ def test_a_pruned_network_compacts_to_one_that_answers_the_same(data: hydra_det.
                                                                   if hasattr(layer, "mask"))  # fmt: skip
 
 
+def test_a_ratio_that_leaves_no_network_changes_nothing(data: hydra_det.DetectionData) -> None:
+    net = net_with_masks(data)
+    hydra_det.initial_scores(net)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(InputError):
+        hydra_det.prune(net, 0.999, "kernel", "global")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_images_that_come_once_are_kept_for_the_second_look(data: hydra_det.DetectionData) -> None:
+    batches = list(data.sample_loader(8, batch_size=4))
+    found = []
+    for given in (batches, iter(batches)):
+        net = net_with_masks(data)
+        found.append(hydra_det.initial_scores(net, given, "deeplift", reference="mean", images=8).layers)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 def test_scores_look_at_the_images_that_are_given(data: hydra_det.DetectionData) -> None:
     net = net_with_masks(data)
     seen: list[int] = []
@@ -220,6 +257,14 @@ def test_scores_look_at_the_images_that_are_given(data: hydra_det.DetectionData)
         (lambda net: hydra_det.prune(net, 1.0), r"expected a fraction removed in \[0, 1\), got 1.0"),
         (lambda net: hydra_det.initial_scores(hydra_det.make_masked(net), init="deeplifft"), "expected one of scaled"),
         (lambda net: hydra_det.initial_scores(hydra_det.make_masked(net), init="snip"), "got none; take more"),
+        (
+            lambda net: hydra_det.initial_scores(hydra_det.make_masked(net), init="snip", attack=hydra_det.FGSM()),
+            "attack: expected attacked=True beside it",
+        ),
+        (
+            lambda net: hydra_det.Predictor(net, class_names=["a"], image_size=64),
+            "class_names: expected the names of the 6 classes of the network, got 1",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(data: hydra_det.DetectionData, work: Any, said: str) -> None:
@@ -255,6 +300,19 @@ def test_a_network_is_the_one_that_the_scripts_build() -> None:
     assert torch.equal(made.anchors, wanted.anchors)
 
 
+def test_a_network_is_built_inside_of_another_program_of_hydra() -> None:
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        before = GlobalHydra.instance().hydra
+        hydra_det.build_network("yolov3_tiny", num_classes=3)
+        assert GlobalHydra.instance().hydra is before
+        assert hydra.compose("train").seed == 0
+
+
+def test_data_and_a_number_of_classes_that_contradict_are_refused(data: hydra_det.DetectionData) -> None:
+    with pytest.raises(InputError, match="num_classes: expected the 6 of the data, or none, got 5"):
+        hydra_det.build_network("yolov3_nano", data=data, num_classes=5)
+
+
 def test_evaluate_gives_what_the_record_says(place: Path) -> None:
     run = hydra_det.load_run("outputs/demo")
     net = run.network("pruned")
@@ -268,3 +326,4 @@ def test_evaluate_gives_what_the_record_says(place: Path) -> None:
     assert found["attacked"]["coco"] == wanted["attacked"]["coco"]
     assert hydra_det.sparsity(net)["pruned"], "the network keeps its masks"
     assert hydra_det.evaluate(net, run.data)["attacked"] is None
+    assert run.data.evaluation_passes == 1, "as it was before"

@@ -51,10 +51,10 @@ ONLY = {
     "store": {"errors", "files", "records"},
     "process": {"errors", "files", "records"},
     "data": {"types", "boxes", "files"},
-    "attacks": {"types", "boxes", "pruning"},
-    "evaluation": {"types", "boxes", "files", "records", "pruning"},
+    "attacks": {"types"},
+    "evaluation": {"types", "files", "records"},
     "engines": {"types"},
-    "compaction": {"types", "boxes", "errors", "files", "records", "pruning", "modules", "engines"},
+    "compaction": {"types", "files", "records", "pruning", "modules"},
     "reports": {"records", "files"},
 }
 
@@ -285,8 +285,8 @@ def write(path: Path, source: str) -> None:
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders of the package."""
-    return [path.parent for path in sorted((root / "hydra_det").rglob("__init__.py"))]
+    """The folders of the package that hold code."""
+    return sorted({path.parent for path in (root / "hydra_det").rglob("*.py")})
 
 
 def arrows(root: Path) -> dict[str, set[str]]:

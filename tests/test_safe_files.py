@@ -14,7 +14,7 @@ from PIL import Image
 
 from hydra_det.compaction.files import WEIGHTS, load_compact
 from hydra_det.data.formats.coco import read_coco
-from hydra_det.engines.engines import in_engine
+from hydra_det.engines.registry import in_engine
 from hydra_det.engines.torch_engine import EXPORTED
 from hydra_det.errors import InputError
 from hydra_det.finished.run import FinishedRun

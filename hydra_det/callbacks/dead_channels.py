@@ -52,8 +52,7 @@ def silence_dead(net: nn.Module) -> dict[str, Flags]:
             "prune: expected masks that leave every raw map a way from the image, got nothing for "
             f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"
         )
-    with torch.no_grad():
-        found = silence(net)
+    found = silence(net)
     silent = sum(int(flags.sum()) for flags in found.values())
     log.info("%d of %d channels carry nothing", silent, sum(len(flags) for flags in found.values()))
     if empty := [name for name, flags in found.items() if flags.all()]:

@@ -18,8 +18,9 @@ def prune(
 ) -> nn.Module:
     """Let final masks keep the units with the largest scores, in place.
 
-    Channels that the masks leave without a weight also lose what BatchNorm makes of nothing, so that `compact` can
-    remove them and answers the same. Weights stay as they are below the masks.
+    Channels that the masks leave without a weight also lose what BatchNorm makes of nothing, for good, so that
+    `compact` can remove them and answers the same: to try several ratios, prune copies. Weights stay as they are below
+    the masks. Where something is raised, the network is as it was.
 
     Args:
         net: masked and scored, by `make_masked` and `initial_scores` or by training of scores.
@@ -47,7 +48,12 @@ def prune(
     if not any(bool(values.any()) for values in scores.values()):
         raise InputError("net: expected masked layers with scores, got none; call make_masked and initial_scores first")
     plan = mask_plan(asked, layout(net))
+    before = {name: mask.clone() for name, mask in masks_of(net).items()}
     set_masks(net, plan.masks(scores, final=True))
-    plan.check(masks_of(net))
-    silence_dead(net)
+    try:
+        plan.check(masks_of(net))
+        silence_dead(net)
+    except BaseException:
+        set_masks(net, before)
+        raise
     return net

@@ -13,7 +13,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.bootstrap import resampled_precision
 from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
 from hydra_det.evaluation.matches import find_matches
-from hydra_det.modules.detector import Detector
+from hydra_det.modules.detector import Detector, check_classes
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.records.record import NetworkMetrics
 
@@ -36,14 +36,19 @@ def evaluate(
         data: its `test` split is scored, at its `image_size`.
         attack: of the network itself with its own gradients; None: the clean images alone.
         seed: of attacks that draw.
-        make_trainer: callbacks -> a trainer with `inference_mode=False`; None: one GPU if there is one, else the CPU.
+        make_trainer: callbacks -> a trainer with `inference_mode=False`; None: one device, a GPU if there is one.
 
     Returns:
         `clean` and `attacked` (None without an attack), each by both protocols: `coco` counts detections with a
         confidence of at least 0.001, `paper` those of at least 0.5. AP in [0, 1] by pycocotools, in coordinates of the
         original images.
     """
-    _, results = run_passes(copy.deepcopy(net), data, attack, make_trainer=make_trainer or _trainer, seed=seed)
+    check_classes(net, data.class_names)
+    passes = data.evaluation_passes
+    try:
+        _, results = run_passes(copy.deepcopy(net), data, attack, make_trainer=make_trainer or _trainer, seed=seed)
+    finally:
+        data.evaluation_passes = passes
     return metrics_of(data, results)
 
 

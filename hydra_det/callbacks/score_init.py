@@ -1,5 +1,6 @@
 """Gives every masked layer its initial scores."""
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.attacks.base import Attack
-from hydra_det.callbacks.hardening.attacked_images import attacked_images
+from hydra_det.callbacks.hardening.attacked_images import attacked_images, on_device
 from hydra_det.init import INITIALISERS
 from hydra_det.init.base import Batches, Initialiser, InitialScores, Sample, choose
 from hydra_det.modules.masked_conv import masked_layers
@@ -61,9 +62,9 @@ def initial_scores(
     """Give every masked layer of a network its initial scores, in place; all else of the network stays as it was.
 
     Args:
-        net: with masked layers, on the device of the batches.
-        batches: training images with what is in them; read as far as the initialiser looks. `scaled`, `magnitude`,
-            `random` and `synflow` look at none.
+        net: with masked layers.
+        batches: training images with what is in them; the first images, as many as the initialiser looks at, are read
+            once and kept. `scaled`, `magnitude`, `random` and `synflow` look at none.
         init: a key of `hydra_det.init.INITIALISERS`, such as `scaled` or `deeplift`.
         attack: of the images, with `attacked=True`.
         seed: of an attack that draws.
@@ -78,9 +79,16 @@ def initial_scores(
     if not masked_layers(net):
         raise InputError("net: expected masked layers, got none; call make_masked(net) first")
 
+    if attack is not None and not options.get("attacked"):
+        raise InputError("attack: expected attacked=True beside it, got clean images; leave one out or give both")
+    kept: dict[Sample, list[Batch]] = {}
+
     def sampled(sample: Sample) -> Iterator[Batch]:
-        for batch in micro_batches(batches, images=sample.images, size=sample.micro_batch):
-            yield _as_asked(batch, sample, net=net, attack=attack, seed=seed)
+        clean = dataclasses.replace(sample, attacked=False)  # an initialiser may ask again: for the same images
+        if clean not in kept:
+            kept[clean] = list(micro_batches(batches, images=sample.images, size=sample.micro_batch))
+        for batch in kept[clean]:
+            yield _as_asked(on_device(batch, net), sample, net=net, attack=attack, seed=seed)
 
     return set_scores(net, choose("name", init, INITIALISERS)(**options), sampled)
 
@@ -118,7 +126,7 @@ def _as_asked(batch: Batch, sample: Sample, *, net: nn.Module, attack: Attack | 
         return batch
     if attack is None:
         raise InputError("init.attacked: expected an attack, got none")
-    # By the first image: the same draw in whichever process the batch is.
+    # Seeded by the first image, so that it does not matter which process has the batch.
     generator = torch.Generator().manual_seed(hash((seed, batch["targets"][0]["image_id"])) % 2**63)
     return Batch(images=attacked_images(net, batch, attack, generator=generator), targets=batch["targets"])
 

@@ -45,14 +45,18 @@ def as_pixels(picture: str | Path | Image.Image | NDArray[np.uint8]) -> NDArray[
     if isinstance(picture, str | Path):
         return load_rgb(Path(picture))
     if isinstance(picture, Image.Image):
-        return _to_rgb(ImageOps.exif_transpose(picture), path=Path(getattr(picture, "filename", "") or "picture"))
+        path = Path(getattr(picture, "filename", "") or "picture")
+        try:
+            return _to_rgb(ImageOps.exif_transpose(picture), path=path)
+        except OSError as error:
+            raise InputError(f"{path}: expected an image, could not decode it ({error:.200})") from error
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise InputError(
             f"picture: expected a path, an image of Pillow, or an array [height, width, 3] of uint8 RGB, got "
             f"{array.dtype} {list(array.shape)}"
         )
-    return np.require(array, requirements="W")  # torch warns of arrays that cannot be written to
+    return np.require(array, requirements=["C", "W"])  # as torch wants it: in order, and writable
 
 
 def find_images(folder: Path) -> list[Path]:

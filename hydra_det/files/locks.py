@@ -1,8 +1,9 @@
 """Locks of files, which the system gives back however a process ends, across machines where the drive does that.
 
-They are those of `filelock`: flock on Linux and macOS, LockFileEx on Windows. Three things are decided here.
+They are those of `filelock`: flock on Linux and macOS. Three things are decided here.
 
-- The file of a lock is left behind. Who removed it would part those who wait at it from those who come next.
+- The file of a lock is left behind. If it were removed, those who wait for it and those who come next would lock two
+  different files.
 - Where a drive has no locks, filelock would go over to a file that is there or not. After a kill that is there for good
   as far as another machine can tell, so it is not done: the drive is refused.
 - A forked process, as of a data loader, would keep a lock after the death of its owner. filelock closes in it what it

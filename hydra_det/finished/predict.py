@@ -20,6 +20,7 @@ from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor
 from hydra_det.finished.run import FinishedRun
+from hydra_det.modules.detector import check_classes
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
@@ -99,6 +100,7 @@ class Predictor:
             raise InputError(f"confidence: expected a number in [0, 1], got {confidence}")
         if not isinstance(image_size, int) or image_size < STRIDE or image_size % STRIDE:
             raise InputError(f"image_size: expected a multiple of {STRIDE}, got {image_size}")
+        check_classes(net, class_names)
         if not isinstance(seed, int):
             raise InputError(f"seed: expected a whole number, got {seed}")
         self.device = torch.device(device)

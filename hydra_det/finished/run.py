@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
-from hydra_det.engines.engines import ENGINES
+from hydra_det.engines.registry import ENGINES
 from hydra_det.files.atomic import write_atomically
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build

@@ -5,7 +5,7 @@ scores or metrics: those are callbacks.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from hydra_det.types import Batch, Detections, LossTerms, Target
+from hydra_det.types import Batch, Detections, InputError, LossTerms, Target
 
 # Raw maps of a training batch -> a term that is added to its loss, a scalar; None: not for this batch.
 Penalty = Callable[[list[Tensor]], Tensor | None]
@@ -22,6 +22,8 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 class DetectorNetwork(Protocol):
     """What a network must do to be trained here."""
+
+    num_classes: int
 
     def __call__(self, images: Tensor) -> list[Tensor]: ...
     def losses(self, raw: list[Tensor], targets: list[Target]) -> LossTerms: ...
@@ -86,6 +88,14 @@ class Detector(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps=steps, warmup=self.warmup_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def check_classes(net: Any, class_names: Sequence[str]) -> None:
+    """Refuse names of classes that are not those of a network, by their number."""
+    if len(class_names) != net.num_classes:
+        raise InputError(
+            f"class_names: expected the names of the {net.num_classes} classes of the network, got {len(class_names)}"
+        )
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:

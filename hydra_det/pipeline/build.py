@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 import pytorch_lightning as pl
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
@@ -159,13 +160,17 @@ def build_network(
         name: of a file in `conf/model`: `yolov3`, `yolov3_tiny`, `yolov3_spp`, `yolov3_nano`.
         num_classes: how many it tells apart; not needed beside `data`.
         data: takes the number of classes and, for `anchors="auto"`, the sizes of the objects from its training images.
-        weights: a `.safetensors` file of ours, or Darknet's `.weights`. Of other classes all but the heads is taken.
+        weights: a `.safetensors` file of ours, or Darknet's `.weights`; those of other classes fill all but the heads.
         **settings: what the file in `conf/model` says otherwise, such as `width=0.5` or `anchors=[[10, 14], ...]`.
 
     Raises:
         InputError: no such network or setting, or weights of another network.
     """
     model = {**_named_model(name), **settings, "weights": None if weights is None else str(weights)}
+    if settings.get("compile"):
+        raise InputError("compile: expected nothing here, as train.py does it; call net.compile() yourself")
+    if data is not None and num_classes not in (None, data.num_classes):
+        raise InputError(f"num_classes: expected the {data.num_classes} of the data, or none, got {num_classes}")
     if data is not None:
         return network(model_config({"model": model}, data))
     if num_classes is None:
@@ -183,8 +188,13 @@ def _named_model(name: str) -> dict[str, Any]:
     known = sorted(path.stem for path in Path(CONFIG_DIR, "model").glob("*.yaml"))
     if name not in known:
         raise InputError(f"name: expected a network among {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
-    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        composed = hydra.compose("train", overrides=[f"model={name}"])
+    running = GlobalHydra.instance().hydra  # of a program of the user's, which knows other configs
+    GlobalHydra.instance().hydra = None
+    try:
+        with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+            composed = hydra.compose("train", overrides=[f"model={name}"])
+    finally:
+        GlobalHydra.instance().hydra = running
     return dict(plain(composed["model"]))
 
 

@@ -1,19 +1,28 @@
-"""Ctrl-C at any instant of a script: it ends within moments, with one line and not with a traceback.
+"""Ctrl-C at any instant of a script, and what schedulers and closed terminals send: it ends soon, with one line.
 
 A script calls `leave_at_once` before it imports anything else: loading torch takes seconds, and an exception might
 come up inside of a library that takes it for a failure of its own. Nothing has been begun by then, so the process
-simply ends.
+simply ends. From `started` on, each of these signals is a KeyboardInterrupt.
+
+A signal to all processes of a run ends those that load images as well, and what their owner meets then looks like an
+error: `asked_to_stop` tells it from one.
 """
 
 import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
+# Sent by `kill`, `timeout`, SLURM, containers; by a terminal that closes; by SLURM some time before its limit.
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 SOON = 0.05  # seconds after which a destructor is done
+PATIENCE = 1.0  # seconds within which a signal to several processes has reached all of them
+
+_asked = threading.Event()  # this process was told to stop
 
 
 def leave_at_once() -> None:
@@ -24,13 +33,38 @@ def leave_at_once() -> None:
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     ):
         signal.signal(signal.SIGINT, _leave)
+        for number in _own_to_take():
+            signal.signal(number, _leave)
 
 
 def started() -> None:
     """From here on there is something to leave in order: Ctrl-C is an exception again, and one that is not lost."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _asked.clear()
+    if threading.current_thread() is threading.main_thread():
+        for number in _own_to_take():
+            signal.signal(number, _stop)
     sys.unraisablehook = _not_lost
+
+
+def asked_to_stop(*, wait: float = 0.0) -> bool:
+    """Whether this process was told to stop by a signal, or is within so many seconds."""
+    end = time.monotonic() + wait
+    while not _asked.is_set() and time.monotonic() < end:
+        time.sleep(SOON)  # in the main thread, where signals are handled in between
+    return _asked.is_set()
+
+
+def _own_to_take() -> list[int]:
+    """The signals that nobody else here handles or ignores, as `nohup` does, or Lightning for SLURM."""
+    free = [number for number in ENDING if signal.getsignal(number) in (signal.SIG_DFL, _leave)]
+    return [number for number in free if number != getattr(signal, "SIGUSR1", None) or "SLURM_NTASKS" not in os.environ]
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    _asked.set()
+    raise KeyboardInterrupt
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

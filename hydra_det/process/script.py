@@ -24,9 +24,10 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
 from hydra_det.process.drives import refusal
-from hydra_det.process.interrupts import INTERRUPTED, started
+from hydra_det.process.interrupts import INTERRUPTED, PATIENCE, asked_to_stop, started
 from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
 from hydra_det.process.log_lines import calm_lines, name_lines
+from hydra_det.process.lost_workers import lost_worker
 from hydra_det.process.memory_errors import explain
 from hydra_det.records.record import FAILED_NAME as FAILED
 
@@ -100,11 +101,10 @@ def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         return task(config)
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
-        resumes = HydraConfig.get().job.name == "train"
-        log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
-        own = getattr(stop, "code", None)  # by another code a scheduler says that it queues the job again
-        sys.exit(INTERRUPTED if own in (None, 1) else own)
+        _leave_interrupted(getattr(stop, "code", None))
     except Exception as error:
+        if asked_to_stop(wait=PATIENCE if lost_worker(error) else 0):  # its other processes were told as well
+            _leave_interrupted()
         reason, full = _say(error, _places(config, folder))
     finally:
         _end_helpers()
@@ -117,6 +117,13 @@ def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
     return reason
 
 
+def _leave_interrupted(own: Any = None) -> NoReturn:
+    """End the process; by a code of its own a scheduler says that it queues the job again."""
+    resumes = HydraConfig.get().job.name == "train"
+    log.error("interrupted%s", "; the same command goes on from the last checkpoint" if resumes else "")
+    sys.exit(INTERRUPTED if own in (None, 1) else own)
+
+
 def _say(error: Exception, places: Mapping[str, Path]) -> tuple[str, bool]:
     """Log why a job failed; returns it, and whether a drive is full."""
     refused = None
@@ -126,6 +133,8 @@ def _say(error: Exception, places: Mapping[str, Path]) -> tuple[str, bool]:
         reason = no_memory
     elif refused := refusal(error, places):
         reason = refused.line
+    elif lost := lost_worker(error):
+        reason = lost
     else:
         log.exception("%sthis is a bug of the program, not of your input", _of_which())
         return f"{type(error).__name__}: {error}", False

@@ -28,7 +28,7 @@ MODULES = {
     "hydra_det.prune.settings": "hydra_det.pruning.settings",
 }
 
-# Recipes of 0.1, `experiment=`; to be removed with the release after the next one.
+# Recipes of 0.1, `experiment=`; they go with 0.2.
 EXPERIMENTS = {
     **{f"bccd_{name}": f"bccd/{name}" for name in ("clean", "grid")},
     **{f"deeppcb_{name}": f"deeppcb/{name}" for name in ("clean", "cpu", "hardening", "pruning")},
@@ -82,5 +82,5 @@ def _current_word(word: str) -> str:
 def _current_recipe(name: str) -> str:
     new = EXPERIMENTS.get(name, name)
     if new != name:
-        log.warning("experiment=%s is now experiment=%s; the old name will go with the next release", name, new)
+        log.warning("experiment=%s is now experiment=%s; the old name goes with version 0.2", name, new)
     return new

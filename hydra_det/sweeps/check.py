@@ -10,10 +10,11 @@ from hydra_det.sweeps.target import Target
 from hydra_det.types import InputError
 
 
-def check_search(config: Config) -> None:
-    """Refuse a target or objectives that nothing can be found for."""
-    check_target(config)
+def check_search(config: Config) -> Target:
+    """The target of a config; refuses one, or objectives, that nothing can be found for."""
+    target = check_target(config)
     check_objectives(config)
+    return target
 
 
 def has_target(config: Any) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 from hydra_det.pipeline import build
 from hydra_det.records.objectives import measure
 from hydra_det.records.record import Record
-from hydra_det.sweeps.check import check_search, check_target, has_target
-from hydra_det.sweeps.target import SHRINKING, between, bisect
+from hydra_det.sweeps.bisection import between, bisect
+from hydra_det.sweeps.check import check_search, has_target
+from hydra_det.sweeps.target import SHRINKING
 from hydra_det.sweeps.trials import Train, Trials
 from hydra_det.types import InputError
 
@@ -26,10 +27,10 @@ def search(train: Train, config: Any, folder: Path) -> Record | None:
     """
     searched = has_target(config)
     asked = build.plain(config)
-    check_search(asked)
+    target = check_search(asked)
     if not searched:
         return train(asked, folder, build.overrides())
-    target, typed = check_target(asked), build.overrides()
+    typed = build.overrides()
     if any(word.lstrip("+").startswith("prune.ratio=") for word in typed):
         raise InputError(
             f"prune.ratio: expected none beside target.{next(iter(target.goals))}, which finds it; leave one out, or "

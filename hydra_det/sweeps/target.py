@@ -1,7 +1,7 @@
 """What a search for a pruning ratio is asked for, and the bisection."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -82,46 +82,6 @@ class Target:
     def ends(self) -> tuple[float, float]:
         """The ratio that must serve, and the one to go towards."""
         return (self.lowest, self.highest) if self.wants_largest else (self.highest, self.lowest)
-
-
-def bisect(
-    serves: Callable[[float], bool], *, start: float, end: float, tolerance: float, trials: int
-) -> tuple[float, float] | None:
-    """The last ratio on the way from `start` to `end` that serves, if all do before it and none behind it.
-
-    `start` comes first: where it does not serve, nothing is assumed to. `end` comes last, and only if all others
-    served: it seldom does, and would cost a run. Whatever `serves` answers, the ratio that is found was tried and
-    serves, and none of those tried behind it did.
-
-    Args:
-        serves: runs a trial.
-        start: where to begin.
-        end: above or below.
-        tolerance: of the distance between what is found and the next ratio that does not serve.
-        trials: calls of `serves` at most.
-
-    Returns:
-        The ratio that was found and the next one that does not serve, or is not known to; None: `start` does not serve.
-    """
-    if not serves(start):
-        return None
-    good, bad = start, end
-    for _ in range(trials - 1):
-        if abs(bad - good) <= tolerance:
-            if bad == end and serves(end):
-                good = end
-            break
-        middle = between(good, bad, tolerance)
-        if serves(middle):
-            good = middle
-        else:
-            bad = middle
-    return good, bad
-
-
-def between(first: float, second: float, tolerance: float) -> float:
-    """The middle, without digits that the tolerance makes meaningless."""
-    return round((first + second) / 2, max(3, math.ceil(-math.log10(tolerance)) + 1))
 
 
 def contradictions(trials: list[Trial], goals: Mapping[str, float]) -> list[str]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hydra_det.compaction.compact import compact
-from hydra_det.engines import engines
-from hydra_det.engines.engines import ENGINES, check_installed, in_engine
+from hydra_det.engines import registry
+from hydra_det.engines.registry import ENGINES, check_installed, in_engine
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
 
@@ -74,7 +74,7 @@ def test_half_precision_halves_the_file(tmp_path):
 
 
 def test_an_engine_that_is_not_installed_is_refused(monkeypatch):
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda package: None if package == "openvino" else 1)
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda package: None if package == "openvino" else 1)
     check_installed(["torch", "onnxruntime"])
     with pytest.raises(InputError, match=r"the package openvino for openvino_int8, which is not installed; install"):
         check_installed(["torch", "openvino_int8"])

@@ -1,4 +1,4 @@
-"""Ctrl-C at many instants: one line, exit code 130, within seconds, and the same command goes on."""
+"""Ctrl-C and the signals of schedulers at many instants: one line, exit code 130, soon, and the command goes on."""
 
 import contextlib
 import os
@@ -48,18 +48,19 @@ except KeyboardInterrupt:
 """
 
 
-def interrupted(process, when, seconds=0.0, *, said="interrupted"):
-    """Send Ctrl-C at an instant; returns how long it took to end.
+def interrupted(process, when, seconds=0.0, *, said="interrupted", sent=signal.SIGINT):
+    """Send Ctrl-C, or another signal, to a process and all that it started; returns how long it took to end.
 
     Args:
         process: that runs.
         when: text that it says, or a function that is true from some instant on.
         seconds: to wait after that.
         said: what it has to say in the end.
+        sent: the signal.
     """
     wait_for(when if callable(when) else lambda: when in process.said, process)
     time.sleep(seconds)
-    process.signal(signal.SIGINT)
+    process.signal(sent)
     start = time.monotonic()
     code = process.wait(HANGS)
     assert "Traceback" not in process.said, process.said
@@ -133,6 +134,57 @@ def test_a_run_goes_on_after_an_interrupt(nursery, tmp_path, record_property):
     record_property("seconds_to_end", took)
 
 
+def test_a_sweep_ends_when_a_scheduler_ends_all_of_its_processes(nursery, tmp_path):
+    words = [*SWEEP, "prune.ratio=0.5,0.75", "data.workers=2", "data.cache_images=false"]
+    process = nursery.start(tmp_path, "train", words)
+    interrupted(process, "pretrain 1/3", 0.1, said="the same command goes on", sent=signal.SIGTERM)
+    assert "#1" not in process.said, "the next job began"
+    assert not list(tmp_path.rglob("failed.txt"))
+    leaves_nobody(process)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=lambda sent: sent.name)
+def test_what_schedulers_send_is_an_interrupt(sent):
+    code = f"""
+import os, signal, time
+from hydra_det.process import interrupts
+interrupts.leave_at_once()
+interrupts.started()
+assert not interrupts.asked_to_stop()
+try:
+    os.kill(os.getpid(), {int(sent)})
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("stopped", interrupts.asked_to_stop())
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment, timeout=60
+    )
+    assert done.stdout == "stopped True\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "slurm", "taken"),
+    [("SIG_DFL", False, True), ("SIG_IGN", False, False), ("SIG_DFL", True, False)],
+    ids=["free", "ignored, as by nohup", "Lightning's under SLURM"],
+)
+def test_a_signal_that_is_somebody_elses_is_left(before, slurm, taken):
+    code = f"""
+import signal, hydra_det.process.interrupts as interrupts
+signal.signal(signal.SIGUSR1, signal.{before})
+interrupts.leave_at_once()
+interrupts.started()
+print(signal.getsignal(signal.SIGUSR1) is interrupts._stop)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    environment |= {"SLURM_NTASKS": "2"} if slurm else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+    )
+    assert done.stdout == f"{taken}\n"
+
+
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_everywhere_comes_to_the_same(nursery, tmp_path, undisturbed, record_property):
     took = {"configs are composed": interrupted(nursery.start(tmp_path, "train", ONE), (tmp_path / "run").exists)}
@@ -170,7 +222,8 @@ def test_processes_that_load_images_end_too(nursery, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_other_scripts(nursery, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
+def test_the_other_scripts(nursery, tmp_path, sent):
     folder = tmp_path / "all"
     run_all(nursery, folder, [("train", [*COMMANDS["sweep"][1], "prune.ratio=0.5,0.75", "seed=0"])])
     instants = [
@@ -186,7 +239,10 @@ def test_the_other_scripts(nursery, tmp_path):
     for name, when, seconds in instants:
         for left in ("evaluated", "report", "compacted"):
             shutil.rmtree(folder / left, ignore_errors=True)
-        interrupted(nursery.start(folder, *COMMANDS[name]), when, seconds)
+        interrupted(nursery.start(folder, *COMMANDS[name]), when, seconds, sent=sent)
+    suite = [*COMMANDS["evaluate"][1], "suite=quick"]
+    suite = [word for word in suite if not word.startswith("attack")]
+    interrupted(nursery.start(folder, "evaluate", suite), "attack 2 of", 0.2, sent=sent)
     assert not list((folder / "sweep").glob("*/compact*"))
 
 

@@ -12,7 +12,7 @@ import torch
 from compact import compact
 from hydra_det.compaction import compact as compaction
 from hydra_det.compaction.files import load_compact
-from hydra_det.engines.engines import ENGINES
+from hydra_det.engines.registry import ENGINES
 from hydra_det.finished.compacting.compacting import Compacting
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import masks_of

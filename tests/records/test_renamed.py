@@ -67,7 +67,7 @@ def test_old_recipes_are_taken_with_a_line(caplog: pytest.LogCaptureFixture) -> 
         words = current_words(["train.py", "-m", "+experiment=bccd_clean,smoke", "seed=1", "x=replication"])
     assert words == ["train.py", "-m", "+experiment=bccd/clean,smoke", "seed=1", "x=replication"]
     assert [record.getMessage() for record in caplog.records] == [
-        "experiment=bccd_clean is now experiment=bccd/clean; the old name will go with the next release"
+        "experiment=bccd_clean is now experiment=bccd/clean; the old name goes with version 0.2"
     ]
     assert current_words(["experiment=replication_start"]) == ["experiment=replication/start"]
 

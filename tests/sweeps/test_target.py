@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from hydra_det.records.objectives import OBJECTIVES, read_search
 from hydra_det.records.record import RecordError, read_record, write_record
+from hydra_det.sweeps.bisection import bisect
 from hydra_det.sweeps.check import check_search, has_target
 from hydra_det.sweeps.search import objective_values, search
-from hydra_det.sweeps.target import Target, bisect
+from hydra_det.sweeps.target import Target
 from hydra_det.types import InputError, RatioError
 from tests.pipeline.tiny import arguments, compose, unresolved
 from tests.reports.example import example_record, latency, network, size

@@ -53,30 +53,37 @@ def losses_of(net: Any, targets: Sequence[Target]) -> Losses:
 
 
 def attack(net: Any, images: Tensor, targets: Sequence[Mapping[str, Any]], method: Attack, *, seed: int = 0) -> Tensor:
-    """Images after a white-box attack on a network, which is left as it was. [B, 3, H, W] in [0, 1]
+    """Images after a white-box attack on a network, which is left as it was. [B, 3, H, W] in [0, 1], on its device
 
     Args:
         net: dense or masked; attacked in eval mode.
-        images: [B, 3, H, W] in [0, 1] on the device of the network; H and W are multiples of 32.
+        images: [B, 3, H, W] in [0, 1]; H and W are multiples of 32.
         targets: what is in each image: `boxes` [N, 4] xyxy in pixels of the images, `labels` [N] int64. Where a target
             says by its `letterbox` which part of the image is padding, that part is not perturbed.
         method: an attack, such as `PGD(epsilon=8 / 255, step_size=2 / 255, steps=20)`.
         seed: of attacks that draw.
 
     Raises:
-        InputError: images outside of [0, 1], or another number of targets than of images.
+        InputError: images outside of [0, 1], or targets that do not fit the images or the network.
     """
     if len(images) != len(targets):
         raise InputError(f"targets: expected one for each of {len(images)} images, got {len(targets)}")
-    whole = [_complete(target, number, images) for number, target in enumerate(targets)]
-    region = None if any("letterbox" not in target for target in targets) else _content(whole, images.device)
+    batch = on_device(Batch(images=images, targets=list(targets)), net)  # type: ignore[arg-type]
+    if wrong := [n for n, target in enumerate(batch["targets"]) if (target["labels"] >= net.num_classes).any()]:
+        raise InputError(f"targets[{wrong[0]}]: expected labels below {net.num_classes}, the classes of the network")
+    region = torch.stack([_content(target, batch["images"]) for target in targets])[:, None]
     generator = torch.Generator().manual_seed(seed)
     with undisturbed(net):
-        return method(images, losses_of(net, whole), region=region, generator=generator)
+        return method(batch["images"], losses_of(net, batch["targets"]), region=region, generator=generator)
+
+
+def on_device(batch: Batch, net: Any) -> Batch:
+    """A batch on the device of a network, with all that targets of ours have."""
+    images = batch["images"].to(next(net.parameters()).device)
+    return Batch(images=images, targets=[_complete(target, n, images) for n, target in enumerate(batch["targets"])])
 
 
 def _complete(target: Mapping[str, Any], number: int, images: Tensor) -> Target:
-    """A target with all that ours have."""
     if missing := [key for key in ("boxes", "labels") if key not in target]:
         raise InputError(f"targets[{number}]: expected boxes and labels, got no {missing[0]}")
     boxes = torch.as_tensor(target["boxes"], dtype=torch.float32, device=images.device).reshape(-1, 4)
@@ -85,7 +92,16 @@ def _complete(target: Mapping[str, Any], number: int, images: Tensor) -> Target:
         raise InputError(f"targets[{number}]: expected a label for each of {len(boxes)} boxes, got {len(labels)}")
     height, width = images.shape[-2:]
     letterbox = target.get("letterbox", Letterbox(size=max(height, width), height=height, width=width))
+    if letterbox.size != max(height, width):
+        raise InputError(f"targets[{number}]: expected a letterbox of {max(height, width)} px, got {letterbox.size}")
     return Target(boxes=boxes, labels=labels, image_id=target.get("image_id", number), letterbox=letterbox)
+
+
+def _content(target: Mapping[str, Any], images: Tensor) -> Tensor:
+    """True where an image is no padding, everywhere where nothing is said of any. [H, W] bool"""
+    if "letterbox" in target:
+        return target["letterbox"].content_mask(device=images.device)
+    return torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)
 
 
 def attacked_images(
@@ -113,8 +129,4 @@ def attacked_images(
 
 def content_region(batch: Batch) -> Tensor:
     """True where the images of a batch are not letterbox padding. [B, 1, H, W] bool"""
-    return _content(batch["targets"], batch["images"].device)
-
-
-def _content(targets: Sequence[Target], device: torch.device) -> Tensor:
-    return torch.stack([target["letterbox"].content_mask(device=device) for target in targets])[:, None]
+    return torch.stack([_content(target, batch["images"]) for target in batch["targets"]])[:, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.compaction.files import WEIGHTS, load_compact
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.engines.engines import in_engine
+from hydra_det.engines.registry import in_engine
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.modules.graph import GraphDetector

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.engines.engine import Forward
-from hydra_det.engines.engines import ENGINES, in_engine
+from hydra_det.engines.registry import ENGINES, in_engine
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.records.record import EngineResult
 from hydra_det.types import Detections, InputError, LossTerms, Target

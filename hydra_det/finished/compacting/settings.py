@@ -1,6 +1,6 @@
 """What is wrong with the settings of `compact.py`, said before anything is made."""
 
-from hydra_det.engines.engines import check_installed
+from hydra_det.engines.registry import check_installed
 from hydra_det.pipeline.build import Config
 from hydra_det.types import InputError
 

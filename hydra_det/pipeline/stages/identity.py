@@ -30,7 +30,8 @@ INDIFFERENT_TRAINER = (
     "profiler", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "check_val_every_n_epoch",
     "val_check_interval", "limit_val_batches", "num_sanity_val_steps",
 )  # fmt: skip
-OBSERVERS = "hydra_det.callbacks."  # callbacks of every stage that come with the package only look
+# Callbacks of every stage that only look: what they are told changes no network.
+OBSERVERS = ("hydra_det.callbacks.watching.", "hydra_det.callbacks.detection_metrics.")
 
 
 def stage_key(

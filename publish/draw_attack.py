@@ -4,7 +4,8 @@ python -m publish.draw_attack dense=outputs/runs/<run> hardened=outputs/runs/<ru
 
 The first run gives its dense network, the second one its pruned network. The panels show the photo as the networks see
 it, at the size of their input, and the attack knows the network that it attacks. The photo is a validation image.
-Without --image it is the typical one: its three panels are nearest to the mean over all validation images.
+Without --image it is the typical one: its three panels are nearest to the mean over all validation images, or over
+those with as many --objects.
 """
 
 import argparse
@@ -63,7 +64,8 @@ def main() -> None:
     shown = Shown(options.runs, confidence=options.confidence, epsilon=options.epsilon)
     index = options.image
     if index is None:
-        index = typical([[seen.score for seen in panels] for panels in shown.panels(range(shown.count))])
+        places = shown.with_objects(options.objects)
+        index = places[typical([[seen.score for seen in panels] for panels in shown.panels(places)])]
     (panels,) = shown.panels([index])
     print(f"validation image {index}, id {shown.image_id(index)}")
     for (network, attacked), seen in zip(PANELS, panels, strict=True):
@@ -97,6 +99,13 @@ class Shown:
         )
         self.confidence = confidence
 
+    def with_objects(self, least: int) -> list[int]:
+        """The images with so many objects or more."""
+        places = [place for place in range(self.count) if len(self._batch([place])["targets"][0]["boxes"]) >= least]
+        if not places:
+            raise InputError(f"--objects: expected fewer, got {least}; no validation image has so many")
+        return places
+
     def image_id(self, index: int) -> int:
         """The data set's own."""
         return int(self._batch([index])["targets"][0]["image_id"])
@@ -105,9 +114,9 @@ class Shown:
         """Of the panels."""
         removed = self.runs["hardened"].record.sparsity["ratio_asked"]
         return [
-            "trained as usual, clean photo",
+            "trained as usual, clean image",
             "the same network, attacked",
-            f"hardened, {removed:.0%} removed, attacked",
+            f"hardened, {100 * removed:g} % removed, attacked",
         ]
 
     def panels(self, indices: Sequence[int]) -> Iterator[tuple[Seen, ...]]:
@@ -168,7 +177,7 @@ def typical(scores: Sequence[Sequence[float]]) -> int:
 def draw(panels: Sequence[Seen], *, titles: Sequence[str]) -> Figure:
     """The panels side by side, with a legend below."""
     height, width = panels[0].pixels.shape[:2]
-    figure = Figure(figsize=(12, 4 * height / width + 0.9), layout="constrained")
+    figure = Figure(figsize=(12, 4 * height / width + 1.1), layout="constrained")
     for axes, seen, title in zip(figure.subplots(1, len(panels)), panels, titles, strict=True):
         _panel(axes, seen, title)
     names = {"right": "found", "wrong": "wrong box", "missed": "missed"}
@@ -193,6 +202,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="dense=folder hardened=folder")
     parser.add_argument("--image", type=int, help="place among the validation images")
+    parser.add_argument("--objects", type=int, default=1, help="the typical image of those with so many or more")
     parser.add_argument("--epsilon", type=float, help="of the attack, in 255ths; without it that of the second run")
     parser.add_argument("--confidence", type=float, default=0.3)
     parser.add_argument("--output", type=Path, default=Path("docs/attack.jpg"))

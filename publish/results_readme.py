@@ -23,6 +23,7 @@ from publish.results_tables import (
 HEADS = ("What was done", "AP, clean images", "AP, attacked images", "speed")
 PAGE, SUITES = "docs/results.md", "docs/results.md#under-suites-of-attacks"
 MOST = 6  # rows
+DATA = {"bccd": "photos of blood cells (bccd)", "deeppcb": "photos of circuit boards (deeppcb)"}
 # What was done to a network, in plain words, in the order of the rows.
 DENSE_WORDS = {
     DENSE_CLEAN: "Trained as usual",
@@ -66,9 +67,9 @@ def summary(found: Mapping[str, Runs]) -> Iterator[str]:
     runs = found[name]
     record, frame = first_of(runs), runs.frame
     yield (
-        f"`{network_of(record)}` on {record.dataset['name']}: {record.dataset['train']:,} images to train on, "
-        f"{record.dataset['test']:,} to test on{side_of(record)}. AP is COCO's AP@[.5:.95], mean ± standard deviation "
-        f"over {frame['seed'].nunique()} seeds."
+        f"`{network_of(record)}` on {DATA.get(name, record.dataset['name'])}: {record.dataset['train']:,} images to "
+        f"train on, {record.dataset['test']:,} to test on{side_of(record)}. AP is COCO's AP@[.5:.95], mean ± standard "
+        f"deviation over {frame['seed'].nunique()} seeds."
     )
     yield ""
     yield small_table(frame)

@@ -9,7 +9,6 @@ from hydra_det.process import interrupts
 if __name__ == "__main__":
     interrupts.leave_at_once()  # the imports below take seconds
 
-import dataclasses
 import logging
 from datetime import UTC, datetime
 
@@ -31,21 +30,22 @@ def compact(settings: Config) -> Record:
     """From masks to a smaller network, its files, its AP and its time."""
     with Compacting(settings) as task:
         networks, differences = task.networks()  # equal, or refused
-        compaction = Compaction(
+        found = Compaction(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             commit=current_commit(),
             versions=collect_versions(),
             multiple=settings["multiple"],
             differences=differences,
-            engines=task.score(networks["compact"], task.export(networks["compact"])),
-            latency=task.time(networks),
             sizes=task.sizes(networks),
+            engines=task.score(networks["compact"], task.export(networks["compact"])),
+            latency=[],
         )
-        record = dataclasses.replace(task.record, compaction=compaction)
-        draw_compaction(record, task.partial / "speed.png")
-        task.finish(record)
+        task.publish(found)  # before anything is timed: what happens then costs times only
+        record = task.finish({**found, "latency": task.time()})
+    draw_compaction(record, task.folder / "speed.png")
     show(compaction_tables(record))
     log.info("compact network: %s", task.folder)
+    task.check_complete()
     return record
 
 

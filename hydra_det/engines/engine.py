@@ -19,12 +19,12 @@ class Engine(NamedTuple):
         write: (network, folder, example images [B, 3, H, W]) -> the file; what lies in the folder already is used,
             unless opening it could run code.
         open: (network, file, threads) -> forward.
-        able: whether this machine can compute so.
+        able: whether this machine can compute so; None: every one can.
         tolerance: of the raw maps to those of torch, as a share of their largest value; None: rounding is wanted.
     """
 
     packages: tuple[str, ...]
     write: Callable[[nn.Module, Path, Tensor], Path | None]
     open: Callable[[nn.Module, Path | None, int], Forward]
-    able: Callable[[], bool] = lambda: True
+    able: Callable[[], bool] | None = None
     tolerance: float | None = FLOAT_TOLERANCE

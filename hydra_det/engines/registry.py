@@ -1,7 +1,7 @@
 """The engines by name, and a network exported to one of them and opened."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +29,18 @@ ENGINES: dict[str, Engine] = {
 }
 
 
-def check_installed(names: Sequence[str]) -> None:
-    """Refuse unknown engines, and those that cannot run here."""
+def is_foreign(name: str) -> bool:
+    """Whether an engine loads the native code of another runtime, which may disturb torch's or crash."""
+    return bool(ENGINES[name].packages)
+
+
+def check_installed(names: Sequence[str], *, ask: Callable[[Callable[[], bool]], bool] = lambda able: able()) -> None:
+    """Refuse unknown engines, and those that cannot run here.
+
+    Args:
+        names: of engines.
+        ask: calls what says whether the machine is able to; it may load the runtime.
+    """
     for name in names:
         if name not in ENGINES:
             raise InputError(f"engines: expected some of {', '.join(ENGINES)}, got {name}")
@@ -40,7 +50,8 @@ def check_installed(names: Sequence[str]) -> None:
                     f"engines: expected the package {package} for {name}, which is not installed; install "
                     f"hydra-det[export], or leave {name} out"
                 )
-        if not ENGINES[name].able():
+        able = ENGINES[name].able
+        if able is not None and not ask(able):
             raise InputError(f"engines: expected a processor that computes in bf16 for {name}, got one that does not")
 
 

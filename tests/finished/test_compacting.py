@@ -1,6 +1,7 @@
 """compact.py on a finished run: files, AP, times and the record, and what is said when it cannot be done."""
 
 import json
+import os
 import shutil
 import subprocess
 from typing import Any
@@ -14,8 +15,10 @@ from hydra_det.compaction import compact as compaction
 from hydra_det.compaction.files import load_compact
 from hydra_det.engines.registry import ENGINES
 from hydra_det.finished.compacting.compacting import Compacting
+from hydra_det.finished.compacting.costs import engine_latency
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import masks_of
+from hydra_det.process.apart import Apart
 from hydra_det.records.record import read_record
 from hydra_det.types import InputError
 from tests.pipeline.tiny import compose, run
@@ -103,10 +106,46 @@ def test_an_engine_that_answers_something_else_is_refused(finished, monkeypatch)
     def wrong(network, *_):
         return lambda images: [raw.detach() + 1 for raw in network(images)]
 
-    monkeypatch.setitem(ENGINES, "onnxruntime", ENGINES["onnxruntime"]._replace(open=wrong))
-    with pytest.raises(InputError, match=r"expected onnxruntime to give the raw maps of torch within 0\.001"):
-        compacted(finished / "run", "engines=[onnxruntime]")
+    monkeypatch.setitem(ENGINES, "torch_export", ENGINES["torch_export"]._replace(open=wrong))
+    with pytest.raises(InputError, match=r"expected torch_export to give the raw maps of torch within 0\.001"):
+        compacted(finished / "run", "engines=[torch_export]")
     assert not list((finished / "run").glob("compact*"))
+
+
+def test_an_engine_that_crashes_is_left_out_and_the_others_go_on(finished, monkeypatch, caplog):
+    run(finished, "prune=filter_group", "prune.ratio=0.6", name="crashing")
+    call = Apart.call
+
+    def crashing(self, function, *args, **kwargs):
+        if function is engine_latency and args[0] == "onnxruntime":
+            return call(self, os._exit, 3)
+        return call(self, function, *args, **kwargs)
+
+    monkeypatch.setattr(Apart, "call", crashing)
+    with pytest.raises(InputError, match=r"engines: expected all to live, onnxruntime ended with exit code 3; "):
+        compacted(finished / "crashing", "engines=[onnxruntime,openvino]", "evaluate=false")
+    assert "engine onnxruntime ended with exit code 3; it is left out, the others go on" in caplog.text
+    found = read_record(finished / "crashing" / "record.json").compaction
+    assert found is not None
+    assert [result["engine"] for result in found["engines"]] == ["torch", "onnxruntime", "openvino"]
+    assert {entry["engine"] for entry in found["latency"]} == {"torch", "openvino"}
+    assert load_compact(finished / "crashing" / "compact")
+
+
+def test_what_was_made_is_there_when_times_are_lost(finished, monkeypatch):
+    run(finished, "prune=filter_group", "prune.ratio=0.6", name="untimed")
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Compacting, "time", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compacted(finished / "untimed", "engines=[]", "evaluate=false")
+    found = read_record(finished / "untimed" / "record.json").compaction
+    assert found is not None
+    assert found["latency"] == []
+    assert FinishedRun(finished / "untimed").network("compact")
+    assert not list((finished / "untimed").glob("*.partial"))
 
 
 def test_another_run_in_the_folder_leaves_no_old_network(finished):

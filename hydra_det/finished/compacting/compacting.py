@@ -3,9 +3,11 @@
 Everything is made in a folder beside the final one, which takes its name when it is complete.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from torch import Tensor
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import COMPACT, load_compact, save_compact
 from hydra_det.engines.engine import Forward
-from hydra_det.finished.compacting.costs import engine_latency, network_size
+from hydra_det.engines.registry import is_foreign
+from hydra_det.finished.compacting.costs import batches, engine_latency, network_size
 from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export
 from hydra_det.finished.compacting.settings import asked_engines
 from hydra_det.finished.compacting.workplace import Workplace
@@ -23,10 +26,21 @@ from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.scoring import score
-from hydra_det.records.record import RECORD_NAME, EngineLatency, EngineResult, NetworkSize, Record, write_record
+from hydra_det.process.apart import Apart, DiedError
+from hydra_det.records.record import (
+    RECORD_NAME,
+    Compaction,
+    EngineLatency,
+    EngineResult,
+    NetworkSize,
+    Record,
+    write_record,
+)
+from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
+NETWORKS = ("dense", "masked", COMPACT)
 ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
 
 
@@ -52,12 +66,15 @@ class Compacting:
         self.data = self.run.data
         self.data.prepare()
         self.place = Workplace(self.run.folder)
+        self.crashed: dict[str, str] = {}  # by engine: how
+        self._open = contextlib.ExitStack()
         self.folder, self.partial = self.place.final, self.place.partial
 
     def __enter__(self) -> "Compacting":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._open.close()
         self.place.leave()
 
     def networks(self) -> tuple[dict[str, GraphDetector], dict[str, float]]:
@@ -85,13 +102,20 @@ class Compacting:
     def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
         """The compact network in every engine: written, opened, and its raw maps compared with torch.
 
+        Engines of other runtimes live in processes of their own; one that crashes is left out.
+
         Raises:
             InputError: an engine answers something else.
         """
         with torch.no_grad():
             wanted = network(self.sample[:COMPARED])
-        options: dict[str, Any] = {"sample": self.sample, "wanted": wanted}
-        return {name: export(name, network, self.partial, **options) for name in self.engines}
+        options: dict[str, Any] = {"sample": self.sample, "wanted": wanted, "threads": torch.get_num_threads()}
+        exported = {}
+        for name in self.engines:
+            apart = self._open.enter_context(Apart()) if is_foreign(name) else None
+            with self._or_left_out(name):
+                exported[name] = export(name, self.partial, apart=apart, **options)
+        return exported
 
     def score(self, network: GraphDetector, exported: dict[str, tuple[Forward, EngineResult]]) -> list[EngineResult]:
         """AP in every engine, clean and on images that the attack of the run made on the torch network."""
@@ -103,35 +127,77 @@ class Compacting:
         for name, (forward, result) in exported.items():
             log.info("evaluate: compact network in %s", name)
             options = {} if name == "torch" else {key: self.settings[key] for key in ("calibration_images",)}
-            metrics, _ = score(
-                InEngine(network, forward),
-                config,
-                data=self.data,
-                store=run.store,
-                stage=stage,
-                variant=compact_variant(self.partial, name, **options),
-                attacked=network,
-            )
-            answer.append(EngineResult(**{**result, "metrics": metrics}))
+            with self._or_left_out(name):
+                metrics, _ = score(
+                    InEngine(network, forward),
+                    config,
+                    data=self.data,
+                    store=run.store,
+                    stage=stage,
+                    variant=compact_variant(self.partial, name, **options),
+                    attacked=network,
+                )
+                answer.append(EngineResult(**{**result, "metrics": metrics}))
+        self._open.close()  # the engines that were scored: what is timed is alone
         return answer
 
-    def time(self, networks: dict[str, GraphDetector]) -> list[EngineLatency]:
+    def time(self) -> list[EngineLatency]:
         """Forward, decode and NMS of all networks, which take turns within an engine."""
-        options: dict[str, Any] = {"data": self.data, "sample": self.sample, "at": self.place.at}
-        found = (engine_latency(name, networks, self.settings["latency"], **options) for name in self.engines)
-        return [entry for entries in found for entry in entries]
+        settings = self.settings["latency"]
+        images = {
+            size: batches(self.data.dataset("test"), size, count=settings["images"]) for size in settings["batch_sizes"]
+        }
+        options: dict[str, Any] = {"images": images, "sample": self.sample, "threads": torch.get_num_threads()}
+        folders = {name: self.place.at(name) for name in NETWORKS}
+        answer = []
+        for name in (name for name in self.engines if name not in self.crashed):
+            with self._or_left_out(name):
+                if is_foreign(name):
+                    with Apart() as apart:
+                        answer += apart.call(engine_latency, name, folders, settings, **options)
+                else:
+                    answer += engine_latency(name, folders, settings, **options)
+        return answer
 
     def sizes(self, networks: dict[str, GraphDetector]) -> dict[str, NetworkSize]:
         """Parameters, operations, bytes on disk and in memory."""
         size = self.data.image_size
         return {name: network_size(net, self.place.at(name), image_size=size) for name, net in networks.items()}
 
-    def finish(self, record: Record) -> None:
-        """Move the files to their place and write the completed record."""
+    def publish(self, compaction: Compaction) -> None:
+        """Move the files to their place and write the record; nothing is timed yet."""
         path = self.run.folder / RECORD_NAME
         write_record(path, dataclasses.replace(self.record, compaction=None))  # until the files are those of the record
         self.place.complete()
-        write_record(path, record)
+        write_record(path, dataclasses.replace(self.record, compaction=compaction))
+
+    def finish(self, compaction: Compaction) -> Record:
+        """Write the record with the times."""
+        record = dataclasses.replace(self.record, compaction=compaction)
+        write_record(self.run.folder / RECORD_NAME, record)
+        return record
+
+    def check_complete(self) -> None:
+        """Refuse to end well where an engine crashed.
+
+        Raises:
+            InputError: which ones, by what; all else is in the record.
+        """
+        if self.crashed:
+            said = "; ".join(f"{name} {how}" for name, how in self.crashed.items())
+            raise InputError(
+                f"engines: expected all to live, {said}; what the others gave is in {self.folder}, leave these out of "
+                "engines= or type the same command again"
+            )
+
+    @contextlib.contextmanager
+    def _or_left_out(self, name: str) -> Iterator[None]:
+        """An engine that crashes takes nothing with it."""
+        try:
+            yield
+        except DiedError as error:
+            log.error("error: engine %s %s; it is left out, the others go on", name, error)
+            self.crashed[name] = str(error)
 
     @functools.cached_property
     def sample(self) -> Tensor:

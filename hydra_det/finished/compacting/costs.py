@@ -1,8 +1,7 @@
 """What networks cost: time in every engine, operations, and bytes on disk and in memory."""
 
 import logging
-import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from torch import Tensor
 
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.compaction.files import WEIGHTS, load_compact
-from hydra_det.data.datamodule import DetectionData
 from hydra_det.engines.registry import in_engine
 from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.pipeline.build import Config
+from hydra_det.process.apart import Apart
 from hydra_det.records.record import EngineLatency, NetworkSize
 
 log = logging.getLogger(__name__)
@@ -25,32 +24,35 @@ log = logging.getLogger(__name__)
 
 def engine_latency(
     engine: str,
-    networks: Mapping[str, GraphDetector],
+    folders: Mapping[str, Path],
     settings: Config,
     *,
-    data: DetectionData,
+    images: Mapping[int, Sequence[Tensor]],
     sample: Tensor,
-    at: Callable[[str], Path],
+    threads: int,
 ) -> list[EngineLatency]:
     """Forward, decode and NMS of all networks, which take turns, in one engine.
 
     Args:
         engine: a key of `ENGINES`.
-        networks: by name.
+        folders: of the files of the networks, by name.
         settings: `latency` of `conf/compact.yaml`.
-        data: whose test images are timed.
+        images: that are timed, batches [B, 3, S, S] by their size B.
         sample: [N, 3, S, S], images to calibrate with.
-        at: the folder of the files of a network.
+        threads: of the CPU.
     """
-    size, parts, answer = (data.image_size, data.image_size), {}, []
-    for name, network in networks.items():
-        forward, _ = in_engine(engine, network, at(name), sample, threads=torch.get_num_threads())
-        suppress = partial(network.suppress, image_size=size)
+    torch.set_num_threads(threads)
+    height, width = sample.shape[-2:]
+    parts = {}
+    for name, folder in folders.items():
+        network, _ = load_compact(folder)
+        forward, _ = in_engine(engine, network, folder, sample, threads=threads)
+        suppress = partial(network.suppress, image_size=(height, width))
         parts[name] = Parts(forward, network.decode, suppress, network.count_candidates)
-    for batch_size in settings["batch_sizes"]:
+    answer = []
+    for batch_size, chosen in images.items():
         log.info("time: %s, batches of %d", engine, batch_size)
-        images = batches(data.dataset("test"), batch_size, count=settings["images"])
-        found = measure_latency(parts, images, warmup=settings["warmup"], repeats=settings["repeats"])
+        found = measure_latency(parts, chosen, warmup=settings["warmup"], repeats=settings["repeats"])
         answer += [EngineLatency(network=name, engine=engine, latency=found[name]) for name in parts]
     return answer
 
@@ -75,8 +77,8 @@ def _peak(folder: Path, image_size: int) -> int | None:
     """Bytes that a network needs for one image above itself, in a process that has run nothing before."""
     if not Path("/proc/self/clear_refs").exists():
         return None
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_here, (folder, image_size))
+    with Apart() as apart:
+        return apart.call(_peak_here, folder, image_size)
 
 
 def _peak_here(folder: Path, image_size: int) -> int:

@@ -2,15 +2,19 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hydra_det.compaction.files import load_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import ENGINES, in_engine
 from hydra_det.modules.graph import GraphDetector
+from hydra_det.process.apart import Apart
 from hydra_det.records.record import EngineResult
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
@@ -18,23 +22,35 @@ log = logging.getLogger(__name__)
 
 COMPARED = 8  # images
 
+_opened: dict[str, Forward] = {}  # the engines that are open in this process
+
 
 def export(
-    engine: str, network: GraphDetector, folder: Path, *, sample: Tensor, wanted: Sequence[Tensor]
+    engine: str,
+    folder: Path,
+    *,
+    sample: Tensor,
+    wanted: Sequence[Tensor],
+    threads: int,
+    apart: Apart | None = None,
 ) -> tuple[Forward, EngineResult]:
     """A network in an engine: written, opened, and its raw maps compared with torch.
 
     Args:
         engine: a key of `ENGINES`.
-        network: in torch.
-        folder: the file is written into.
+        folder: of the compact network; the file is written into it.
         sample: [N, 3, S, S], images to calibrate with.
         wanted: raw maps of torch on the first `COMPARED` of them.
+        threads: of the CPU.
+        apart: the process that the engine lives in; None: this one.
 
     Raises:
         InputError: the engine answers something else.
+        DiedError: the process of the engine is gone.
     """
-    forward, file = in_engine(engine, network, folder, sample, threads=torch.get_num_threads())
+    call: Any = apart.call if apart else _here
+    file = call(_open, engine, folder, sample, threads)
+    forward = partial(call, _run, engine)
     worst = largest_difference(wanted, forward(sample[:COMPARED]))
     tolerance = ENGINES[engine].tolerance or math.inf
     if not worst <= tolerance or math.isinf(worst):
@@ -45,6 +61,22 @@ def export(
     log.info("%s: raw maps differ by %.1e of their largest value", engine, worst)
     size = None if file is None else sum(part.stat().st_size for part in _parts_of(file))
     return forward, EngineResult(engine=engine, file_bytes=size, difference=worst, metrics=None)
+
+
+def _here(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def _open(engine: str, folder: Path, sample: Tensor, threads: int) -> Path | None:
+    """Export the network of a folder and keep it open in this process; returns the file."""
+    torch.set_num_threads(threads)
+    network, _ = load_compact(folder)
+    _opened[engine], file = in_engine(engine, network, folder, sample, threads=threads)
+    return file
+
+
+def _run(engine: str, images: Tensor) -> list[Tensor]:
+    return _opened[engine](images)
 
 
 class InEngine(nn.Module):

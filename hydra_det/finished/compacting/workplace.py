@@ -36,7 +36,8 @@ class Workplace:
 
     def at(self, name: str) -> Path:
         """The folder of a network: the others than the compact one are for measuring only."""
-        return self.partial if name == COMPACT else Path(self._scratch.name, name)
+        made = self.partial if self.partial.exists() else self.final
+        return made if name == COMPACT else Path(self._scratch.name, name)
 
     def complete(self) -> None:
         """Put what was made in the place of what was there."""

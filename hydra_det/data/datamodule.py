@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,32 +14,18 @@ from torch.utils.data import DataLoader
 
 from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache
+from hydra_det.data.checks.arguments import STRIDE, check_arguments
+from hydra_det.data.checks.decoding import check_decoding
+from hydra_det.data.checks.findings import Notes, counted
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
-from hydra_det.data.formats.splits import check_classes, check_overlap, choose, fingerprint, hold_out
+from hydra_det.data.formats.splits import Choice, check_classes, check_objects, check_overlap, choose_all, fingerprint
 from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler, sample_batches
 from hydra_det.data.samples import Split
 from hydra_det.data.transforms import Augmentation
-from hydra_det.types import Batch, InputError, Target
+from hydra_det.types import Batch, Target
 
-STRIDE = 32  # of the coarsest map of the detectors: the input must divide into its cells
 CACHE_LIMIT = 2 * 2**30  # bytes of decoded images, all splits together
-
-_LIMITS: dict[str, tuple[float, float]] = {
-    "batch_size": (1, math.inf),
-    "evaluation_batch_size": (1, math.inf),
-    "workers": (0, math.inf),
-    "seed": (0, math.inf),
-    "subset_seed": (0, math.inf),
-    "train_images": (1, math.inf),
-    "val_images": (0, math.inf),
-    "test_images": (1, math.inf),
-    "flip": (0, 1),
-    "colour_jitter": (0, 0.9),
-    "crop_jitter": (0, 0.9),
-    "mosaic": (0, 1),
-    "multi_scale": (0, 0.9),
-}
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +35,13 @@ class DetectionData(pl.LightningDataModule, ABC):
 
     `seed` (order and augmentation) and `evaluation_passes` may be set until the loaders are made; neither changes the
     fingerprint. Order and augmentation depend on `seed` and the epoch only: not on `workers`, and not on a resume.
+
+    Attributes:
+        keep_going: set before anything is read, what would be refused is a finding and left out; for the doctor.
     """
+
+    TEST_KEY = "data.test"  # that names the test images, for messages
+    keep_going = False
 
     def __init__(
         self,
@@ -72,6 +65,8 @@ class DetectionData(pl.LightningDataModule, ABC):
         cache_images: bool = True,
         strict: bool = False,
         allow_overlap: bool = False,
+        split: float | None = None,
+        decoded: str | None = None,
     ) -> None:
         """Nothing is read before it is needed.
 
@@ -94,8 +89,15 @@ class DetectionData(pl.LightningDataModule, ABC):
             mosaic: probability that a training sample is made of four images.
             multi_scale: each training batch has one of the sizes within this share of `image_size`, 0 its alone.
             cache_images: keep decoded images in memory if all of them fit in 2 GiB.
-            strict: refuse annotation files with boxes that do not fit their image.
+            strict: refuse what is otherwise mended and counted: boxes that reach outside or have no area, objects and
+                images that are listed twice, label files of no image or of two, images whose label file is missing,
+                files that name another image, splits without objects. What is left as it is (polygons, rounding,
+                turned images, areas, groups) is counted only.
             allow_overlap: do not look for images that are in two splits.
+            split: share of the images that is held out, by `subset_seed`, for validation and for testing, each where
+                the set has no such images of its own. Equal files stay together.
+            decoded: folder in which is remembered which images could be decoded; those of which that is not known are
+                decoded before the first epoch. None: not looked at before they are used.
         """
         super().__init__()
         self.name = name
@@ -111,11 +113,13 @@ class DetectionData(pl.LightningDataModule, ABC):
         self.multi_scale = multi_scale
         self.cache_images = cache_images
         self.strict, self.allow_overlap = strict, allow_overlap
+        self.split = split
+        self.decoded = decoded
         self.evaluation_passes = 1
         self._splits: dict[str, Split] | None = None
         self._fingerprints: dict[str, str] = {}
         self._caches: dict[str, PixelCache] = {}
-        self._check_arguments()
+        check_arguments({**self.__dict__, **self.augmentation._asdict()}, sizes=self.training_sizes)
 
     @abstractmethod
     def read(self) -> dict[str, Split]:
@@ -127,18 +131,26 @@ class DetectionData(pl.LightningDataModule, ABC):
             return
         splits = self.read()
         check_classes(splits)
-        if "val" in splits:
-            splits["val"] = choose(splits["val"], self.val_images, seed=self.subset_seed)
-        else:
-            splits["train"], splits["val"] = hold_out(splits["train"], self.val_images, seed=self.subset_seed)
-        splits["train"] = choose(splits["train"], self.train_images, seed=self.subset_seed)
-        splits["test"] = choose(splits["test"], self.test_images, seed=self.subset_seed)
+        if not self.keep_going:
+            check_objects(splits["train"])
+        splits = choose_all(splits, self._choice(), seed=self.subset_seed)
         if not self.allow_overlap:
             check_overlap(splits)
         self._splits = {split: splits[split] for split in ("train", "val", "test")}
         self._fingerprints = {name: fingerprint(split) for name, split in self._splits.items()}
         self._reserve_caches()
+        if self.decoded is not None and not self.keep_going:
+            self._check_decoding(Path(self.decoded))
         log.info(self.summary())
+
+    def notes(self, source: Path) -> Notes:
+        """For what a reader finds in a file or folder."""
+        return Notes(source, **self.reading)
+
+    @property
+    def reading(self) -> dict[str, bool]:
+        """What a reader does about it."""
+        return {"strict": self.strict, "keep_going": self.keep_going}
 
     def prepare_data(self) -> None:
         """Lightning's hook for one process a machine: what is written to disk is written once."""
@@ -249,6 +261,15 @@ class DetectionData(pl.LightningDataModule, ABC):
         # Rounded first: 1.2 * 320 / 32 is 11.999999999999998 in floats for some shares.
         return [cells * STRIDE for cells in range(max(1, math.ceil(round(least, 6))), math.floor(round(most, 6)) + 1)]
 
+    def _choice(self) -> Choice:
+        counts = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+        return Choice(counts, self.split, by_content=not self.allow_overlap, test_key=self.TEST_KEY)
+
+    def _check_decoding(self, memory: Path) -> None:
+        records = [record for split in self.splits.values() for record in split.records]
+        for _, text in counted(check_decoding(records, memory)):
+            log.info("%s: %s", self.name, text)
+
     def _loader(self, split: str, batch_size: int, *, training: bool = False) -> DataLoader[Sample]:
         dataset = self.dataset(split, augment=training)
         sizes = self.training_sizes() if training and self.multi_scale else None
@@ -275,19 +296,3 @@ class DetectionData(pl.LightningDataModule, ABC):
             self._caches = {name: PixelCache(of_split) for name, of_split in sizes.items()}
         elif self.cache_images:
             log.info("%s: images are decoded anew each epoch, %.1f GB are too much to keep", self.name, needed / 1e9)
-
-    def _check_arguments(self) -> None:
-        if self.image_size < STRIDE or self.image_size % STRIDE:
-            near = max(STRIDE, round(self.image_size / STRIDE) * STRIDE)
-            raise InputError(f"data.image_size: expected a multiple of {STRIDE}, came {self.image_size}; use {near}")
-        if self.multi_scale and len(self.training_sizes()) == 1:
-            enough = math.ceil(1000 * STRIDE / self.image_size) / 1000
-            raise InputError(
-                f"data.multi_scale: expected at least {enough}, so that there are sizes beside {self.image_size} in "
-                f"steps of {STRIDE}, came {self.multi_scale}; use more, or 0"
-            )
-        for argument, (least, most) in _LIMITS.items():
-            value = getattr(self.augmentation if argument in Augmentation._fields else self, argument)
-            bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-            if value is not None and not least <= value <= most:
-                raise InputError(f"data.{argument}: expected a value {bounds}, came {value}; change it")

@@ -1,15 +1,20 @@
 """What a data set holds and what is wrong with it: counts, and a sheet of images with their boxes to look at."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from hydra_det.data.checks.decoding import Decoded, Memory, decode_all
+from hydra_det.data.checks.findings import KINDS, REFUSED, Finding, sentences
+from hydra_det.data.formats.splits import equal_files
 from hydra_det.data.images import load_rgb
 from hydra_det.data.media.drawing import draw_boxes
 from hydra_det.data.samples import ImageRecord, Split
+from hydra_det.files.atomic import write_atomically
 
 # COCO's bounds: areas in square pixels of the original image.
 SMALL, MEDIUM = 32**2, 96**2
@@ -27,7 +32,9 @@ class Findings:
         sizes: objects by COCO's size: small below 32², medium below 96², large.
         classes: objects by class name, all classes, in label order.
         sides: smallest and largest width and height of an image, pixels.
-        problems: a line for every box that was clipped or dropped, with its image.
+        problems: a line for everything that is wrong, with its place.
+        kinds: a line for each kind of finding with its count, those that are no problem as well.
+        refused: how many of the problems training would refuse.
     """
 
     images: int
@@ -38,6 +45,8 @@ class Findings:
     classes: dict[str, int]
     sides: tuple[tuple[int, int], tuple[int, int]]
     problems: list[str]
+    kinds: list[str]
+    refused: int
 
 
 def examine(split: Split) -> Findings:
@@ -59,8 +68,41 @@ def examine(split: Split) -> Findings:
         sizes={"small": small, "medium": medium, "large": len(boxes) - small - medium},
         classes={name: labels[label] for label, name in enumerate(split.class_names)},
         sides=((min(widths), max(widths)), (min(heights), max(heights))),
-        problems=[problem for _, problem in split.problems],
+        problems=[f"{kind}: {text}" for kind, text, _ in split.findings if KINDS[kind].strict],
+        kinds=[words for _, words in sentences(split.findings)],
+        refused=sum(finding.kind == REFUSED for finding in split.findings),
     )
+
+
+def look_closely(split: Split, *, headers: bool, memory: Path | None, watch: Callable[..., Iterable[Decoded]]) -> Split:
+    """The split with what shows only when its pictures are decoded and compared, without those that are broken.
+
+    Args:
+        split: as it was read.
+        headers: read the headers of pictures only.
+        memory: folder in which the whole ones are remembered, so that training need not decode them again.
+        watch: passes on what it is given, of which there are `total`, and shows how far it is.
+    """
+    keep = None if headers or memory is None else Memory(memory, split.records)
+    seen = list(watch(decode_all(split.records, headers=headers, memory=keep), total=len(split.records)))
+    found = [finding for one in seen for finding in one.findings]
+    found += [Finding("twin", f"{first} and {second}") for first, second in equal_files(split)]
+    left = split.restricted({*split.image_ids} - {one.record.image_id for one in seen if one.refused})
+    return replace(left, findings=[*split.findings, *found])
+
+
+def write_findings(file: Path, splits: Mapping[str, Split]) -> None:
+    """Everything that was found, a line each."""
+    lines = [f"{name}: {problem}\n" for name, split in splits.items() for _, problem in split.problems]
+    write_atomically(file, "".join(lines))
+
+
+def write_sheets(folder: Path, splits: Mapping[str, Split], *, pictures: int) -> None:
+    """A contact sheet of each split with images, of so many from all over it."""
+    for name, split in splits.items():
+        chosen = split.records[:: max(1, len(split.records) // pictures)][:pictures]
+        if chosen:
+            contact_sheet(chosen, split.class_names).save(folder / f"{name}.png")
 
 
 def contact_sheet(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # What a file may really be, whatever its suffix says. Pillow knows more, among them EPS, for which it starts a program.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag
-_TURNED = {5, 6, 7, 8}  # orientations that swap width and height
+_MOVED = range(2, 9)  # orientations that move pixels; 1 moves none
+_TURNED = {5, 6, 7, 8}  # of them those that swap width and height
+_FOREIGN = "._"  # how macOS begins the names of files that hold something about another file
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow opens some 16-bit files as 32-bit "I"
 
 
@@ -23,8 +26,9 @@ def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.u
     """Decode an image file. [H, W, 3] uint8 RGB
 
     Greyscale is repeated, palettes are looked up, alpha is dropped, 16-bit greyscale keeps its high byte. A camera's
-    EXIF orientation is applied only where the annotation calls for it: `size` decides, and where both readings fit
-    (squares, half turns) the stored pixels stay. Without a `size` the orientation is always applied.
+    EXIF orientation is applied, with one exception: the stored pixels stay where `size` fits them alone, since the
+    boxes were then drawn on them. Where both readings fit (squares, half turns, mirror images), the picture is turned
+    as everything that shows pictures turns it.
 
     Args:
         path: the file.
@@ -63,10 +67,51 @@ def find_images(folder: Path) -> list[Path]:
     """All image files below a folder, by name."""
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, there is none; check data.root")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = image_files(folder)
     if not found:
         raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
     return found
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The same, none where there is none."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not is_foreign(path))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether macOS left it there: it has the suffix of a file beside it, and is none of its kind."""
+    return path.name.startswith(_FOREIGN)
+
+
+class Turn(NamedTuple):
+    """What became of the EXIF orientation of a picture.
+
+    Attributes:
+        kind: `turned`: the picture is shown as it says; `sideways`: it was annotated as it is stored.
+        text: the orientation and the size.
+    """
+
+    kind: str
+    text: str
+
+
+def look(path: Path, *, size: tuple[int, int], headers: bool = False) -> Turn | None:
+    """Decode an image file, or read its header only, and say how it is turned; None: it is not.
+
+    Args:
+        path: the file.
+        size: annotated (width, height) in pixels.
+        headers: read the header only.
+    """
+    with _opened(path) as opened:
+        turn = _must_turn(opened, path=path, size=size)
+        tag = opened.getexif().get(_ORIENTATION)
+        if not headers:
+            _to_rgb(opened, path=path)
+        if tag not in _MOVED:
+            return None
+        text = f"orientation {tag} of {opened.width}x{opened.height}, annotated as {size[0]}x{size[1]}"
+        return Turn("turned" if turn else "sideways", text)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -102,11 +147,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _must_turn(image: Image.Image, *, path: Path, size: tuple[int, int]) -> bool:
+    tag = image.getexif().get(_ORIENTATION)
+    shown = image.size[::-1] if tag in _TURNED else image.size
+    if tag in _MOVED and shown == size:
+        return True
     if image.size == size:
         return False
-    # The EXIF block is parsed only for files whose stored size is not the annotated one.
-    if image.size == size[::-1] and image.getexif().get(_ORIENTATION) in _TURNED:
-        return True
     raise InputError(
         f"{path}: expected {size[0]}x{size[1]} pixels as annotated, the file holds {image.width}x{image.height}; "
         "was it resized after it was annotated?"

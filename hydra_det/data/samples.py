@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hydra_det.data.checks.findings import Finding
+
 
 @dataclass(frozen=True, eq=False)
 class ImageRecord:
@@ -36,7 +38,12 @@ class Split:
     class_names: list[str]  # by label
     category_ids: list[int]  # by label: the data set's own category id
     ground_truth: dict[str, Any]
-    problems: list[tuple[int, str]]  # image id and a line for every annotation that was clipped or dropped
+    findings: list[Finding]  # everything that was not taken as it stands in the files
+
+    @property
+    def problems(self) -> list[tuple[int | None, str]]:
+        """Image id and a line for every finding."""
+        return [(finding.image_id, f"{finding.kind}: {finding.text}") for finding in self.findings]
 
     @property
     def image_ids(self) -> list[int]:
@@ -50,5 +57,7 @@ class Split:
         truth["images"] = [image for image in truth["images"] if image["id"] in wanted]
         truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] in wanted]
         records = [record for record in self.records if record.image_id in wanted]
-        problems = [(image_id, problem) for image_id, problem in self.problems if image_id in wanted]
-        return replace(self, name=name or self.name, records=records, ground_truth=truth, problems=problems)
+        # What concerns no single image stays where it was read.
+        kept = wanted if name else {*wanted, None}
+        findings = [finding for finding in self.findings if finding.image_id in kept]
+        return replace(self, name=name or self.name, records=records, ground_truth=truth, findings=findings)

@@ -1,209 +1,272 @@
 """Where the images come from: one data module per kind of source."""
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.data.formats.assembly import AnnotationSet, assemble, inside
+from hydra_det.data.formats.assembly import assemble
 from hydra_det.data.formats.coco import read_coco
-from hydra_det.data.formats.text_labels import ENCODING, KITTI_CLASSES, parse_kitti, parse_yolo, read_names
-from hydra_det.data.formats.voc import parse_voc, voc_classes
-from hydra_det.data.images import find_images
+from hydra_det.data.formats.names import read_names
+from hydra_det.data.formats.places import Pictures, folder_inside, inside
+from hydra_det.data.formats.text_labels import KITTI_CLASSES, Pair, parse_kitti, parse_yolo
+from hydra_det.data.formats.voc import XmlFile, parse_voc, voc_classes
+from hydra_det.data.images import image_files
+from hydra_det.data.layouts.coco import CocoFiles, coco_layout
+from hydra_det.data.layouts.data_yaml import yaml_pairs
+from hydra_det.data.layouts.kitti import kitti_pairs
+from hydra_det.data.layouts.voc import VocFolders, annotations_folder, images_folder, voc_layout, xml_files
+from hydra_det.data.layouts.words import TEST, TRAIN, VAL
+from hydra_det.data.layouts.yolo import folder_layout, folder_pairs, labels_folder, names_file, strays
 from hydra_det.data.samples import Split
 from hydra_det.data.shapes.pictures import ShapesParameters, read_shapes
 from hydra_det.types import InputError
+
+# Where the images of annotation files lie for which no folder is given.
+IMAGES = ("images",)
+COCO_IMAGES = {TRAIN: ("images/train2017",), VAL: ("images/train2017",), TEST: ("images/val2017",)}
 
 
 class CocoData(DetectionData):
     """Any data set with COCO annotation files."""
 
+    TEST_KEY = "data.test_annotations"
+
     def __init__(
         self,
         *,
         root: str | Path,
-        train_annotations: str,
-        test_annotations: str,
+        train_annotations: str | None = None,
+        test_annotations: str | None = None,
         val_annotations: str | None = None,
-        train_images_dir: str = "images",
-        val_images_dir: str = "images",
-        test_images_dir: str = "images",
+        train_images_dir: str | None = None,
+        val_images_dir: str | None = None,
+        test_images_dir: str | None = None,
         **options: Any,
     ) -> None:
-        """All files and folders are relative to `root`; the further options are those of `DetectionData`."""
+        """All files and folders are relative to `root`; the further options are those of `DetectionData`.
+
+        Without `train_annotations` the files are looked for where the tools put them, see `layouts/coco.py`; whatever
+        is given takes the place of what is found. Images of files that are given lie in `images` by default.
+        """
         super().__init__(**options)
         self.root = Path(root)
-        self.files = {"train": (train_annotations, train_images_dir), "test": (test_annotations, test_images_dir)}
-        if val_annotations is not None:
-            self.files["val"] = (val_annotations, val_images_dir)
+        self.annotations = {TRAIN: train_annotations, VAL: val_annotations, TEST: test_annotations}
+        self.images = {TRAIN: train_images_dir, VAL: val_images_dir, TEST: test_images_dir}
 
     def read(self) -> dict[str, Split]:
         return {
-            name: read_coco(self.root, annotations, images, name=name, strict=self.strict)
-            for name, (annotations, images) in self.files.items()
+            name: read_coco(self.root, files.annotations, files.images, name=name, **self.reading)
+            for name, files in self._files().items()
         }
 
+    def _files(self) -> dict[str, CocoFiles]:
+        inside(self.root, ".", what="the data set")
+        files = {} if self.annotations[TRAIN] else coco_layout(self.root)
+        for split, annotations in self.annotations.items():
+            if annotations:
+                files[split] = CocoFiles(annotations, [*IMAGES, *COCO_IMAGES[split]])
+            if split in files and (folder := self.images[split]):
+                folder_inside(self.root, folder, key=f"data.{split}_images_dir", what="a folder of images")
+                files[split] = CocoFiles(files[split].annotations, [folder])
+        return files
 
-class ListedData(DetectionData):
-    """A folder of images, a folder of annotation files, and text files that list the images of a split.
+
+class VocData(DetectionData):
+    """An xml file an image, as Pascal VOC has them.
 
     Args:
         root: of the data set; all else is relative to it.
-        train_list: text file with the names of images without their suffix, one a line; further words are ignored.
+        train_list: text file with the names of images without their suffix, one a line.
         test_list: the same.
         val_list: the same; None holds validation images out of the training images.
         images_dir: folder of the images.
-        annotations_dir: folder of the annotation files.
+        annotations_dir: folder of the xml files.
+        classes: names in label order; None takes all that occur, in alphabetical order.
+        one_based: see `parse_voc`.
+        difficult: see `parse_voc`.
         **options: of `DetectionData`.
+
+    Lists and folders that are not given are looked for where the tools put them, see `layouts/voc.py`.
     """
+
+    TEST_KEY = "data.test_list"
 
     def __init__(
         self,
         *,
         root: str | Path,
-        train_list: str,
-        test_list: str,
-        images_dir: str,
-        annotations_dir: str,
+        train_list: str | None = None,
+        test_list: str | None = None,
         val_list: str | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.root = Path(root)
-        self.lists = {"train": train_list, "test": test_list} | ({} if val_list is None else {"val": val_list})
-        self.images_dir, self.annotations_dir = images_dir, annotations_dir
-
-    @abstractmethod
-    def parse(self, names: Mapping[str, list[str]], *, images: Path, annotations: Path) -> dict[str, AnnotationSet]:
-        """The annotations of the images whose names are listed, by split; from the two folders."""
-
-    def read(self) -> dict[str, Split]:
-        images = inside(self.root, self.images_dir, what="the image folder")
-        annotations = inside(self.root, self.annotations_dir, what="the folder of annotations")
-        names = {split: self._listed(file, images, annotations) for split, file in self.lists.items()}
-        return {
-            split: assemble(content, root=self.root, folder=images, source=annotations, name=split, strict=self.strict)
-            for split, content in self.parse(names, images=images, annotations=annotations).items()
-        }
-
-    def _listed(self, file: str, *folders: Path) -> list[str]:
-        """The names in a list, which in no folder lead out of the data set."""
-        path = inside(self.root, file, what="the list")
-        names = read_list(path)
-        for name in names:
-            for folder in folders:
-                inside(self.root, name, what=f"the image of a line of {path.name}", folder=folder)
-        return names
-
-
-class VocData(ListedData):
-    """Pascal VOC's layout: an xml file an image.
-
-    Args:
-        classes: names in label order; None takes all that occur, in alphabetical order.
-        one_based: see `parse_voc`.
-        difficult: see `parse_voc`.
-        **options: of `ListedData`, by default `LAYOUT`, and of `DetectionData`.
-    """
-
-    LAYOUT: ClassVar[dict[str, Any]] = {
-        "train_list": "ImageSets/Main/train.txt",
-        "test_list": "ImageSets/Main/val.txt",
-        "images_dir": "JPEGImages",
-        "annotations_dir": "Annotations",
-    }
-
-    def __init__(
-        self,
-        *,
+        images_dir: str | None = None,
+        annotations_dir: str | None = None,
         classes: Sequence[str] | None = None,
         one_based: bool = False,
         difficult: str = "ignore",
         **options: Any,
     ) -> None:
-        super().__init__(**self.LAYOUT | options)
+        super().__init__(**options)
+        self.root = Path(root)
+        self.lists = {TRAIN: train_list, TEST: test_list, VAL: val_list}
+        self.images_dir, self.annotations_dir = images_dir, annotations_dir
         self.classes = classes
         self.one_based, self.difficult = one_based, difficult
 
-    def parse(self, names: Mapping[str, list[str]], *, images: Path, annotations: Path) -> dict[str, AnnotationSet]:
-        files = {split: [annotations / f"{name}.xml" for name in listed] for split, listed in names.items()}
-        classes = self.classes or voc_classes(file for listed in files.values() for file in listed)
+    def read(self) -> dict[str, Split]:
+        parts = self._parts()
+        files = {split: xml_files(self.root, part, split=split) for split, part in parts.items()}
+        together = self.notes(self.root)
+        every = [file for of_split in files.values() for file in of_split]
+        classes = self.classes or voc_classes(every, notes=together)
+        return {split: self._read(split, part, files[split], classes) for split, part in parts.items()}
+
+    def _parts(self) -> dict[str, VocFolders]:
+        inside(self.root, ".", what="the data set")
+        if any(self.lists.values()):
+            found: dict[str, VocFolders] = {}
+            asked = {**self.lists, TRAIN: self.lists[TRAIN] or "ImageSets/Main/train.txt"}
+            for split, file in asked.items():
+                if file:
+                    found[split] = VocFolders(annotations_folder(self.root), images_folder(self.root), file)
+        elif self.annotations_dir:
+            found = {TRAIN: VocFolders(self.annotations_dir, images_folder(self.root, beside=self.annotations_dir))}
+        else:
+            found = voc_layout(self.root)
         return {
-            split: parse_voc(listed, classes=classes, one_based=self.one_based, difficult=self.difficult)
-            for split, listed in files.items()
+            split: VocFolders(
+                self.annotations_dir or part.annotations, self.images_dir or part.images, part.images_list
+            )
+            for split, part in found.items()
         }
+
+    def _read(self, split: str, part: VocFolders, files: list[XmlFile], classes: Sequence[str]) -> Split:
+        folder = folder_inside(self.root, part.images, key="data.images_dir", what="a folder of images")
+        notes = self.notes(inside(self.root, part.annotations, what="the folder of annotations"))
+        content = parse_voc(
+            files, pictures=Pictures(self.root, folder), classes=classes, one_based=self.one_based,
+            difficult=self.difficult, notes=notes,
+        )  # fmt: skip
+        if part.images_list is None:
+            taken = {image.path for image in content.images.values()}
+            for image in image_files(folder):
+                if image not in taken:
+                    notes.add("unlisted", str(image))
+        return assemble(content, root=self.root, folder=folder, name=split, notes=notes)
 
 
 class YoloData(DetectionData):
-    """YOLO's layout: a text file an image, folders of images and of labels, and a file with the class names."""
+    """A text file an image, as YOLO's tools have them, and a file with the class names."""
+
+    TEST_KEY = "data.test_images_dir"
 
     def __init__(
         self,
         *,
         root: str | Path,
-        names: str = "data.yaml",
-        train_images_dir: str = "images/train",
-        train_labels_dir: str = "labels/train",
-        test_images_dir: str = "images/val",
-        test_labels_dir: str = "labels/val",
+        names: str | None = None,
+        train_images_dir: str | None = None,
+        train_labels_dir: str | None = None,
+        test_images_dir: str | None = None,
+        test_labels_dir: str | None = None,
         val_images_dir: str | None = None,
         val_labels_dir: str | None = None,
         **options: Any,
     ) -> None:
         """All files and folders are relative to `root`; the further options are those of `DetectionData`.
 
-        `names` is a file with a class name a line or a data yaml with `names`. Images in sub-folders count too.
+        `names` is a file with a class name a line or a data yaml with `names`. Images in sub-folders count too. What is
+        not given is what the data yaml says, or lies where the tools put it, see `layouts/yolo.py`.
         """
         super().__init__(**options)
         self.root = Path(root)
         self.names = names
-        self.folders = {"train": (train_images_dir, train_labels_dir), "test": (test_images_dir, test_labels_dir)}
-        if (val_images_dir is None) != (val_labels_dir is None):
-            raise InputError(
-                "data.val_images_dir, data.val_labels_dir: expected both or neither, "
-                f"got {val_images_dir} and {val_labels_dir}"
-            )
-        if val_images_dir is not None and val_labels_dir is not None:
-            self.folders["val"] = (val_images_dir, val_labels_dir)
+        self.folders = {
+            TRAIN: (train_images_dir, train_labels_dir),
+            TEST: (test_images_dir, test_labels_dir),
+            VAL: (val_images_dir, val_labels_dir),
+        }
+        for split, (images, labels) in self.folders.items():
+            if split == VAL and (images is None) != (labels is None):
+                raise InputError(
+                    f"data.val_images_dir, data.val_labels_dir: expected both or neither, got {images} and {labels}"
+                )
 
     def read(self) -> dict[str, Split]:
-        classes = read_names(inside(self.root, self.names, what="the file of class names"))
+        inside(self.root, ".", what="the data set")
+        names = self.names or names_file(self.root)
+        classes = read_names(inside(self.root, names, what="the file of class names"))
+        parts = self._pairs(names)
+        claimed = {label for _, pairs in parts.values() for _, label in pairs}
         splits = {}
-        for name, (images, labels) in self.folders.items():
-            folder = inside(self.root, images, what="the image folder")
-            files = inside(self.root, labels, what="the folder of labels")
-            content = parse_yolo(find_images(folder), folder=folder, labels=files, classes=classes)
-            splits[name] = assemble(content, root=self.root, folder=folder, source=files, name=name, strict=self.strict)
+        for name, (folder, pairs) in parts.items():
+            notes = self.notes(_labels_of(pairs))
+            if name == TRAIN:
+                for file, count in strays({label.parent for label in claimed}, claimed):
+                    notes.add("orphan", f"{file}: {count} objects")
+            content = parse_yolo(pairs, folder=folder, classes=classes, notes=notes)
+            splits[name] = assemble(content, root=self.root, folder=folder, name=name, notes=notes)
         return splits
 
+    def _pairs(self, names: str) -> dict[str, tuple[Path, list[Pair]]]:
+        """By split, the folder of the images, and the images, each with the file of its labels."""
+        found: dict[str, tuple[Path, list[Pair]]] = {}
+        asked: dict[str, tuple[str, str]] = {}
+        if None in self.folders[TRAIN]:
+            found = yaml_pairs(self.root, names)
+            asked = {} if found else folder_layout(self.root)
+        for split, (images, labels) in self.folders.items():
+            if images or labels:
+                known = asked.get(split, (f"images/{split}", f"labels/{split}"))
+                own = images or known[0]
+                asked[split] = own, labels or (known[1] if own == known[0] else labels_folder(own))
+        return found | {split: folder_pairs(self.root, *folders, split=split) for split, folders in asked.items()}
 
-class KittiData(ListedData):
+
+class KittiData(DetectionData):
     """KITTI's layout: a text file a frame.
 
     Args:
+        root: of the data set; all else is relative to it.
+        train_list: text file with the names of frames without their suffix, one a line; None takes all.
+        test_list: the same; None leaves them to `split`.
+        val_list: the same; None holds validation images out of the training images.
+        images_dir: folder of the images.
+        annotations_dir: folder of the labels.
         classes: names in label order; objects of others are left out.
-        **options: of `ListedData`, by default `LAYOUT`, and of `DetectionData`.
+        **options: of `DetectionData`.
     """
 
-    LAYOUT: ClassVar[dict[str, Any]] = {
-        "train_list": "train.txt",
-        "test_list": "val.txt",
-        "images_dir": "image_2",
-        "annotations_dir": "label_2",
-    }
+    TEST_KEY = "data.test_list"
 
-    def __init__(self, *, classes: Sequence[str] = KITTI_CLASSES, **options: Any) -> None:
-        super().__init__(**self.LAYOUT | options)
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        train_list: str | None = "train.txt",
+        test_list: str | None = "val.txt",
+        val_list: str | None = None,
+        images_dir: str = "image_2",
+        annotations_dir: str = "label_2",
+        classes: Sequence[str] = KITTI_CLASSES,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.root = Path(root)
+        self.lists = {TRAIN: train_list, TEST: test_list, VAL: val_list}
+        self.images_dir, self.annotations_dir = images_dir, annotations_dir
         self.classes = classes
 
-    def parse(self, names: Mapping[str, list[str]], *, images: Path, annotations: Path) -> dict[str, AnnotationSet]:
-        return {
-            split: parse_kitti(
-                [images / f"{name}.png" for name in listed], folder=images, labels=annotations, classes=self.classes
-            )
-            for split, listed in names.items()
-        }
+    def read(self) -> dict[str, Split]:
+        splits = {}
+        for split, file in self.lists.items():
+            if file is None and split != TRAIN:
+                continue
+            images, pairs = kitti_pairs(self.root, self.images_dir, self.annotations_dir, file=file, split=split)
+            notes = self.notes(_labels_of(pairs))
+            content = parse_kitti(pairs, folder=images, classes=self.classes, notes=notes)
+            splits[split] = assemble(content, root=self.root, folder=images, name=split, notes=notes)
+        return splits
 
 
 class ShapesData(DetectionData):
@@ -228,14 +291,6 @@ class ShapesData(DetectionData):
         return read_shapes(self.root, self.parameters)
 
 
-def read_list(path: Path) -> list[str]:
-    """The first word of every line: names of images without their suffix."""
-    try:
-        names = [line.split()[0] for line in path.read_text(ENCODING).splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a text file that lists images, could not read it ({error})") from error
-    if not names or len(set(names)) != len(names):
-        raise InputError(
-            f"{path}: expected a list of distinct images, came {len(names)}, {len(set(names))} of them distinct"
-        )
-    return names
+def _labels_of(pairs: Sequence[Pair]) -> Path:
+    """The folder of labels, for messages."""
+    return pairs[0][1].parent

@@ -15,7 +15,7 @@ from hydra_det.attacks.base import Attack
 from hydra_det.boxes import Letterbox
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.data.datamodule import STRIDE
-from hydra_det.data.formats.text_labels import read_names
+from hydra_det.data.formats.names import read_names
 from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor

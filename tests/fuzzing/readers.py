@@ -19,8 +19,8 @@ from hydra_det.compaction.compact import as_graph
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.coco import read_coco
+from hydra_det.data.formats.names import read_names
 from hydra_det.data.formats.splits import fingerprint
-from hydra_det.data.formats.text_labels import read_names
 from hydra_det.data.images import load_rgb, read_size
 from hydra_det.data.media.video import Video, VideoWriter
 from hydra_det.data.samples import Split

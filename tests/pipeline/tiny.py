@@ -24,7 +24,8 @@ OVERRIDES = [
 
 def arguments(folder: Path, *further: str) -> list[str]:
     """Overrides of a tiny run whose store and pictures lie in `folder`."""
-    return [*OVERRIDES, f"data.root={folder / 'shapes'}", f"store={folder / 'store'}", *further]
+    own = [f"data.root={folder / 'shapes'}", f"data.decoded={folder / 'decoded'}", f"store={folder / 'store'}"]
+    return [*OVERRIDES, *own, *further]
 
 
 def compose(overrides: Sequence[str], config_name: str = "train") -> dict[str, Any]:

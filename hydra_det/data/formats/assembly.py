@@ -1,14 +1,14 @@
 """From the annotations of any format, and the image files, to a `Split`."""
 
-import logging
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hydra_det.data.checks.findings import Notes
+from hydra_det.data.formats.places import Pictures
 from hydra_det.data.images import check_size
 from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.files.machine_errors import is_of_machine
@@ -16,9 +16,6 @@ from hydra_det.types import InputError
 
 # Genuine annotations overshoot the image by rounding; only more than this is called a fault.
 ROUNDING = 1.0  # pixels
-LONGEST_NAME, LONGEST_PATH = 255, 1000  # bytes of a name in a folder, on nearly every file system, and of a path below
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class ImageEntry:
     file_name: str
     width: int  # pixels
     height: int
+    path: Path | None = None  # of the file, where the reader has found it
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class Annotation:
     bbox: tuple[float, float, float, float]  # left, top, width, height in pixels of the original image
     area: float  # pixels; of the outline where the file knows it, else of the box
     crowd: bool
+    place: str = ""  # file and line; "": the annotation id says it
 
 
 @dataclass(frozen=True)
@@ -52,52 +51,61 @@ class AnnotationSet:
     annotations: list[Annotation]
 
 
-def assemble(
-    content: AnnotationSet, *, root: Path, folder: Path, source: Path, name: str, strict: bool = False
-) -> Split:
+def assemble(content: AnnotationSet, *, root: Path, folder: Path, name: str, notes: Notes) -> Split:
     """Join annotations with their image files, which are looked at (existence and header, not the pixels).
 
     Boxes are clipped to their image; boxes of no area or wholly outside are dropped, from the ground truth as well,
-    since nothing could find them. Both are counted and reported in one warning.
+    since nothing could find them. An object that is listed twice is taken once: of two equal boxes one can be found.
 
     Args:
         content: of one split.
         root: folder of the data set; nothing outside it is read.
         folder: of the images; file names are relative to it.
-        source: the file or folder that the annotations come from, for messages.
         name: of the split.
-        strict: refuse a box that would have to be clipped or dropped.
+        notes: what the reader found so far; what is found here is added, and all of it reported.
     """
-    files = _locate(root, folder, list(content.images.values()), path=source)
-    objects, problems = _repair(content, path=source, strict=strict)
+    content = _merged(content, notes)
+    files = _locate(root, folder, list(content.images.values()), notes=notes)
+    content = _there(content, files)
+    objects = _without_doubles(content, _repair(content, notes), notes)
+    if content.images and not objects:
+        notes.add("empty", f"{name}: {len(content.images)} images, and not one object")
+    notes.report()
     return Split(
         name=name,
         records=_records(content, objects, files),
         class_names=list(content.categories.values()),
         category_ids=list(content.categories),
         ground_truth=_ground_truth(content, objects),
-        problems=problems,
+        findings=notes.found,
     )
 
 
-def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) -> Path:
-    """The path of a file of the data set; refuses one outside `root`. Links within the data set are followed."""
-    base = Path(os.path.normpath(root))
-    if not base.is_dir():
-        raise InputError(f"data.root: expected the folder of a data set, there is no folder {root}")
-    path = Path(os.path.normpath((folder or base) / relative))
-    if not path.is_relative_to(base):
-        raise InputError(
-            f"{relative:.200}: expected {what} inside {root}, came a path that leaves it; use a relative path"
-        )
-    if "\0" in relative or _is_too_long(relative):
-        raise InputError(f"{relative!r:.200}: expected {what}, came a name that no file can have; correct it")
-    return path
+def _merged(content: AnnotationSet, notes: Notes) -> AnnotationSet:
+    """One entry for each file: what another entry lists of it becomes part of the first."""
+    first: dict[str, int] = {}
+    stands_for: dict[int, int] = {}
+    for image in content.images.values():
+        kept = stands_for[image.image_id] = first.setdefault(_normal(image), image.image_id)
+        if kept != image.image_id:
+            notes.add("merged", f"{image.file_name}, listed under the ids {kept} and {image.image_id}", kept)
+    if len(first) == len(content.images):
+        return content
+    images = {image_id: content.images[image_id] for image_id in first.values()}
+    annotations = [replace(thing, image_id=stands_for[thing.image_id]) for thing in content.annotations]
+    return replace(content, images=images, annotations=annotations)
 
 
-def _is_too_long(relative: str) -> bool:
-    sizes = [len(part.encode(errors="replace")) for part in Path(relative).parts]
-    return max(sizes, default=0) > LONGEST_NAME or sum(sizes) > LONGEST_PATH
+def _normal(image: ImageEntry) -> str:
+    return str(image.path or Path(image.file_name))
+
+
+def _there(content: AnnotationSet, files: dict[int, tuple[Path, int]]) -> AnnotationSet:
+    """The part of it whose images can be opened; all of it, unless the doctor goes on after a missing one."""
+    if len(files) == len(content.images):
+        return content
+    images = {image_id: image for image_id, image in content.images.items() if image_id in files}
+    return replace(content, images=images, annotations=[a for a in content.annotations if a.image_id in files])
 
 
 @dataclass(frozen=True)
@@ -108,74 +116,87 @@ class _Object:
     box: tuple[float, float, float, float]
 
 
-def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, path: Path) -> list[tuple[Path, int]]:
-    """Path and byte size of every image file."""
-    files: list[tuple[Path, int]] = []
+def _locate(root: Path, folder: Path, images: Sequence[ImageEntry], *, notes: Notes) -> dict[int, tuple[Path, int]]:
+    """Path and byte size of every image file that is there, by image id."""
+    pictures = Pictures(root, folder)
+    files: dict[int, tuple[Path, int]] = {}
     missing: list[Path] = []
     for image in images:
-        file = inside(root, image.file_name, what=f"the file of image {image.image_id} of {path.name}", folder=folder)
-        try:
-            files.append((file, file.stat().st_size))
-        except OSError as error:
-            if is_of_machine(error):
-                raise
-            missing.append(file)
-    if missing:
+        with notes.item():
+            file = image.path or _path(pictures, image, source=Path(notes.source).name)
+            try:
+                files[image.image_id] = file, file.stat().st_size
+            except OSError as error:
+                if is_of_machine(error):
+                    raise
+                missing.append(file)
+    if missing and notes.keep_going:
+        for file in missing:
+            notes.add("refused", f"{file}: expected an image file, there is none")
+    elif missing:
         raise InputError(
-            f"{path}: expected {len(images)} image files, {len(missing)} are missing, the first {missing[0]}; "
+            f"{notes.source}: expected {len(images)} image files, {len(missing)} are missing, the first {missing[0]}; "
             + ("check the annotations" if folder.is_dir() else f"there is no folder {folder}")
         )
-    for image, (file, _) in zip(images, files, strict=True):
-        check_size(file, size=(image.width, image.height))
-    return files
+    checked: dict[int, tuple[Path, int]] = {}
+    for image in images:
+        if image.image_id in files:
+            with notes.item():
+                check_size(files[image.image_id][0], size=(image.width, image.height))
+                checked[image.image_id] = files[image.image_id]
+    return checked
 
 
-def _repair(content: AnnotationSet, *, path: Path, strict: bool) -> tuple[list[_Object], list[tuple[int, str]]]:
+def _path(pictures: Pictures, image: ImageEntry, *, source: str) -> Path:
+    what = f"the file of image {image.image_id} of {source}"
+    # The plain name first: it is what nearly all files hold, and the search looks at the disk.
+    return pictures.named(image.file_name, what=what) or pictures.folder / image.file_name
+
+
+def _repair(content: AnnotationSet, notes: Notes) -> list[_Object]:
     """Clip or drop the boxes that do not fit their image."""
     objects: list[_Object] = []
-    faults: dict[str, list[Annotation]] = {"clipped": [], "dropped": []}
+    dropped: list[Annotation] = []
     for annotation in content.annotations:
         image = content.images[annotation.image_id]
         left, top, width, height = annotation.bbox
         right, bottom = left + width, top + height
         box = (max(left, 0.0), max(top, 0.0), min(right, float(image.width)), min(bottom, float(image.height)))
         if width <= 0 or height <= 0 or box[2] <= box[0] or box[3] <= box[1]:
-            faults["dropped"].append(annotation)
+            dropped.append(annotation)
             continue
         overshoot = max(abs(new - old) for new, old in zip(box, (left, top, right, bottom), strict=True))
         if overshoot > ROUNDING:
-            faults["clipped"].append(annotation)
+            notes.add("clipped", _describe(content, annotation), annotation.image_id)
         objects.append(_Object(annotation, box))
-    problems = [
-        (annotation.image_id, f"{kind}: {_describe(content, annotation)}")
-        for kind, found in faults.items()
-        for annotation in found
-    ]
-    if problems:
-        _report(content, faults, path=path, strict=strict)
-    return objects, problems
+    for annotation in dropped:
+        notes.add("dropped", _describe(content, annotation), annotation.image_id)
+    return objects
 
 
-def _report(content: AnnotationSet, faults: dict[str, list[Annotation]], *, path: Path, strict: bool) -> None:
-    first = next(found[0] for found in faults.values() if found)
-    text = (
-        f"{path}: expected boxes inside their images, {len(faults['clipped'])} reach outside (clipped) and "
-        f"{len(faults['dropped'])} have no area or lie outside (dropped); the first is "
-        f"{_describe(content, first)}"
-    )
-    if strict:
-        raise InputError(f"{text}; correct them, or set data.strict=false")
-    log.warning(text)
+def _without_doubles(content: AnnotationSet, objects: Sequence[_Object], notes: Notes) -> list[_Object]:
+    """Each object once; regions that are not scored may lie on each other."""
+    seen: set[tuple[int, int, tuple[float, ...]]] = set()
+    kept: list[_Object] = []
+    for thing in objects:
+        key = thing.source.image_id, thing.source.category_id, thing.box
+        if not thing.source.crowd and key in seen:
+            notes.add("doubled", _describe(content, thing.source), thing.source.image_id)
+            continue
+        if not thing.source.crowd:
+            seen.add(key)
+        kept.append(thing)
+    return kept
 
 
 def _describe(content: AnnotationSet, annotation: Annotation) -> str:
     image = content.images[annotation.image_id]
-    place = f"annotation {annotation.annotation_id} of {image.file_name} ({image.width}x{image.height})"
-    return f"{place}: {list(annotation.bbox)}"
+    place = annotation.place or f"annotation {annotation.annotation_id}"
+    return f"{place} of {image.file_name} ({image.width}x{image.height}): {list(annotation.bbox)}"
 
 
 def _records(
-    content: AnnotationSet, objects: Sequence[_Object], files: Sequence[tuple[Path, int]]
+    content: AnnotationSet, objects: Sequence[_Object], files: dict[int, tuple[Path, int]]
 ) -> list[ImageRecord]:
     labels = {category_id: label for label, category_id in enumerate(content.categories)}
     found: dict[int, list[_Object]] = {image_id: [] for image_id in content.images}
@@ -185,15 +206,15 @@ def _records(
     return [
         ImageRecord(
             image_id=image.image_id,
-            path=file,
+            path=files[image.image_id][0],
             file_name=image.file_name,
-            byte_size=byte_size,
+            byte_size=files[image.image_id][1],
             width=image.width,
             height=image.height,
             boxes=np.array([thing.box for thing in found[image.image_id]], dtype=np.float64).reshape(-1, 4),
             labels=np.array([labels[thing.source.category_id] for thing in found[image.image_id]], dtype=np.int64),
         )
-        for image, (file, byte_size) in zip(content.images.values(), files, strict=True)
+        for image in content.images.values()
     ]
 
 
@@ -204,7 +225,7 @@ def _ground_truth(content: AnnotationSet, objects: Sequence[_Object]) -> dict[st
     return {
         "info": {},
         "images": [
-            {"id": image.image_id, **{key: value for key, value in asdict(image).items() if key != "image_id"}}
+            {"id": image.image_id, "file_name": image.file_name, "width": image.width, "height": image.height}
             for image in content.images.values()
         ],
         "annotations": [

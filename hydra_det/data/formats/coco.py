@@ -1,33 +1,62 @@
 """COCO's annotation files: text in, checked plain values out, one clear line for whatever is wrong."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_det.data.formats.assembly import Annotation, AnnotationSet, ImageEntry, assemble, inside
+from hydra_det.data.checks.findings import Notes
+from hydra_det.data.formats.assembly import ROUNDING, Annotation, AnnotationSet, ImageEntry, assemble
+from hydra_det.data.formats.places import Pictures, inside
 from hydra_det.data.samples import Split
 from hydra_det.files.plain_values import LARGEST, is_text
 from hydra_det.types import InputError
 
+LEAST_SHARE = 0.1  # of its box that an object without an outline is thought to fill
+TRIED = 20  # images that tell where the others are
 
-def read_coco(root: Path, annotations: str, images: str, *, name: str, strict: bool = False) -> Split:
+
+def read_coco(
+    root: Path,
+    annotations: str,
+    images: str | Sequence[str],
+    *,
+    name: str,
+    strict: bool = False,
+    keep_going: bool = False,
+) -> Split:
     """Read an annotation file and look at every image file it names.
 
     Args:
         root: folder of the data set; nothing outside it is read.
         annotations: the annotation file, relative to `root`.
-        images: the image folder, relative to `root`; file names are relative to it.
+        images: the image folder, relative to `root`; file names are relative to it. Of several the first that holds
+            an image of the file.
         name: of the split.
-        strict: refuse a file with a box that would have to be clipped or dropped.
+        strict: refuse a file with a box that would have to be clipped or dropped, and the like.
+        keep_going: note what is refused instead of raising.
     """
     path = inside(root, annotations, what="the annotation file")
-    folder = inside(root, images, what="the image folder")
-    return assemble(parse_coco(path), root=root, folder=folder, source=path, name=name, strict=strict)
+    candidates = [images] if isinstance(images, str) else images
+    folders = [inside(root, candidate, what="the image folder") for candidate in candidates]
+    notes = Notes(path, strict=strict, keep_going=keep_going)
+    content = parse_coco(path, notes=notes)
+    folder = folders[0] if len(folders) == 1 else _holding(root, folders, content)
+    return assemble(content, root=root, folder=folder, name=name, notes=notes)
 
 
-def parse_coco(path: Path) -> AnnotationSet:
+def _holding(root: Path, folders: Sequence[Path], content: AnnotationSet) -> Path:
+    """The first folder with an image of the file, of the first ones: some may be missing."""
+    for image in list(content.images.values())[:TRIED]:
+        for folder in folders:
+            if Pictures(root, folder).named(image.file_name, what="an image"):
+                return folder
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def parse_coco(path: Path, *, notes: Notes) -> AnnotationSet:
     """Read and check an annotation file."""
-    content = _read(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, came {_kind(content)}; is this a COCO annotation file?")
     entries = {}
@@ -36,9 +65,15 @@ def parse_coco(path: Path) -> AnnotationSet:
             came = f"came {_kind(content[key])}" if key in content else "the key is missing"
             raise InputError(f"{path}: expected a list under {key!r}, {came}; is this a COCO detection file?")
         entries[key] = [_Entry(path, f"{key}[{i}]", item) for i, item in enumerate(content[key])]
-    categories = _categories(path, entries["categories"])
+    categories = _categories(path, entries["categories"], used=_used(entries["annotations"]), notes=notes)
     images = _images(path, entries["images"])
-    annotations = [_annotation(entry, images=images, categories=categories) for entry in entries["annotations"]]
+    annotations: list[Annotation] = []
+    for entry in entries["annotations"]:
+        with notes.item():
+            thing = _annotation(entry, images=images, categories=categories)
+            annotations.append(thing)
+            outlined = bool(entry.item.get("segmentation"))
+            _check_area(thing, image=images[thing.image_id], outlined=outlined, notes=notes)
     return AnnotationSet(categories, images, annotations)
 
 
@@ -88,7 +123,8 @@ class _Entry:
         raise self.error(f"expected finite numbers for {key!r}, came {_short(value)}")
 
 
-def _read(path: Path) -> object:
+def read_json(path: Path) -> object:
+    """What a file of annotations holds."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -117,16 +153,33 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _categories(path: Path, entries: list[_Entry]) -> dict[int, str]:
+def _used(entries: list[_Entry]) -> set[object]:
+    """The category ids of all annotations, whatever their kind."""
+    found = (entry.item.get("category_id") for entry in entries)
+    return {value for value in found if isinstance(value, int)}
+
+
+def _categories(path: Path, entries: list[_Entry], *, used: set[object], notes: Notes) -> dict[int, str]:
+    groups = {_short(entry.item.get("supercategory")) for entry in entries}
+    names = [entry.item.get("name") for entry in entries]
     categories: dict[int, str] = {}
     for entry in entries:
         category_id, name = entry.integer("id", minimum=0), entry.text("name")
+        # Tools write the group of the classes as a category, and a project is often called like its only class.
+        if names.count(name) > 1 and category_id not in used and _is_group(entry, groups):
+            notes.add("group", f"{path.name}: {entry.place}, id {category_id}, {_short(name)}")
+            continue
         if category_id in categories or name in categories.values():
             raise entry.error(f"expected distinct category ids and names, {category_id} {_short(name)} repeats one")
         categories[category_id] = name
     if not categories:
         raise InputError(f"{path}: expected at least one category, came none; list the classes under 'categories'")
     return dict(sorted(categories.items()))
+
+
+def _is_group(entry: _Entry, groups: set[str]) -> bool:
+    name, above = entry.item["name"], entry.item.get("supercategory")
+    return _short(name) in groups and above != name
 
 
 def _images(path: Path, entries: list[_Entry]) -> dict[int, ImageEntry]:
@@ -161,3 +214,16 @@ def _annotation(entry: _Entry, *, images: dict[int, ImageEntry], categories: dic
     if crowd not in (0, 1):
         raise entry.error(f"expected 0 or 1 for 'iscrowd', came {_short(crowd)}")
     return Annotation(annotation_id, image_id, category_id, bbox, area, bool(crowd))
+
+
+def _check_area(annotation: Annotation, *, image: ImageEntry, outlined: bool, notes: Notes) -> None:
+    """Note an area that the outline within the box cannot have: AP of small, medium and large objects goes by it."""
+    _, _, width, height = annotation.bbox
+    if annotation.crowd or width <= 0 or height <= 0:
+        return
+    # Files whose boxes are whole pixels have areas with another rounding. What is known without an outline is no less
+    # than a thin line would have.
+    least = 0.0 if outlined else LEAST_SHARE * width * height
+    if not least < annotation.area <= (width + ROUNDING) * (height + ROUNDING):
+        place = f"annotation {annotation.annotation_id} of {image.file_name}"
+        notes.add("area", f"{place}: {annotation.area:g} in a box of {width:g}x{height:g}", image.image_id)

@@ -5,11 +5,52 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.types import InputError
 
 MOST_HELD_OUT = 1000  # images; validation is for watching
+
+
+class Choice(NamedTuple):
+    """Which of the images are used.
+
+    Attributes:
+        counts: images by split; None is what `DetectionData` says of it.
+        share: of all images, for each of validation and test that the set does not have; None: see `hold_out`.
+        by_content: see `hold_out`.
+        test_key: that names the test images, for messages.
+    """
+
+    counts: Mapping[str, int | None]
+    share: float | None
+    by_content: bool
+    test_key: str
+
+
+def choose_all(splits: Mapping[str, Split], choice: Choice, *, seed: int) -> dict[str, Split]:
+    """Training, validation and test images: what the set has of each, or a part of the training images."""
+    found, whole, counts = dict(splits), len(splits["train"].records), choice.counts
+    if "test" not in found:
+        if choice.share is None:
+            raise InputError(
+                f"{choice.test_key}: expected test images, the set has none; name them, or hold some out by "
+                "data.split=0.2"
+            )
+        found["train"], found["test"] = hold_out(
+            found["train"], part_of(whole, choice.share), seed=seed, name="test", by_content=choice.by_content
+        )
+    if "val" in found:
+        found["val"] = choose(found["val"], counts["val"], seed=seed)
+    else:
+        count = counts["val"]
+        if count is None and choice.share is not None:
+            count = part_of(whole, choice.share)
+        found["train"], found["val"] = hold_out(found["train"], count, seed=seed, by_content=choice.by_content)
+    for name in ("train", "test"):
+        found[name] = choose(found[name], counts[name], seed=seed)
+    return found
 
 
 def choose(split: Split, count: int | None, *, seed: int) -> Split:
@@ -24,21 +65,42 @@ def choose(split: Split, count: int | None, *, seed: int) -> Split:
     return split.restricted(_shuffled(split, seed)[:count])
 
 
-def hold_out(train: Split, count: int | None, *, seed: int) -> tuple[Split, Split]:
-    """Split off `count` seeded images under the name `val`, None for a tenth but at most 1000.
+def hold_out(
+    train: Split, count: int | None, *, seed: int, name: str = "val", by_content: bool = True
+) -> tuple[Split, Split]:
+    """Split off `count` seeded images: None for a tenth but at most 1000.
 
     Returns (what is left, held out).
 
     They are the last of the order whose first `choose` takes: a small subset of the rest does not depend on `count`.
+
+    Args:
+        train: what they are taken from.
+        count: of images.
+        seed: of the order.
+        name: of the part that is split off.
+        by_content: an image that is as well in what is left is not held out, so that equal files stay together.
     """
     if count is None:
         count = min(len(train.records) // 10, MOST_HELD_OUT)
     if count == 0:
-        return train, train.restricted([], name="val")
+        return train, train.restricted([], name=name)
     if count >= len(train.records):
-        raise InputError(f"data.val_images: expected fewer than the {len(train.records)} training images, got {count}")
+        raise InputError(
+            f"data.{name}_images: expected fewer than the {len(train.records)} training images, got {count}"
+        )
     order = _shuffled(train, seed)
-    return train.restricted(order[:-count]), train.restricted(order[-count:], name="val")
+    left, held = train.restricted(order[:-count]), train.restricted(order[-count:], name=name)
+    if by_content:
+        twins = {path for _, _, _, path in shared_images({"train": left, name: held})}
+        kept = [record.image_id for record in held.records if record.path not in twins]
+        left, held = train.restricted({*train.image_ids} - {*kept}), train.restricted(kept, name=name)
+    return left, held
+
+
+def part_of(images: int, share: float) -> int:
+    """How many images a share is, at least one of two."""
+    return min(max(1, round(share * images)), max(0, images - 1))
 
 
 def check_classes(splits: Mapping[str, Split]) -> None:
@@ -53,6 +115,16 @@ def check_classes(splits: Mapping[str, Split]) -> None:
                 f"{split.name}: expected the {len(expected)} categories of the training annotations, came {len(came)}, "
                 f"only one of the two has {odd}; list the same categories in all annotation files"
             )
+
+
+def check_objects(train: Split) -> None:
+    """Refuse training images without one object: nothing can be learnt from them."""
+    if not any(len(record.boxes) for record in train.records):
+        images = len(train.records)
+        raise InputError(
+            f"{train.name}: expected objects in the training images, there is none in {images}; look at the set with "
+            "doctor.py: are the labels in another folder?"
+        )
 
 
 def check_overlap(splits: Mapping[str, Split]) -> None:
@@ -74,6 +146,19 @@ def shared_images(splits: Mapping[str, Split]) -> Iterator[tuple[str, Path, str,
         # Only files of one length can be equal, and few need to be read.
         if len({name for name, _ in group}) > 1:
             yield from _equal(group)
+
+
+def equal_files(split: Split) -> Iterator[tuple[Path, Path]]:
+    """Pairs of files of one split that hold the same bytes."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for record in split.records:
+        by_size[record.byte_size].append(record.path)
+    for paths in by_size.values():
+        first: dict[str, Path] = {}  # by digest
+        for path in paths if len(paths) > 1 else ():
+            other = first.setdefault(_digest(path), path)
+            if other != path:
+                yield other, path
 
 
 def fingerprint(split: Split) -> str:

@@ -2,23 +2,49 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from hydra_det.data.checks.findings import Notes
 from hydra_det.data.formats.assembly import Annotation, AnnotationSet, ImageEntry
+from hydra_det.data.formats.places import Pictures, base_name
+from hydra_det.data.images import SUFFIXES
 from hydra_det.types import InputError
 
 
-def parse_voc(files: Sequence[Path], *, classes: Sequence[str], one_based: bool, difficult: str) -> AnnotationSet:
+class XmlFile(NamedTuple):
+    """An annotation file.
+
+    Attributes:
+        path: of the file.
+        stem: of the picture that lies beside it, or in its place in the folder of the pictures.
+    """
+
+    path: Path
+    stem: str
+
+
+def parse_voc(
+    files: Sequence[XmlFile],
+    *,
+    pictures: Pictures,
+    classes: Sequence[str],
+    one_based: bool,
+    difficult: str,
+    notes: Notes,
+) -> AnnotationSet:
     """Read and check xml files; the k-th image gets the id k, counted from 1.
 
     Args:
         files: in the order of the images.
+        pictures: among which the images are.
         classes: names in label order; category ids are counted from 1.
         one_based: whether the first pixel is 1 and xmax, ymax are the last pixels inside, as in the challenge itself;
             most later files count from 0 and name corners.
         difficult: `ignore` makes objects marked as difficult regions that are neither learnt nor scored, `keep` takes
             them as all others.
+        notes: takes what is found.
     """
     if difficult not in ("ignore", "keep"):
         raise InputError(f"data.difficult: expected ignore or keep, got {difficult!r}")
@@ -26,28 +52,82 @@ def parse_voc(files: Sequence[Path], *, classes: Sequence[str], one_based: bool,
     images: dict[int, ImageEntry] = {}
     annotations: list[Annotation] = []
     for image_id, file in enumerate(files, start=1):
-        root = _parse(file)
-        images[image_id] = ImageEntry(
-            image_id, _text(root, "filename", file), _size(root, "width", file), _size(root, "height", file)
-        )
-        for number, thing in enumerate(root.iter("object")):
-            place = f"{file}: object[{number}]"
-            name = _text(thing, "name", place)
-            if name not in ids:
-                raise InputError(f"{place}: expected one of {', '.join(classes)} under 'name', came {name!r:.100}")
-            left, top, right, bottom = (_number(thing, f"bndbox/{key}", place) for key in _CORNERS)
-            if one_based:
-                left, top = left - 1, top - 1
-            box = left, top, right - left, bottom - top
-            ignored = difficult == "ignore" and (thing.findtext("difficult") or "0").strip() == "1"
-            area = max(0.0, box[2]) * max(0.0, box[3])
-            annotations.append(Annotation(len(annotations) + 1, image_id, ids[name], box, area, ignored))
+        with notes.item():
+            root = _parse(file.path)
+            images[image_id] = _image(image_id, root, file, pictures=pictures, notes=notes)
+            for number, thing in enumerate(root.iter("object")):
+                with notes.item():
+                    place = f"{file.path}: object[{number}]"
+                    category, box = _object(thing, place, ids=ids, one_based=one_based)
+                    ignored = difficult == "ignore" and (thing.findtext("difficult") or "0").strip() == "1"
+                    area = max(0.0, box[2]) * max(0.0, box[3])
+                    own_id = len(annotations) + 1
+                    annotations.append(Annotation(own_id, image_id, category, box, area, ignored, place=place))
     return AnnotationSet({number: name for name, number in ids.items()}, images, annotations)
 
 
-def voc_classes(files: Iterable[Path]) -> list[str]:
+def voc_classes(files: Iterable[XmlFile], *, notes: Notes) -> list[str]:
     """The names of all objects in the files, in alphabetical order."""
-    return sorted({_text(thing, "name", file) for file in files for thing in _parse(file).iter("object")})
+    found: set[str] = set()
+    unread = Notes(notes.source, keep_going=notes.keep_going)  # said when the objects are read
+    for file in files:
+        with unread.item():
+            found.update(_text(thing, "name", file.path) for thing in _parse(file.path).iter("object"))
+    return sorted(found)
+
+
+def picture_of(file: XmlFile, name: str, *, pictures: Pictures, notes: Notes, image_id: int) -> Path | None:
+    """The picture that a file is about, None where there is none.
+
+    What `<filename>` says decides. Tools write it without a suffix, with the one that the picture had before it was
+    converted, or with the path it had on another machine; and pictures are renamed with their annotations, but not in
+    them. So the one beside the file is taken where there is no other.
+
+    Raises:
+        InputError: both are there, or two have the name.
+    """
+    what, written = f"the image of {file.path.name}", base_name(name)
+    suffix, own = Path(written).suffix, Path(file.stem).name
+    stem = written.removesuffix(suffix) if suffix.lower() in SUFFIXES else written
+    beside = pictures.of_stem(file.stem, what=what)
+    named = pictures.named(name, what=what)
+    if named is None:
+        folder = "" if "\\" in name else name.removesuffix(written)
+        several = pictures.of_stem(folder + stem, what=what) or beside
+        if len(several) > 1:
+            both = " and ".join(path.name for path in several)
+            raise InputError(f"{file.path}: expected one image of the name {name:.200}, came {both}; remove one")
+        named = several[0] if several else None
+    if named is not None and named.stem != own and beside:
+        raise InputError(
+            f"{file.path}: expected {beside[0].name} under 'filename', came {name:.200}, and both images are there; "
+            "say which one it is about"
+        )
+    if named is not None and stem != own:
+        notes.add("renamed", f"{file.path}: filename {name:.200}, taken {named.name}", image_id)
+    return named
+
+
+def _image(image_id: int, root: ElementTree.Element, file: XmlFile, *, pictures: Pictures, notes: Notes) -> ImageEntry:
+    name = _text(root, "filename", file.path)
+    size = _size(root, "width", file.path), _size(root, "height", file.path)
+    path = picture_of(file, name, pictures=pictures, notes=notes, image_id=image_id)
+    if path is None:
+        return ImageEntry(image_id, name, *size)
+    return ImageEntry(image_id, path.relative_to(pictures.folder).as_posix(), *size, path=path)
+
+
+def _object(
+    thing: ElementTree.Element, place: str, *, ids: dict[str, int], one_based: bool
+) -> tuple[int, tuple[float, float, float, float]]:
+    """Category id, and left, top, width and height."""
+    name = _text(thing, "name", place)
+    if name not in ids:
+        raise InputError(f"{place}: expected one of {', '.join(ids)} under 'name', came {name!r:.100}")
+    left, top, right, bottom = (_number(thing, f"bndbox/{key}", place) for key in _CORNERS)
+    if one_based:
+        left, top = left - 1, top - 1
+    return ids[name], (left, top, right - left, bottom - top)
 
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

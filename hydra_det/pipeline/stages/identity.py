@@ -23,7 +23,7 @@ INDIFFERENT_DATA = (
     "val_list", "test_list", "images_dir", "annotations_dir", "names", "classes", "one_based",
     "difficult", "canvas", "train_size", "test_size", "drawing_seed", "train_images",
     "val_images", "test_images", "subset_seed", "strict", "allow_overlap", "workers", "cache_images",
-    "evaluation_batch_size",
+    "evaluation_batch_size", "split", "decoded",
 )  # fmt: skip
 INDIFFERENT_TRAINER = (
     "_target_", "accelerator", "strategy", "devices", "num_nodes", "benchmark", "deterministic", "inference_mode",

@@ -61,7 +61,7 @@ def sweep_table(frame: pd.DataFrame, failures: Mapping[str, str]) -> Group:
 
 
 def data_tables(name: str, findings: Mapping[str, Mapping[str, Any]], shared: Sequence[str]) -> Group:
-    """What the splits of a data set hold, their classes, and a line for every problem.
+    """What the splits of a data set hold, their classes, what was found by kind, and a line for every problem.
 
     Args:
         name: Of the data set.
@@ -91,7 +91,8 @@ def data_tables(name: str, findings: Mapping[str, Mapping[str, Any]], shared: Se
     lines = [f"{split}: {problem}" for split in splits for problem in findings[split]["problems"]]
     lines += [f"in two splits: {line}" for line in shared]
     title = Text(f"problems: {len(lines) or 'none'}", style="bold red" if lines else "bold green")
-    return Group(counts, Text(), classes, Text(), title, *(Text(line) for line in lines))
+    kinds = [Text(f"{split}: {text}", style="bold") for split in splits for text in findings[split]["kinds"]]
+    return Group(counts, Text(), classes, Text(), title, *kinds, *(Text(line) for line in lines))
 
 
 def write_summary_csv(path: str | Path, frame: pd.DataFrame) -> None:

@@ -35,9 +35,8 @@ def load_rgb(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.u
         size: annotated (width, height) in pixels.
     """
     with _opened(path) as opened:
-        turn = size is None or _must_turn(opened, path=path, size=size)
-        image = ImageOps.exif_transpose(opened) if turn else opened
-        return _to_rgb(image, path=path)
+        turn = size is None or _must_turn(_orientation(opened), opened, path=path, size=size)
+        return _to_rgb(_upright(opened) if turn else opened, path=path)
 
 
 def as_pixels(picture: str | Path | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -104,27 +103,27 @@ def look(path: Path, *, size: tuple[int, int], headers: bool = False) -> Turn | 
         headers: read the header only.
     """
     with _opened(path) as opened:
-        turn = _must_turn(opened, path=path, size=size)
-        tag = opened.getexif().get(_ORIENTATION)
+        tag, stored = _orientation(opened, headers=headers), opened.size
+        turn = _must_turn(tag, opened, path=path, size=size)
         if not headers:
             _to_rgb(opened, path=path)
-        if tag not in _MOVED:
-            return None
-        text = f"orientation {tag} of {opened.width}x{opened.height}, annotated as {size[0]}x{size[1]}"
-        return Turn("turned" if turn else "sideways", text)
+    if tag not in _MOVED:
+        return None
+    text = f"orientation {tag} of {stored[0]}x{stored[1]}, annotated as {size[0]}x{size[1]}"
+    return Turn("turned" if turn else "sideways", text)
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """(width, height) of an image as it is meant to be seen, from its header."""
     with _opened(path) as opened:
-        turned = opened.getexif().get(_ORIENTATION) in _TURNED
-        return (opened.height, opened.width) if turned else (opened.width, opened.height)
+        return _shown_size(_orientation(opened), opened)
 
 
 def check_size(path: Path, *, size: tuple[int, int]) -> None:
     """Read the header only and refuse a file that cannot be shown at the annotated (width, height)."""
     with _opened(path) as opened:
-        _must_turn(opened, path=path, size=size)
+        if opened.size != size:  # as nearly all are; the EXIF block of a PNG may lie behind its pixels
+            _must_turn(_orientation(opened), opened, path=path, size=size)
 
 
 @contextmanager
@@ -146,10 +145,26 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _must_turn(image: Image.Image, *, path: Path, size: tuple[int, int]) -> bool:
-    tag = image.getexif().get(_ORIENTATION)
-    shown = image.size[::-1] if tag in _TURNED else image.size
-    if tag in _MOVED and shown == size:
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; a TIFF is, once it is decoded."""
+    if image.format == "TIFF":
+        image.load()
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def _orientation(image: Image.Image, *, headers: bool = False) -> object:
+    """The EXIF orientation; of a PNG in its header alone, since looking behind that decodes it."""
+    return None if headers and image.format == "PNG" and "exif" not in image.info else image.getexif().get(_ORIENTATION)
+
+
+def _shown_size(tag: object, image: Image.Image) -> tuple[int, int]:
+    """(width, height) as it is meant to be seen. Pillow turns a TIFF by itself, and gives its size so."""
+    return image.size[::-1] if tag in _TURNED and image.format != "TIFF" else image.size
+
+
+def _must_turn(tag: object, image: Image.Image, *, path: Path, size: tuple[int, int]) -> bool:
+    if tag in _MOVED and _shown_size(tag, image) == size:
         return True
     if image.size == size:
         return False

@@ -1,6 +1,7 @@
 """A sweep as a whole: its jobs are checked before the first one trains, and summed up after the last one."""
 
 import itertools
+import json
 import logging
 import os
 import sys
@@ -20,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_det.errors import InputError
+from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.plan import PLANNED, outlook
+from hydra_det.pipeline.stages.identity import INDIFFERENT_DATA
 from hydra_det.process.drives import refusal
 from hydra_det.process.interrupts import INTERRUPTED, started
 from hydra_det.process.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
@@ -55,7 +58,9 @@ class SweepCheck(Callback):
             if config.get("dry_run"):
                 _plan_here(config, grid=grid)
             if grid:
-                check_jobs(config, GlobalHydra.instance().config_loader())
+                asked = check_jobs(config, GlobalHydra.instance().config_loader())
+                if not config.get("dry_run") and not _is_elsewhere(config):
+                    check_images(asked)
         except InputError as error:
             log.error("error: %s", one_line(error))
             sys.exit(1)
@@ -99,8 +104,8 @@ class SweepSummary(Callback):
             sys.exit(1)
 
 
-def check_jobs(config: DictConfig, loader: ConfigLoader) -> None:
-    """Refuse a grid if a job of it is wrong, with the values of that job.
+def check_jobs(config: DictConfig, loader: ConfigLoader) -> list[Config]:
+    """Refuse a grid if a job of it is wrong, with the values of that job; the configs of those that were looked at.
 
     Composing a config takes a quarter of a second, so that is done once for all jobs with the same choice of groups,
     and not every job is looked at: enough of them that every value met every other value.
@@ -114,19 +119,32 @@ def check_jobs(config: DictConfig, loader: ConfigLoader) -> None:
     varying = {text for text in found if sum(_key(text) == _key(other) for other in found) > 1}
     values = {key for key in map(_key, jobs[0]) if _is_value(key, loader)}
     composed: dict[Job, DictConfig] = {}
+    checked: list[Config] = []
     for job in pairs_covered(jobs, varying):
         groups = tuple(text for text in job if _key(text) not in values)
         if groups not in composed:
             composed[groups] = loader.load_sweep_config(config, list(groups))
         try:
             asked = _with_values(composed[groups], [text for text in job if text not in groups], loader)
-            if "submitit" in config.hydra.launcher["_target_"]:  # here need not be what the machines of the jobs have
+            if _is_elsewhere(config):  # here need not be what the machines of the jobs have
                 asked = {**asked, "trainer": {**asked["trainer"], **HERE}}
             check(asked)
             check_search(asked)
+            checked.append(asked)
         except InputError as error:
             named = " ".join(text for text in job if text in varying)
             raise InputError(f"{named or 'all jobs'}: {one_line(error)}") from error
+    return checked
+
+
+def check_images(asked: Sequence[Config]) -> None:
+    """Read the data of jobs, each choice of images once, so that a bad file ends the sweep before the first job."""
+    seen: set[str] = set()
+    for config in asked:
+        choice = json.dumps({key: config["data"].get(key) for key in INDIFFERENT_DATA}, default=str)
+        if choice not in seen:
+            seen.add(choice)
+            build.data(config).prepare()
 
 
 def grid_of(config: DictConfig, loader: ConfigLoader) -> list[Job]:
@@ -155,6 +173,11 @@ def _say_interrupted(kind: type[BaseException], error: BaseException, trace: Tra
         sys.exit(INTERRUPTED)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _is_elsewhere(config: DictConfig) -> bool:
+    """Whether the jobs run on other machines, whose drives and devices are not known here."""
+    return "submitit" in config.hydra.launcher["_target_"]
 
 
 def _plan_here(config: DictConfig, *, grid: bool) -> None:

@@ -44,6 +44,10 @@ COCO = {
         "coco", swap('"image_id": 1', '"image_id": 2'), "annotations[0] (id 5): expected an image_id"),
     "an unknown category": Row(
         "coco", swap('"category_id": 3', '"category_id": 4'), "under 'categories' (3, 7), came 4"),
+    "a used group of the name of a class": Row(
+        "coco", swap('{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}',
+                     '{"id": 3, "name": "cat"}, {"id": 7, "name": "cat", "supercategory": "cat"}'),
+        "categories[1]: expected distinct"),
     "two categories of a name": Row("coco", swap("dog", "cat"), "categories[1]: expected distinct"),
     "a box of three": Row("coco", swap("[4, 5, 20, 10.5]", "[4, 5, 20]"), "expected 4 numbers"),
     "a box of texts": Row(
@@ -78,6 +82,8 @@ VOC = {
     "a list of a missing image": Row("voc_list", "b\n", "No such file", "b.xml"),
     "a list with a name of 3000 letters": Row("voc_list", "9" * 3000 + "/../a\n", "that no file can have", "999"),
     "a list with a long path": Row("voc_list", "99/" * 600 + "a\n", "that no file can have", "99/"),
+    "a picture that may be either": Row("voc_beside", swap("a.png", "b"), "and both images are there", "a.xml"),
+    "a picture without suffix, of two": Row("voc_beside", swap("a.png", "c"), "came c.jpg and c.png", "a.xml"),
     "an empty list": Row("voc_list", "\n \n", "expected a list of distinct images, came 0"),
     "a list that names one twice": Row("voc_list", "a\na\n", "came 2, 1 of them distinct"),
     "a list that is no text": Row("voc_list", b"\xff\xfe\xfa", "a text file that lists images"),
@@ -88,6 +94,10 @@ LINES = {
     "words": Row("yolo", f"{YOLO_LINE}\ncat 0.5 0.5 0.25 0.5\n", "line 2: expected numbers, came 'cat"),
     "an unknown class": Row("yolo", "2 0.5 0.5 0.25 0.5\n", "a class number from 0 to 1, came 2"),
     "half a class": Row("yolo", "0.5 0.5 0.5 0.25 0.5\n", "a class number from 0 to 1, came 0.5"),
+    "a confidence": Row("yolo", f"{YOLO_LINE} 0.9\n", "a sixth is the confidence of a prediction"),
+    "a polygon of an even number": Row("yolo", "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1\n", "expected 5 numbers"),
+    "a polygon outside": Row("yolo", "0 0.1 0.1 0.5 0.1 0.5 1.5\n", "shares of the image in [0, 1]"),
+    "more than a pixel outside": Row("yolo", "0 0.5 0.5 0.5 1.04\n", "shares of the image in [0, 1]"),
     "pixels": Row("yolo", "0 24 16 12 16\n", "shares of the image in [0, 1]"),
     "NaN": Row("yolo", "0 nan 0.5 0.25 0.5\n", "expected finite numbers"),
     "infinity": Row("yolo", "0 1e400 0.5 0.25 0.5\n", "expected finite numbers"),
@@ -119,9 +129,33 @@ NAMES = {
     "not closed": Row("yolo_yaml", "names: [cat", "expected class names"),
     "an image": Row("yolo_yaml", b"\xff\xd8\xff\xe0", "it is not text"),
     "lines: none": Row("yolo_names", "\n\n", "class names a line each, found none"),
+    "an empty name": Row("yolo_yaml", "names: [cat, '']", "names[1]: expected the name of class 1, came none"),
+    "lines: an empty one": Row("yolo_names", "cat\n\ndog\n", "line 2: expected the name of class 1, came none"),
     "lines: one twice": Row("yolo_names", "cat\ndog\ncat\n", "distinct class names"),
     "lines: an image": Row("yolo_names", b"\xff\xd8\xff\xe0", "it is not text"),
 }
+
+SPLITS = {
+    "a folder that is not there": Row("data_yaml", swap("images/train", "images/trein"), "got images/trein; there are"),
+    "a number": Row("data_yaml", swap("images/train", "3"), "train: expected the path of a folder or list"),
+    "a mapping": Row("data_yaml", swap("images/train", "{a: b}"), "train: expected the path of a folder or list"),
+    "an absolute folder that is not there": Row(
+        "data_yaml", swap("images/train", "/nowhere"), "got /nowhere; there are"
+    ),
+    "a file that is no image": Row("data_yaml", swap("images/train", "data.yaml"), "train: expected images"),
+    "NUL": Row("data_yaml", swap("images/train", '"a\\0b"'), "train: expected a folder, a list or an image, got a"),
+    "a path of 3000 letters": Row("data_yaml", swap("images/train", "a" * 3000), "a name that no file can have"),
+    "a folder without labels": Row("data_yaml", swap("images/train", "odd/images"), "expected a folder of labels"),
+    "path as a list": Row("data_yaml", swap("path: .", "path: [a]"), "expected a folder under 'path', came list"),
+    "a list of images that are not there": Row("data_list", "images/val/b.png\n", "got images/val/b.png", "data.yaml"),
+    "an empty list of images": Row("data_list", "\n", "val: expected images in", "data.yaml"),
+    "a list that is no text": Row("data_list", b"\xff\xfe\xfa", "a text file that lists images"),
+}
+
+
+@pytest.mark.parametrize("row", as_parameters(SPLITS))
+def test_splits_of_a_data_yaml_are_refused(row, tmp_path):
+    assert_refused(row, tmp_path)
 
 
 @pytest.mark.parametrize("row", as_parameters(COCO))

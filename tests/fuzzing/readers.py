@@ -24,7 +24,7 @@ from hydra_det.data.formats.splits import fingerprint
 from hydra_det.data.images import load_rgb, read_size
 from hydra_det.data.media.video import Video, VideoWriter
 from hydra_det.data.samples import Split
-from hydra_det.data.sources import KittiData, VocData, YoloData
+from hydra_det.data.sources import CocoData, KittiData, VocData, YoloData
 from hydra_det.errors import InputError
 from hydra_det.finished.predict import Predictor
 from hydra_det.finished.run import FinishedRun
@@ -109,6 +109,11 @@ def _coco(folder: Path) -> None:
     _text(folder / "coco.json", json.dumps(COCO))
 
 
+def _coco_layout(folder: Path) -> None:
+    _picture(folder / "images" / "a.png")
+    _text(folder / "annotations" / "instances_default.json", json.dumps(COCO))
+
+
 def _voc(folder: Path) -> None:
     _picture(folder / "JPEGImages" / "a.png")
     _text(folder / "Annotations" / "a.xml", VOC)
@@ -121,6 +126,20 @@ def _yolo(folder: Path) -> None:
         _text(folder / "labels" / split / "a.txt", "0 0.5 0.5 0.25 0.5\n1 0.25 0.25 0.1 0.1\n")
     _text(folder / "data.yaml", NAMES)
     _text(folder / "classes.txt", "cat\ndog\n")
+
+
+def _voc_beside(folder: Path) -> None:
+    """Other pictures than that of the xml file lie there as well."""
+    _voc(folder)
+    for name in ("b.png", "c.jpg", "c.png"):
+        _picture(folder / "JPEGImages" / name)
+
+
+def _data_yaml(folder: Path) -> None:
+    _yolo(folder)
+    _picture(folder / "odd" / "images" / "a.png")
+    _text(folder / "val.txt", "./images/val/a.png\n")
+    _text(folder / "data.yaml", "path: .\ntrain: images/train\nval: [val.txt]\nnames: [cat, dog]\n")
 
 
 def _kitti(folder: Path) -> None:
@@ -240,6 +259,12 @@ READERS: dict[str, Reader] = {
     "coco": Reader("coco.json", _coco, lambda f: _used(read_coco(f, "coco.json", "images", name="train"))),
     "voc": Reader("Annotations/a.xml", _voc, lambda f: _all_used(VocData(root=f, **_lists()).read())),
     "voc_list": Reader("list.txt", _voc, lambda f: _all_used(VocData(root=f, **_lists()).read())),
+    "voc_beside": Reader("Annotations/a.xml", _voc_beside, lambda f: _all_used(VocData(root=f, **_lists()).read())),
+    "data_yaml": Reader("data.yaml", _data_yaml, lambda f: _all_used(YoloData(root=f, **OPTIONS).read())),
+    "data_list": Reader("val.txt", _data_yaml, lambda f: _all_used(YoloData(root=f, **OPTIONS).read())),
+    "coco_layout": Reader(
+        "annotations/instances_default.json", _coco_layout, lambda f: _all_used(CocoData(root=f, **OPTIONS).read())
+    ),
     "yolo": Reader("labels/train/a.txt", _yolo, lambda f: _all_used(YoloData(root=f, **OPTIONS).read())),
     "yolo_yaml": Reader("data.yaml", _yolo, lambda f: "".join(read_names(f / "data.yaml")).encode()),
     "yolo_names": Reader("classes.txt", _yolo, lambda f: "".join(read_names(f / "classes.txt")).encode()),

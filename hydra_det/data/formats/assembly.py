@@ -77,7 +77,8 @@ def assemble(content: AnnotationSet, *, root: Path, folder: Path, name: str, not
         class_names=list(content.categories.values()),
         category_ids=list(content.categories),
         ground_truth=_ground_truth(content, objects),
-        findings=notes.found,
+        # What concerns an image that is not among them concerns the split.
+        findings=[f if f.image_id in content.images else f._replace(image_id=None) for f in notes.found],
     )
 
 

@@ -1,15 +1,19 @@
 """The doctor's counts, by hand, and its sheet of pictures, pixel by pixel where it matters."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hydra_det.data.doctor import contact_sheet, examine
+from hydra_det.data.checks import decoding
+from hydra_det.data.checks.decoding import Decoded, check_decoding
+from hydra_det.data.doctor import contact_sheet, examine, look_closely, write_findings, write_sheets
 from hydra_det.data.formats.splits import shared_images
 from hydra_det.data.media.drawing import class_colour
+from hydra_det.data.samples import Split
 from hydra_det.data.sources import CocoData
 from tests.data.conftest import Files
 
@@ -68,3 +72,68 @@ def test_boxes_lie_where_the_objects_are(tmp_path: Path, files: Files, count: in
     assert not outline[:, :8].any()
     assert not outline[31:].any()
     assert (sheet[64 + row * 96 : 96 + row * 96] == 128).all(), "what the picture does not fill"
+
+
+def looked_at(files: Files, memory: Path | None, *, headers: bool = False) -> tuple[Split, list[int]]:
+    """The training images after a close look, and the totals that were announced."""
+    totals: list[int] = []
+
+    def watch(items: Iterable[Decoded], *, total: int) -> Iterable[Decoded]:
+        totals.append(total)
+        return items
+
+    train = files.data(val_images=0).splits["train"]
+    return look_closely(train, headers=headers, memory=memory, watch=watch), totals
+
+
+def test_pictures_that_cannot_be_decoded_are_listed_all_and_left_out(files: Files, tmp_path: Path) -> None:
+    for name in ("3", "8"):
+        file = files.root / "images" / f"{name}.png"
+        file.write_bytes(file.read_bytes()[:-900])
+    shutil.copy(files.root / "images" / "2.png", files.root / "images" / "5.png")
+    split, totals = looked_at(files, tmp_path / "known")
+    assert totals == [10]
+    assert split.image_ids == [1, 2, 4, 5, 6, 7, 9, 10]
+    found = examine(split)
+    assert (found.images, found.refused) == (8, 2)
+    assert [problem.partition(":")[0] for problem in found.problems] == ["refused", "refused", "twin"]
+    assert found.kinds == ["2 items that training refuses", "1 images are there twice, as equal files"]
+    write_findings(tmp_path / "findings.txt", {"train": split})
+    lines = (tmp_path / "findings.txt").read_text().splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["refused", "refused", "twin"]
+    assert all(name in "".join(lines) for name in ("3.png", "8.png", "2.png and", "5.png"))
+
+
+def test_what_the_doctor_decoded_training_need_not(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at(files, tmp_path)
+    monkeypatch.setattr(decoding, "look", None)  # whoever decodes a picture now fails
+    records = files.data(val_images=0).splits["train"].records
+    assert check_decoding(records, tmp_path) == []
+
+
+def test_headers_only_remember_nothing(files: Files, tmp_path: Path) -> None:
+    split, totals = looked_at(files, tmp_path / "known", headers=True)
+    assert (totals, len(split.records)) == ([10], 10)
+    assert not (tmp_path / "known").exists()
+
+
+def test_what_was_read_as_it_was_meant_is_no_problem(files: Files) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(files.root / "images" / "4.png") as image:
+        image.save(files.root / "images" / "4.png", exif=exif)
+    split, _ = looked_at(files, None)
+    found = examine(split)
+    assert found.problems == []
+    assert found.kinds == ["1 images are turned by their EXIF orientation, as detect.py turns them"]
+    assert [kind for kind, _, _ in split.findings] == ["turned"]
+
+
+def test_a_sheet_of_each_split_with_images(files: Files, tmp_path: Path) -> None:
+    splits = files.data(val_images=0).splits
+    write_sheets(tmp_path, splits, pictures=4)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["test.png", "train.png"]
+    with Image.open(tmp_path / "train.png") as sheet:
+        assert sheet.size == (4 * 320, 320)

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import re
 import sys
 
 import pytest
@@ -12,11 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from hydra_det.data.datamodule import DetectionData
 from hydra_det.errors import InputError
 from hydra_det.pipeline.build import CONFIG_DIR
 from hydra_det.process.log_lines import NamedLines, Once
 from hydra_det.process.script import job
-from hydra_det.sweeps.sweep import SweepCheck, check_jobs, grid_of, pairs_covered
+from hydra_det.sweeps.sweep import SweepCheck, check_images, check_jobs, grid_of, pairs_covered
+from tests.data.layouts import exports
 
 
 @pytest.fixture
@@ -97,6 +100,37 @@ def test_a_refused_grid_ends_the_program_and_a_warning_would_not(loader, caplog)
     ]
     # What Hydra says better itself, when it composes the jobs.
     SweepCheck().on_multirun_start(sweep_of(loader, "init=scaled,magic"))
+
+
+def broken_set(folder):
+    """A set whose only picture that cannot be decoded is known by its header."""
+    exports.label_studio_yolo(folder)
+    file = folder / "images" / "img5.jpg"
+    file.write_bytes(file.read_bytes()[:-400])
+    return ["data=yolo", f"data.root={folder}", "data.split=0.2", f"data.decoded={folder / 'known'}"]
+
+
+def test_a_picture_that_cannot_be_decoded_ends_a_sweep_before_its_first_job(loader, caplog, tmp_path):
+    config = sweep_of(loader, *broken_set(tmp_path), "prune.ratio=0.25,0.5")
+    with pytest.raises(SystemExit) as ended:
+        SweepCheck().on_multirun_start(config)
+    assert ended.value.code == 1
+    (line,) = [record.message for record in caplog.records]
+    assert re.fullmatch(
+        r"error: .*img5\.jpg: expected an image file, could not read it \(.*\); replace or remove it", line
+    )
+    # What other machines read is not here, and a plan trains nothing.
+    elsewhere = ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"]
+    SweepCheck().on_multirun_start(sweep_of(loader, *broken_set(tmp_path), *elsewhere, "seed=0,1"))
+    SweepCheck().on_multirun_start(sweep_of(loader, *broken_set(tmp_path), "seed=0,1", "dry_run=true"))
+
+
+def test_images_are_read_once_for_all_jobs_that_use_them(loader, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(DetectionData, "prepare", lambda self: read.append((self.subset_seed, self.seed)))
+    words = [*broken_set(tmp_path), "seed=0,1,2", "data.batch_size=2,4", "data.subset_seed=3,4"]
+    check_images(check_jobs(sweep_of(loader, *words), loader))
+    assert sorted(chosen for chosen, _ in read) == [3, 4]
 
 
 def test_a_dry_run_plans_in_this_process_whatever_the_launcher(loader, caplog):

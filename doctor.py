@@ -36,9 +36,8 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """What a data set holds, and what is wrong with it."""
     settings = plain(config)
-    # Shared images are what is looked for here: they are named, not refused.
-    data = build.data({"data": {**settings["data"], "allow_overlap": True, "strict": False}})
-    data.keep_going = True
+    data = build.data({"data": {**settings["data"], "strict": False}})
+    data.keep_going = True  # what is wrong is what is looked for here: it is named, not refused
     headers, memory = settings["headers"], Path(data.decoded) if data.decoded else None
     look = partial(look_closely, headers=headers, memory=memory, watch=partial(track, text="looking at pictures"))
     splits = {name: look(split) for name, split in data.splits.items()}

@@ -134,7 +134,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         if not self.keep_going:
             check_objects(splits["train"])
         splits = choose_all(splits, self._choice(), seed=self.subset_seed)
-        if not self.allow_overlap:
+        if not self.allow_overlap and not self.keep_going:
             check_overlap(splits)
         self._splits = {split: splits[split] for split in ("train", "val", "test")}
         self._fingerprints = {name: fingerprint(split) for name, split in self._splits.items()}

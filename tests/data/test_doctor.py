@@ -137,3 +137,14 @@ def test_a_sheet_of_each_split_with_images(files: Files, tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["test.png", "train.png"]
     with Image.open(tmp_path / "train.png") as sheet:
         assert sheet.size == (4 * 320, 320)
+
+
+def test_equal_pictures_that_training_keeps_together_are_in_one_split(files: Files) -> None:
+    for other in (4, 9):
+        shutil.copy(files.root / "images" / "2.png", files.root / "images" / f"{other}.png")
+    shutil.copy(files.root / "images" / "1.png", files.root / "images" / "23.png")
+    data = files.data(val_images=3)
+    data.keep_going = True
+    (pair,) = list(shared_images(data.splits))
+    assert {pair[0], pair[2]} >= {"test"}
+    assert pair[3].name == "23.png"

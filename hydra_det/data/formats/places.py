@@ -18,6 +18,9 @@ def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) 
     if not base.is_dir():
         raise InputError(f"data.root: expected the folder of a data set, there is no folder {root}")
     path = Path(os.path.normpath((folder or base) / relative))
+    whole = Path(os.path.normpath(Path.cwd() / base))
+    if path.is_absolute() and path.is_relative_to(whole):  # some tools write the whole path of what lies inside
+        path = base / path.relative_to(whole)
     if not path.is_relative_to(base):
         raise InputError(
             f"{relative:.200}: expected {what} inside {root}, came a path that leaves it; use a relative path"

@@ -1,5 +1,6 @@
 """The `train`, `val` and `test` of a data yaml, as Ultralytics and Roboflow write them."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from hydra_det.data.images import SUFFIXES, is_foreign
 from hydra_det.data.layouts.words import TEST, TRAIN, VAL, with_test
 from hydra_det.data.layouts.yolo import LABELS, image_sources, label_of
 from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
 
 KEYS = {TRAIN: ("train",), VAL: ("val", "valid"), TEST: ("test",)}
 LIST = ".txt"
@@ -30,6 +33,7 @@ def yaml_pairs(root: Path, names: str) -> dict[str, tuple[Path, list[Pair]]]:
     if file.suffix not in YAML:
         return {}
     content = read_data_yaml(file)
+    _pass_over_missing_test(file, content)
     given = {split: next((content[key] for key in keys if content.get(key)), None) for split, keys in KEYS.items()}
     found = {
         split: _pairs(_Entry(file, KEYS[split][0], content.get("path")), value)
@@ -37,6 +41,14 @@ def yaml_pairs(root: Path, names: str) -> dict[str, tuple[Path, list[Pair]]]:
         if value is not None
     }
     return with_test(found) if TRAIN in found else {}
+
+
+def _pass_over_missing_test(file: Path, content: dict[str, Any]) -> None:
+    """Roboflow names a folder of test images whether there is one or not; then the second split is tested on."""
+    test = content.get("test")
+    if isinstance(test, str) and not _Entry(file, "test", content.get("path")).is_there(test):
+        log.warning("%s: test: there is no %.200s; the images of val are tested on", file, test)
+        del content["test"]
 
 
 class _Entry:
@@ -50,6 +62,13 @@ class _Entry:
 
     def error(self, problem: str) -> InputError:
         return InputError(f"{self.file}: {self.key}: {problem}")
+
+    def is_there(self, value: str) -> bool:
+        """Whether a value names something."""
+        try:
+            return bool(self.find(value))
+        except InputError:
+            return False
 
     def find(self, value: str) -> Path:
         """A file or folder by the first reading of a value that is there."""

@@ -1,6 +1,7 @@
 """Every layout that is read by its root alone gives the objects that were exported, and nothing besides."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,21 @@ def test_a_data_yaml_may_lead_out_of_the_set(tmp_path):
     assert objects_of(YoloData(root=root, **OPTIONS)) == objects_of(YoloData(root=images, **OPTIONS))
     text(root / "data.yaml", f"train: all.txt\nnames: {CLASSES}\n")
     assert objects_of(YoloData(root=root, split=0.2, **OPTIONS)).keys() == OBJECTS.keys()
+
+
+def test_a_folder_of_test_images_that_is_not_there_is_passed_over_aloud(tmp_path, caplog):
+    """Roboflow writes its name into the yaml whether it exports one or not."""
+    exports.roboflow_yolo(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    data = YoloData(root=tmp_path, **OPTIONS)
+    assert [record.path.stem for record in data.splits["test"].records] == SPLIT["valid"]
+    assert "test: there is no ../test/images; the images of val are tested on" in caplog.text
+
+
+def test_a_whole_path_to_what_lies_inside_is_no_other_place(tmp_path, monkeypatch):
+    exports.label_studio_coco(tmp_path / "set", name=f"{tmp_path}/set/images/{{}}.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert objects_of(CocoData(root="set", split=0.2, **OPTIONS)).keys() == OBJECTS.keys()
 
 
 @pytest.mark.parametrize("folder", ["/somewhere", "../.."])

@@ -91,8 +91,8 @@ class Detector(pl.LightningModule):
 
 
 def check_classes(net: Any, class_names: Sequence[str]) -> None:
-    """Refuse names of classes that are not those of a network, by their number."""
-    if len(class_names) != net.num_classes:
+    """Refuse names of classes that are not those of a network, by their number, where it says how many it has."""
+    if len(class_names) != getattr(net, "num_classes", len(class_names)):
         raise InputError(
             f"class_names: expected the names of the {net.num_classes} classes of the network, got {len(class_names)}"
         )

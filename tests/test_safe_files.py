@@ -110,7 +110,7 @@ def run_with(folder: Path, key: str, target: str | None) -> Path:
 def test_the_config_of_a_run_makes_nothing_that_is_not_ours(key, tmp_path):
     folder = run_with(tmp_path, key, f"{__name__}.touch")
     made.clear()
-    with pytest.raises(InputError, match=rf"expected a class that .* name, came {__name__}\.touch; .*trust=\["):
+    with pytest.raises(InputError, match=rf"expected a class that .* name, got {__name__}\.touch; .*trust=\["):
         FinishedRun(folder)
     assert made == []
     assert read_run_config(folder / "config.yaml", trusted=[f"{__name__}.touch"])

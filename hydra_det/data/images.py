@@ -107,6 +107,8 @@ def look(path: Path, *, size: tuple[int, int], headers: bool = False) -> Turn | 
         turn = _must_turn(tag, opened, path=path, size=size)
         if not headers:
             _to_rgb(opened, path=path)
+    if not headers and opened.format == "PNG":
+        _check_sums(path)
     if tag not in _MOVED:
         return None
     text = f"orientation {tag} of {stored[0]}x{stored[1]}, annotated as {size[0]}x{size[1]}"
@@ -143,6 +145,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise InputError(
             f"{path}: expected an image file, could not read it ({reason:.200}); replace or remove it"
         ) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse a PNG whose content is not what was written; zeros of a crash may well decode, as other pixels."""
+    with _opened(path) as opened:
+        opened.verify()
 
 
 def _upright(image: Image.Image) -> Image.Image:

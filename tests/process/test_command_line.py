@@ -228,7 +228,7 @@ def test_an_image_that_breaks_in_a_loading_process_is_one_line_too(tmp_path):
     for file in broken.parent.iterdir():
         # As a drive spoils it: size and time of change say that it is the file that could be decoded.
         before, content = file.stat(), file.read_bytes()
-        file.write_bytes(content[:200] + b"\0" * (len(content) - 200))
+        file.write_bytes(content[:200] + b"\xff" * (len(content) - 200))
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     words = [*arguments(tmp_path), *outputs(tmp_path), "data.workers=1", "data.cache_images=false"]
     done = subprocess.run(script(*words), capture_output=True, text=True, check=False, cwd=tmp_path)

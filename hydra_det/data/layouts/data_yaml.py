@@ -77,7 +77,7 @@ class _Entry:
         words = [word for word in value.replace("\\", "/").split("/") if word not in (".", "")]
         while words and words[0] == "..":
             words.pop(0)
-        readings = [place / self.base / value, place / value]
+        readings = [place / self.base / value]
         if not value.startswith("/"):
             readings += [place / "/".join(words)] + ([place / "/".join(words[1:])] if words[:1] == ["data"] else [])
         for path in readings:

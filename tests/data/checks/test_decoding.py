@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from hydra_det.data.checks import decoding
 from hydra_det.data.checks.decoding import Memory, check_decoding, decode_all
+from hydra_det.data.images import load_rgb
 from hydra_det.data.samples import ImageRecord
 from hydra_det.types import InputError
 from tests.data.conftest import Files
@@ -89,3 +92,14 @@ def test_headers_alone_do_not_show_what_was_cut_off(files: Files):
     cut(records[0].path)
     assert [one.findings for one in decode_all(records, headers=True)] == [[]] * len(records)
     assert [bool(one.refused) for one in decode_all(records)] == [True] + [False] * (len(records) - 1)
+
+
+def test_a_png_whose_end_is_zeros_is_not_taken_for_whole(files: Files):
+    """As a crash of the machine leaves it. Its pixels may well decode; only its sums tell."""
+    pixels = np.random.default_rng(0).integers(0, 3, size=(32, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(files.root / "images" / "2.png")
+    content = (files.root / "images" / "2.png").read_bytes()
+    (files.root / "images" / "2.png").write_bytes(content[:300] + bytes(len(content) - 300))
+    assert load_rgb(files.root / "images" / "2.png").shape == (32, 48, 3), "it decodes"
+    found = {one.record.path.name: bool(one.refused) for one in decode_all(records_of(files))}
+    assert found == {f"{number}.png": number == 2 for number in range(1, 11)}

@@ -129,7 +129,7 @@ def _detector(dense: Any, graph: Graph) -> GraphDetector:
     return GraphDetector(
         graph,
         num_classes=dense.num_classes,
-        anchors=dense.anchors.flip(0).reshape(-1, 2).tolist(),
+        anchors=dense.anchor_list,
         strides=dense.strides,
         loss=dense.loss_settings,
         nms=dense.nms_settings,

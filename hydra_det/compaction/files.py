@@ -47,7 +47,7 @@ def save_compact(folder: Path, network: GraphDetector, about: Mapping[str, Any])
     """
     detector = {
         "num_classes": network.num_classes,
-        "anchors": network.anchors.flip(0).reshape(-1, 2).tolist(),
+        "anchors": network.anchor_list,
         "strides": network.strides,
         "loss": dataclasses.asdict(network.loss_settings),
         "nms": dataclasses.asdict(network.nms_settings),

@@ -201,12 +201,16 @@ def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:
 
 
 def _from_weights(model: Config, class_names: Sequence[str]) -> nn.Module:
-    if model["anchors"] == "auto":
-        raise InputError(
-            "model.anchors: expected those the weights were trained with, got auto; give them, or take run="
-        )
     settings = {key: value for key, value in model.items() if value is not None and key != "weights"}
-    net = build.network({**settings, "num_classes": len(class_names)})
+    settings["num_classes"] = len(class_names)
+    if settings["anchors"] == "auto":
+        settings["anchors"] = build.said_anchors({**settings, "weights": model["weights"]})
+        if settings["anchors"] is None:
+            raise InputError(
+                "model.anchors: expected those the weights were trained with, got auto, and the file does not say "
+                "them; give them, or take run="
+            )
+    net = build.network(settings)
     if build.load(net, Path(str(model["weights"]))):
         raise InputError(
             f"names: expected the names of all classes of {model['weights']}, got {len(class_names)}, for which it has "

@@ -83,7 +83,7 @@ class GraphDetector(YoloDetector):
     Args:
         graph: what it computes; the raw maps, coarsest first, are its outputs.
         num_classes: C.
-        anchors: all anchors, smallest first.
+        anchors: of all levels, those of the finest one first.
         strides: of the raw maps, coarsest first.
         loss: see `LossSettings`.
         nms: see `NmsSettings`.

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +22,13 @@ from torch import nn
 from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.masked_conv import make_masked
-from hydra_det.modules.weights import load_pretrained
+from hydra_det.modules.weights import load_pretrained, trained_with
 from hydra_det.modules.yolo.darknet_weights import load_darknet_weights
 from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
 from hydra_det.records.objectives import OBJECTIVES
 from hydra_det.types import InputError
+
+log = logging.getLogger(__name__)
 
 # Keys of a model config that speak to this file, not to the network.
 MODEL_OPTIONS = ("weights", "channels_last", "compile")
@@ -121,17 +124,35 @@ def data(config: Config) -> DetectionData:
 
 
 def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
-    """The model's config with the classes of the data and, where `anchors` is `auto`, anchors made from its boxes."""
+    """The model's config with the classes of the data and, where `anchors` is `auto`, the anchors that this means.
+
+    These are the ones that its weights were trained with, where they say it and have as many classes, else anchors made
+    from the boxes of the data.
+    """
     model = dict(config["model"])
     if isinstance(model["anchors"], str) and model["anchors"] != "auto":
         raise InputError(
             f"model.anchors: expected auto or [[width,height],...] in pixels of the input, got {model['anchors']}"
         )
-    if model["anchors"] == "auto":
+    if model["anchors"] == "auto" and (trained := said_anchors({**model, "num_classes": module.num_classes})):
+        log.info("model.anchors: those that %s was trained with: %s", model["weights"], trained)
+        model["anchors"] = trained
+    elif model["anchors"] == "auto":
         count = getattr(target(model), "ANCHOR_COUNT")  # noqa: B009 - every network says it
         anchors = kmeans_anchors(module.train_boxes(), count, seed=0)
         model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in anchors]
     return {key: value for key, value in model.items() if value is not None} | {"num_classes": module.num_classes}
+
+
+def said_anchors(model: Mapping[str, Any]) -> list[list[float]] | None:
+    """The anchors that the weights of a model say they were trained with; None where they say none, or other classes.
+
+    Args:
+        model: its config, with `num_classes`.
+    """
+    weights = model.get("weights")
+    trained = trained_with(Path(weights)) if weights and Path(weights).suffix == ".safetensors" else None
+    return trained.anchors if trained and trained.num_classes == model["num_classes"] else None
 
 
 def network(model: Mapping[str, Any]) -> nn.Module:
@@ -175,6 +196,8 @@ def build_network(
         return network(model_config({"model": model}, data))
     if num_classes is None:
         raise InputError("num_classes: expected how many classes the network tells apart, or data, got neither")
+    if model["anchors"] == "auto":
+        model["anchors"] = said_anchors({**model, "num_classes": num_classes}) or "auto"
     if model["anchors"] == "auto":
         raise InputError(
             f"anchors: expected those of {name}, or data to make them from, got neither; give "

@@ -1,7 +1,6 @@
 """What is wrong with a config, said before anything is trained."""
 
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.compaction.channels import layout
+from hydra_det.modules.weights import other_anchors, same_anchors
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config, did_you_mean
 from hydra_det.pipeline.run_config import read_run_config
@@ -93,7 +93,9 @@ def check_network(model: Mapping[str, Any], prune: Config) -> None:
 
 
 def check_anchors(model: Mapping[str, Any]) -> None:
-    """Warn where weights of an earlier run learned with other anchors: they look for objects of other sizes.
+    """Refuse weights of an earlier run that learned with other anchors: they look for objects of other sizes.
+
+    Weights that say their anchors themselves are checked as they are loaded.
 
     Args:
         model: as of `build.model_config`. The anchors of weights are those of the run in whose folder they lie, as
@@ -106,17 +108,18 @@ def check_anchors(model: Mapping[str, Any]) -> None:
     path = stages.parent / "config.yaml"
     if stages.name != "stages" or not path.is_file():
         return
+    if Path(model["weights"]).is_file() and build.said_anchors(model) is not None:
+        return
     try:
-        earlier = read_run_config(path)["model"].get("anchors")
+        earlier = read_run_config(path)["model"]
     except InputError:
         log.warning("model.weights: the anchors that they were trained with are unknown, as %s cannot be read", path)
         return
-    if earlier != model.get("anchors"):
-        log.warning(
-            "model.weights: expected the anchors that they were trained with, got others, which look for objects of "
-            "other sizes; give those of %s: 'model.anchors=%s'",
-            path, json.dumps(earlier, separators=(",", ":")),
-        )  # fmt: skip
+    anchors = earlier.get("anchors")
+    # Of other classes the heads are made anew, and they learn with any anchors.
+    same_classes = earlier.get("num_classes") == model.get("num_classes")
+    if anchors and same_classes and not same_anchors(anchors, model.get("anchors") or []):
+        raise other_anchors(f"model.weights={model['weights']}", anchors)
 
 
 def _check_keys(config: Config) -> None:

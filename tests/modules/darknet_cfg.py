@@ -59,7 +59,7 @@ def yolov3_tiny(*, size: int, classes: int) -> str:
     parts += [conv(1024, 3), conv(256, 1), conv(512, 3)]
     parts.append(head("3,4,5", anchors=ANCHORS["yolov3_tiny"], classes=classes))
     parts += [route(-4), conv(128, 1), _section("upsample", stride=2), route(-1, 8), conv(256, 3)]
-    parts.append(head("0,1,2", anchors=ANCHORS["yolov3_tiny"], classes=classes))
+    parts.append(head("1,2,3", anchors=ANCHORS["yolov3_tiny"], classes=classes))
     return "".join(parts)
 
 

@@ -10,8 +10,15 @@ from safetensors.torch import load_file, save_file
 
 from hydra_det.modules import weights
 from hydra_det.modules.masked_conv import make_masked, masked_layers
-from hydra_det.modules.weights import load_pretrained, load_weights, read_weights, save_weights, weights_hash
-from hydra_det.modules.yolo.yolov3 import YOLOv3
+from hydra_det.modules.weights import (
+    load_pretrained,
+    load_weights,
+    read_weights,
+    save_weights,
+    trained_with,
+    weights_hash,
+)
+from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3Tiny
 from hydra_det.types import InputError
 from tests.modules.example import CLASSES, NETWORKS, assert_untouched, network, snapshot
 from tests.modules.test_masked_conv import scatter_masks
@@ -205,3 +212,54 @@ def test_a_file_for_which_there_is_no_handle_is_there(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert raised.value.errno == errno.EMFILE
+
+
+def halved(anchors):
+    return [[width / 2, height / 2] for width, height in anchors]
+
+
+@pytest.mark.parametrize("load", [load_weights, load_pretrained])
+def test_weights_remember_their_anchors(load, tmp_path):
+    own = [[12.3, 7.77], [9.0, 30.0], [40.0, 41.5], [40.0, 41.5], [60.0, 20.0], [61.0, 64.0]]  # one on both levels
+    net = YOLOv3Tiny(num_classes=CLASSES, width=0.125, anchors=own)
+    path = saved(net, tmp_path)
+    assert trained_with(path) == (own, CLASSES)
+    load(YOLOv3Tiny(num_classes=CLASSES, width=0.125, anchors=own), path)
+    other = YOLOv3Tiny(num_classes=CLASSES, width=0.125, anchors=halved(own))
+    before = snapshot(other)
+    with pytest.raises(InputError, match=r"give 'model.anchors=\[\[12.3,7.77\],\[9.0,30.0\],") as refused:
+        load(other, path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert_untouched(other, before)
+
+
+def test_anchors_in_another_order_are_others(tmp_path):
+    net = network("yolov3")
+    path = saved(net, tmp_path)
+    turned = YOLOv3(num_classes=CLASSES, width=0.125, depth=0.125, anchors=net.anchor_list[::-1])
+    with pytest.raises(InputError, match="look for objects of other sizes"):
+        load_weights(turned, path)
+
+
+def test_new_heads_learn_with_any_anchors(tmp_path):
+    net = YOLOv3(num_classes=7, width=0.125, depth=0.125)
+    other = YOLOv3(num_classes=CLASSES, width=0.125, depth=0.125, anchors=halved(net.anchor_list))
+    assert load_pretrained(other, saved(net, tmp_path))
+
+
+def test_weights_that_say_nothing_of_anchors_are_taken(tmp_path):
+    path = saved(network("yolov3"), tmp_path)
+    save_file(load_file(path), path, metadata={"format": "pt"})  # as another program, or an earlier version
+    assert trained_with(path) is None
+    load_weights(YOLOv3(num_classes=CLASSES, width=0.125, depth=0.125, anchors=[(1, 1)] * 9), path)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "{}", "[1]", '{"anchors": [[1]], "num_classes": 2}', '{"anchors": 3}', "[" * 9999]
+)
+def test_a_file_that_says_nonsense_of_itself_is_refused(said, tmp_path):
+    path = saved(network("yolov3"), tmp_path)
+    save_file(load_file(path), path, metadata={"hydra_det": said})
+    with pytest.raises(InputError, match="expected anchors and classes in what it says of itself"):
+        trained_with(path)

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from hydra_det.pipeline.build import read_yaml
 from hydra_det.pipeline.check import check_anchors
+from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose
 from train import train
 
@@ -18,27 +21,58 @@ def all_warnings(caplog, monkeypatch):
     monkeypatch.setattr(caplog.handler, "filters", [])
 
 
-@pytest.mark.parametrize(("further", "warned"), [("seed=1", False), ("data.image_size=32", True)])
-def test_weights_that_learned_with_other_anchors_are_named(finished, tmp_path, caplog, further, warned):
-    weights = finished / "run" / "stages" / "pretrain" / "weights.safetensors"
-    words = (f"data.root={finished / 'shapes'}", f"model.weights={weights}", "dry_run=true", further)
-    train(compose(arguments(tmp_path, *words)), tmp_path / "run")
-    assert ("expected the anchors that they were trained with" in caplog.text) == warned
+def forgetful(weights):
+    """Weights that do not say their anchors, as those of earlier versions, in the place of those that do."""
+    save_file(load_file(weights), weights)
 
 
-def test_the_anchors_to_give_are_said(finished, monkeypatch, caplog):
-    config = finished / "run" / "config.yaml"
+@pytest.fixture
+def earlier(finished, tmp_path):
+    """A copy of a finished run, whose files may be changed."""
+    shutil.copytree(finished, tmp_path / "earlier")
+    return tmp_path / "earlier"
+
+
+def plan(folder, run, *further):
+    """What the runner makes of the weights of an earlier run."""
+    weights = run / "run" / "stages" / "pretrain" / "weights.safetensors"
+    words = (f"data.root={run / 'shapes'}", f"model.weights={weights}", "dry_run=true", *further)
+    train(compose(arguments(folder, *words)), folder / "run")
+
+
+def test_anchors_of_weights_are_taken_where_none_are_given(finished, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    anchors = read_yaml(finished / "run" / "config.yaml")["model"]["anchors"]
+    plan(tmp_path, finished, "data.image_size=32")  # whose own would be half as large
+    (said,) = [line for line in caplog.messages if line.startswith("model.anchors: ")]
+    assert said.endswith(f"weights.safetensors was trained with: {anchors}")
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_weights_that_learned_with_other_anchors_are_refused(earlier, tmp_path, forgets):
+    config = earlier / "run" / "config.yaml"
     anchors = read_yaml(config)["model"]["anchors"]
-    monkeypatch.chdir(finished / "run" / "stages")
-    check_anchors({"weights": "pretrain/weights.safetensors", "anchors": anchors})
-    check_anchors({"weights": None, "anchors": None})
-    assert caplog.text == ""
-    check_anchors({"weights": "pretrain/weights.safetensors"})  # none: those of the network itself
-    (warning,) = caplog.messages
+    if forgets:
+        forgetful(earlier / "run" / "stages" / "pretrain" / "weights.safetensors")
+    others = [[width / 2, height / 2] for width, height in anchors]
     typed = json.dumps(anchors).replace(" ", "")
-    assert warning.endswith(
-        f"got others, which look for objects of other sizes; give those of {config}: 'model.anchors={typed}'"
-    )
+    for words in [(f"model.anchors={others}",), *([("data.image_size=32",)] if forgets else [])]:
+        with pytest.raises(InputError, match="expected a network with the anchors that these weights were") as refused:
+            plan(tmp_path, earlier, *words)
+        assert str(refused.value).endswith(f"objects of other sizes; give 'model.anchors={typed}'")
+    plan(tmp_path, earlier, f"model.anchors={anchors}")
+
+
+def test_the_anchors_of_a_run_are_asked_for_weights_that_say_none(earlier, monkeypatch):
+    config = read_yaml(earlier / "run" / "config.yaml")["model"]
+    forgetful(earlier / "run" / "stages" / "pretrain" / "weights.safetensors")
+    monkeypatch.chdir(earlier / "run" / "stages")
+    about = {"weights": "pretrain/weights.safetensors", "num_classes": config["num_classes"]}
+    check_anchors({**about, "anchors": config["anchors"]})
+    check_anchors({"weights": None, "anchors": None})
+    check_anchors({**about, "num_classes": config["num_classes"] + 1, "anchors": [[1, 2]]})  # its heads are made anew
+    with pytest.raises(InputError, match="were trained with"):
+        check_anchors(about)  # none: those of the network itself
 
 
 @pytest.mark.parametrize(
@@ -54,5 +88,5 @@ def test_a_config_that_is_not_of_the_run_of_the_weights_says_nothing(tmp_path, m
     (tmp_path / "a").mkdir()
     for config in ("config.yaml", "a/config.yaml"):
         (tmp_path / config).write_text("model: {}\n")
-    check_anchors({"weights": weights, "anchors": [[1, 2]]})
+    check_anchors({"weights": weights, "anchors": [[1, 2]], "num_classes": 6})
     assert (said.format(tmp_path) in caplog.text) if said else (caplog.text == "")

@@ -67,7 +67,7 @@ class YoloDetector(nn.Module):
 
     Args:
         num_classes: C.
-        anchors: all anchors, smallest first; the finest level takes the first ones.
+        anchors: of all levels, those of the finest one first; one may stand on several levels.
         strides: of the raw maps, coarsest first.
         loss: weights and choices of the loss.
         nms: how detections are selected.
@@ -99,6 +99,11 @@ class YoloDetector(nn.Module):
 
     anchors: Tensor
     DARKNET_ORDER: ClassVar[tuple[str, ...]]  # the parts with weights, in the order of Darknet's .cfg file
+
+    @property
+    def anchor_list(self) -> list[list[float]]:
+        """The anchors of all levels, those of the finest one first, as they are given to the constructor."""
+        return self.anchors.flip(0).reshape(-1, 2).tolist()
 
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""

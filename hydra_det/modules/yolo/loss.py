@@ -31,7 +31,7 @@ class LossSettings:
         box_loss: `ciou` (Zheng et al. 2020, arXiv 1911.08287) or `mse` on the box logits as in Darknet.
         ignore_iou: a prediction that overlaps an object more than this is not taught to be background.
         anchor_iou: anchors whose shape overlaps the object's more than this are assigned besides the best one; 1
-            assigns the best one alone, as YOLOv3 does.
+            assigns the best one alone, as YOLOv3 does, on every level that has it.
     """
 
     box_weight: float = 2.0
@@ -122,10 +122,12 @@ def assign(
     boxes = torch.cat([target["boxes"] for target in targets])
     labels = torch.cat([target["labels"] for target in targets])
     image = _owners(targets, boxes.device)
-    fits = shape_iou(boxes[:, 2:] - boxes[:, :2], torch.cat(list(anchors)))  # [M, all anchors]
+    shapes = torch.cat(list(anchors))  # [all anchors, 2]
+    fits = shape_iou(boxes[:, 2:] - boxes[:, :2], shapes)  # [M, all anchors]
     matched = fits > anchor_iou
     if len(boxes):
-        matched[torch.arange(len(boxes), device=boxes.device), fits.argmax(1)] = True
+        # The best one wherever it stands: an anchor of two levels is asked on both.
+        matched |= (shapes[fits.argmax(1)][:, None] == shapes[None]).all(2)
     answer, first = [], 0
     for level, level_anchors, stride in zip(raw, anchors, strides, strict=True):
         objects, anchor = matched[:, first : first + len(level_anchors)].nonzero(as_tuple=True)

@@ -17,8 +17,9 @@ from hydra_det.modules.yolo.loss import LossSettings
 COCO_ANCHORS: Anchors = (
     (10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326),
 )  # fmt: skip
-# From Darknet's yolov3-tiny.cfg.
-COCO_TINY_ANCHORS: Anchors = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))
+# Those of masks 1,2,3 and 3,4,5 of yolov3-tiny.cfg. The published file says 0,1,2 for the fine level, and its weights
+# then score half of their AP (AlexeyAB/darknet, issue 1341).
+COCO_TINY_ANCHORS: Anchors = ((23, 27), (37, 58), (81, 82), (81, 82), (135, 169), (344, 319))
 
 
 class Neck(nn.Sequential):
@@ -75,7 +76,7 @@ class YOLOv3(YoloDetector):
         num_classes: C.
         width: multiplier of all channels.
         depth: multiplier of the residual units of the backbone.
-        anchors: 3 per level, smallest first, (width, height) in pixels of the network input.
+        anchors: 3 per level, those of the finest one first, (width, height) in pixels of the network input.
         loss: see `LossSettings`.
         nms: see `NmsSettings`.
     """

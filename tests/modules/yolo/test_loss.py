@@ -174,6 +174,16 @@ def test_assignment_is_the_loop(anchor_iou):
     assert (len(found) == objects) == (anchor_iou == 1)
 
 
+@pytest.mark.parametrize(("anchor_iou", "expected"), [(1.0, [[1], [0]]), (0.4, [[0, 1], [0]])])
+def test_an_anchor_of_two_levels_answers_on_both(anchor_iou, expected):
+    raw = random_raw(0)
+    anchors = [torch.tensor([[40.0, 44.0], [30.0, 30.0]]), torch.tensor([[30.0, 30.0], [8.0, 10.0]])]
+    truth = [target([[10.0, 10, 41, 40]], [1]), target([], []), target([], [])]
+    found = assign(raw, truth, anchors=anchors, strides=STRIDES, anchor_iou=anchor_iou)
+    assert [level.anchor.tolist() for level in found] == expected
+    assert [level.row.tolist() for level in found] == [[0] * len(expected[0]), [1]]
+
+
 @pytest.mark.parametrize("box_loss", BOX_LOSSES)
 def test_images_do_not_mix(box_loss):
     raw = [level.requires_grad_() for level in random_raw(0)]

@@ -39,14 +39,14 @@ def main(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     unreadable: list[InputError] = []
     seconds, start = [], time.perf_counter()
-    with Pictures(folder, frames, attack=choices()["attack"]) as pictures:
+    with Pictures(folder, frames, attack=choices()["attack"], size=predict.image_size) as pictures:
         for frame in track(frames, total=frames.count, text="detecting"):
             if isinstance(frame.pixels, InputError):
                 unreadable.append(frame.pixels)
                 log.error("%s", frame.pixels)
                 continue
             found = predict(frame.pixels)
-            pictures.add(frame.name, found)
+            pictures.add(frame.name, found, frame.time)
             seconds.append(found.seconds)
     rate = len(seconds) / max(sum(seconds), 1e-9), len(seconds) / (time.perf_counter() - start)
     log.info("%d boxes in %d pictures: %s", len(pictures.rows), len(seconds), folder)

@@ -1,7 +1,7 @@
 """What is raised when the user, and not the program, is wrong."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 class InputError(ValueError):
@@ -26,6 +26,20 @@ class NotFiniteError(InputError):
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.positions = tuple(positions)
+
+
+def chain(error: BaseException | None, *, contexts: bool = False) -> Iterator[BaseException]:
+    """An exception and those that it was raised from, each once: `raise cause from wrapper` makes a ring of a chain.
+
+    Args:
+        error: where to begin.
+        contexts: go on to what was under way where an exception was not raised from another one.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (error.__context__ if contexts else None)
 
 
 def as_fraction(value: object) -> str:

@@ -39,7 +39,7 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, InputError):
-            raise cause from error
+            raise cause from cause.__cause__  # from the error it caused, it would be its own cause
         raise InputError(_explain(config, cause or error)) from error
 
 

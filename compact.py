@@ -12,12 +12,12 @@ if __name__ == "__main__":
 import logging
 from datetime import UTC, datetime
 
-import hydra
 from omegaconf import DictConfig
 
 from hydra_det.finished.compacting.compacting import Compacting
-from hydra_det.pipeline.build import CONFIG_DIR, Config, plain
+from hydra_det.pipeline.build import Config, plain
 from hydra_det.process.script import job
+from hydra_det.process.typed.command import command
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Compaction, Record
 from hydra_det.reports.tables.compaction import compaction_tables, draw_compaction
@@ -49,7 +49,7 @@ def compact(settings: Config) -> Record:
     return record
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="compact")
+@command("compact")
 @job
 def main(config: DictConfig) -> None:
     """The command line of `compact`."""

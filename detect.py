@@ -14,22 +14,22 @@ import logging
 import time
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.data.media.frames import Frames
 from hydra_det.finished.pictures import Pictures
 from hydra_det.finished.predict import open_predictor
-from hydra_det.pipeline.build import CONFIG_DIR, choices, plain
+from hydra_det.pipeline.build import choices, plain
 from hydra_det.process.progress_bar import track
 from hydra_det.process.script import job
+from hydra_det.process.typed.command import command
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="detect")
+@command("detect")
 @job
 def main(config: DictConfig) -> None:
     """Pictures with boxes, and a table of the boxes."""
@@ -39,14 +39,14 @@ def main(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     unreadable: list[InputError] = []
     seconds, start = [], time.perf_counter()
-    with Pictures(folder, frames, attack=choices()["attack"]) as pictures:
+    with Pictures(folder, frames, attack=choices()["attack"], size=predict.image_size) as pictures:
         for frame in track(frames, total=frames.count, text="detecting"):
             if isinstance(frame.pixels, InputError):
                 unreadable.append(frame.pixels)
                 log.error("%s", frame.pixels)
                 continue
             found = predict(frame.pixels)
-            pictures.add(frame.name, found)
+            pictures.add(frame.name, found, frame.time)
             seconds.append(found.seconds)
     rate = len(seconds) / max(sum(seconds), 1e-9), len(seconds) / (time.perf_counter() - start)
     boxes = f"{len(pictures.rows)} boxes" if pictures.rows else f"nothing above confidence={predict.confidence:g}"

@@ -15,23 +15,23 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.data.doctor import examine, look_closely, write_findings, write_sheets
 from hydra_det.data.formats.splits import shared_images
 from hydra_det.pipeline import build
-from hydra_det.pipeline.build import CONFIG_DIR, plain
+from hydra_det.pipeline.build import plain
 from hydra_det.process.progress_bar import track
 from hydra_det.process.script import job
+from hydra_det.process.typed.command import command
 from hydra_det.reports.tables.terminal import data_tables, show
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="doctor")
+@command("doctor")
 @job
 def main(config: DictConfig) -> None:
     """What a data set holds, and what is wrong with it."""

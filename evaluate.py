@@ -13,14 +13,14 @@ if __name__ == "__main__":
 import logging
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.finished.run import FinishedRun
 from hydra_det.finished.suite.suite import Suite
-from hydra_det.pipeline.build import CONFIG_DIR, overrides, plain
+from hydra_det.pipeline.build import overrides, plain
 from hydra_det.process.script import job
+from hydra_det.process.typed.command import command
 from hydra_det.reports.tables.robustness import cost_table, draw_robustness, suite_table
 from hydra_det.reports.tables.terminal import attack_table, show
 from hydra_det.types import InputError
@@ -28,7 +28,7 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")
+@command("evaluate")
 @job
 def main(config: DictConfig) -> None:
     """AP of a trained network, clean and under the given attack or suite of attacks."""

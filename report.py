@@ -12,13 +12,13 @@ if __name__ == "__main__":
 import logging
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
-from hydra_det.process.script import CONFIG_DIR, job, plain
+from hydra_det.process.script import job, plain
+from hydra_det.process.typed.command import command
 from hydra_det.records.record import RecordError
 from hydra_det.reports.figures.drawings import write_pictures
 from hydra_det.reports.page.page import page
@@ -31,7 +31,7 @@ from hydra_det.reports.tables.terminal import show
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="report")
+@command("report")
 @job
 def main(config: DictConfig) -> None:
     """What a sweep has found."""

@@ -14,13 +14,13 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_det.pipeline.build import CONFIG_DIR, Config, choices, overrides
+from hydra_det.pipeline.build import Config, choices, overrides
 from hydra_det.pipeline.runner import Run
 from hydra_det.process.script import job
+from hydra_det.process.typed.command import command
 from hydra_det.records.record import Record
 from hydra_det.records.renamed import take_old_names
 from hydra_det.sweeps.search import objective_values, search
@@ -47,7 +47,7 @@ def train(config: Config, folder: Path, typed: list[str] | None = None) -> Recor
     )
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
+@command("train")
 @job
 def main(config: DictConfig) -> list[float] | float | None:
     """The command line of `train`: one run, or with a target one for every ratio that is tried."""

@@ -1,6 +1,7 @@
 """What is raised when the user, and not the program, is wrong."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 
 class InputError(ValueError):
@@ -25,6 +26,45 @@ class NotFiniteError(InputError):
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.positions = tuple(positions)
+
+
+def chain(error: BaseException | None, *, contexts: bool = False) -> Iterator[BaseException]:
+    """An exception and those that it was raised from, each once: `raise cause from wrapper` makes a ring of a chain.
+
+    Args:
+        error: where to begin.
+        contexts: go on to what was under way where an exception was not raised from another one.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (error.__context__ if contexts else None)
+
+
+def as_fraction(value: object) -> str:
+    """A value that came where a fraction is expected; what looks like a percentage is asked about.
+
+    Example:
+        >>> as_fraction(75)
+        '75; did you mean 0.75?'
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value <= 100:
+        return str(value)
+    return f"{value}; did you mean {value / 100:g}?"
+
+
+def as_distance(value: object) -> str:
+    """A value that came where a distance between images in [0, 1] is expected; levels of 255 are asked about.
+
+    Example:
+        >>> as_distance("8/255")
+        "'8/255'; did you mean 0.0314?"
+    """
+    levels = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:/ *255)?", str(value).strip())
+    if levels is None or not 1 <= float(levels[1]) <= 255:
+        return repr(value)
+    return f"{value!r}; did you mean {float(levels[1]) / 255:.3g}?"
 
 
 def single_line(text: str) -> str:

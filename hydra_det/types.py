@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_det.boxes import Letterbox
-from hydra_det.errors import InputError, NotFiniteError  # noqa: F401 - found here
+from hydra_det.errors import InputError, NotFiniteError, as_distance, as_fraction  # noqa: F401 - found here
 
 Pixels = NDArray[np.uint8]  # [H, W, 3] RGB, a decoded picture
 

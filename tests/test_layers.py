@@ -63,6 +63,7 @@ HYDRA_FILES = (
     "scripts",
     "hydra_det/pipeline/build.py",
     "hydra_det/process/script.py",
+    "hydra_det/process/typed/",
     "hydra_det/sweeps/sweep.py",
 )
 HOMES = {
@@ -85,10 +86,12 @@ TORCH_FREE = (
     "hydra_det/files/",
     "hydra_det/records/",
     "hydra_det/process/drives.py",
+    "hydra_det/process/dry_run.py",
     "hydra_det/process/interrupts.py",
     "hydra_det/process/locations.py",
     "hydra_det/process/log_lines.py",
     "hydra_det/process/script.py",
+    "hydra_det/process/typed/",
     "hydra_det/process/memory_errors.py",
     "hydra_det/reports/",
 )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_distance
 
 NORMS = ("linf", "l2")
 SIDES = (1, 2, 3)  # the dimensions of one image
@@ -66,10 +66,11 @@ def check_radius(epsilon: float, norm: str, *, group: str = "attack") -> None:
     if norm not in NORMS:
         raise InputError(f"{group}.norm: expected one of {', '.join(NORMS)}, got {norm!r}")
     if not isinstance(epsilon, int | float) or isinstance(epsilon, bool):
-        raise InputError(f"{group}.epsilon: expected a distance, got {epsilon!r}")
+        raise InputError(f"{group}.epsilon: expected a distance, got {as_distance(epsilon)}")
     if norm == "linf" and not 0 <= epsilon <= 1:
         raise InputError(
-            f"{group}.epsilon: expected a distance in [0, 1] (images are in [0, 1]; 8/255 = 0.031), got {epsilon}"
+            f"{group}.epsilon: expected a distance in [0, 1] (images are in [0, 1]; 8/255 = 0.031), "
+            f"got {as_distance(epsilon)}"
         )
     if not 0 <= epsilon <= LARGEST_L2:
         raise InputError(f"{group}.epsilon: expected a Euclidean distance in [0, {LARGEST_L2:g}], got {epsilon}")

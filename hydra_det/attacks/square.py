@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hydra_det.attacks.ball import frames
 from hydra_det.attacks.base import BallAttack, Cost, Task, check_count, evaluate
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_fraction
 
 # After these shares of all queries the area of a square is halved.
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -30,7 +30,7 @@ class Square(BallAttack):
         super().__init__(epsilon=epsilon, **options)
         check_count("queries", queries)
         if not 0 < area <= 1:
-            raise InputError(f"attack.area: expected a share of the image in (0, 1], got {area}")
+            raise InputError(f"attack.area: expected a share of the image in (0, 1], got {as_fraction(area)}")
         if self.norm != "linf":
             raise InputError(f"attack.norm: expected linf for Square, got {self.norm}")
         self.queries = queries

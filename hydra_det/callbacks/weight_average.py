@@ -4,7 +4,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_fraction
 
 
 class WeightAverage(WeightAveraging):
@@ -19,7 +19,9 @@ class WeightAverage(WeightAveraging):
 
     def __init__(self, *, decay: float) -> None:
         if not 0 < decay < 1:
-            raise InputError(f"ema: expected the decay of the average in (0, 1), or null for none, got {decay}")
+            raise InputError(
+                f"ema: expected the decay of the average in (0, 1), or null for none, got {as_fraction(decay)}"
+            )
         self.decay = decay
         super().__init__(avg_fn=self._average)
 

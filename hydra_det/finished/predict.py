@@ -25,7 +25,7 @@ from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.types import Batch, Detections, InputError, Pixels, Target
+from hydra_det.types import Batch, Detections, InputError, Pixels, Target, as_fraction
 
 DEFAULT_SIZE = 416  # side of the network input where no run says it, pixels
 
@@ -97,7 +97,7 @@ class Predictor:
         seed: int = 0,
     ) -> None:
         if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
-            raise InputError(f"confidence: expected a number in [0, 1], got {confidence}")
+            raise InputError(f"confidence: expected a number in [0, 1], got {as_fraction(confidence)}")
         if not isinstance(image_size, int) or image_size < STRIDE or image_size % STRIDE:
             raise InputError(f"image_size: expected a multiple of {STRIDE}, got {image_size}")
         check_classes(net, class_names)

@@ -1,12 +1,11 @@
 """From configs to objects: the only `instantiate` of the program."""
 
 import copy
-import difflib
 import inspect
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,9 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.masked_conv import make_masked
 from hydra_det.modules.weights import load_pretrained, trained_with
 from hydra_det.modules.yolo.darknet_weights import load_darknet_weights
-from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, in_parallel, plain  # noqa: F401 - found here
+from hydra_det.process.progress_bar import may_draw
+from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, plain  # noqa: F401 - found here
+from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.records.objectives import OBJECTIVES
 from hydra_det.types import InputError
 
@@ -41,14 +42,8 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, InputError):
-            raise cause from error
+            raise cause from cause.__cause__  # from the error it caused, it would be its own cause
         raise InputError(_explain(config, cause or error)) from error
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' where a known word is close, else nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _explain(config: Any, error: BaseException) -> str:
@@ -88,8 +83,18 @@ def directions(names: Any) -> list[str]:
     return [OBJECTIVES[name].direction if name in OBJECTIVES else "minimize" for name in names or ()]
 
 
+def unless(skipped: Any, value: Any) -> Any:
+    """A value, or none."""
+    return None if skipped else value
+
+
+def log_places(dry_run: Any) -> list[str]:
+    """The handlers of the log: a dry run leaves no file."""
+    return ["console"] if dry_run else ["console", "file"]
+
+
 # What config files may call: ${asked_ratio:${prune.ratio},${target}}
-for _function in (asked_ratio, directions):
+for _function in (asked_ratio, directions, unless, log_places):
     OmegaConf.register_new_resolver(_function.__name__, _function, replace=True)
 
 
@@ -243,4 +248,4 @@ def bare_trainer(config: Config) -> pl.Trainer:
 
 def wants_bar(config: Config) -> bool:
     """A bar is for a terminal that one job alone writes to; else there are the lines of the log."""
-    return bool(config["trainer"]["enable_progress_bar"]) and sys.stdout.isatty() and not in_parallel()
+    return bool(config["trainer"]["enable_progress_bar"]) and may_draw(sys.stdout)

@@ -11,10 +11,11 @@ from typing import Any
 from hydra_det.compaction.channels import layout
 from hydra_det.modules.weights import other_anchors, same_anchors
 from hydra_det.pipeline import build
-from hydra_det.pipeline.build import Config, did_you_mean
+from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
+from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.pruning.plan import mask_plan
 from hydra_det.pruning.settings import PruneSettings
 from hydra_det.types import InputError

@@ -5,10 +5,11 @@ It comes from anywhere, in the middle of a run, and is neither a mistake in what
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra_det.errors import chain
 from hydra_det.files.machine_errors import BROKEN, TOO_MANY
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,7 +41,7 @@ def refusal(error: BaseException, places: Mapping[str, Path]) -> Refusal | None:
         error: that came up.
         places: by the setting that names it, the folders that are written to.
     """
-    for cause in _causes(error):
+    for cause in chain(error):
         number = _number(cause)
         file = (cause.filename2 or cause.filename) if isinstance(cause, OSError) else None  # of a move its end
         where, settings = os.fsdecode(file) if file else _where(places), " or ".join(f"{name}=" for name in places)
@@ -57,13 +58,6 @@ def refusal(error: BaseException, places: Mapping[str, Path]) -> Refusal | None:
         line = f"{where}: {why}, got {os.strerror(number)}; {what}, and type the same command again"
         return Refusal(line, number in FULL)
     return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 def _number(cause: BaseException) -> int | None:

@@ -4,6 +4,8 @@ import re
 import traceback
 from pathlib import PurePath
 
+from hydra_det.errors import chain
+
 # torch/csrc/DataLoader.cpp and torch/utils/data/dataloader.py; for want of memory see `memory_errors`.
 KILLED = re.compile(r"DataLoader worker \(pid (?P<pid>\d+)\) is killed by signal: (?P<signal>[^.]*)")
 GONE = re.compile(r"DataLoader worker \(pid\(s\) (?P<pid>[\d, ]+)\) exited unexpectedly")
@@ -13,15 +15,14 @@ LOADER = PurePath("torch", "utils", "data").as_posix()
 
 def lost_worker(error: BaseException | None) -> str | None:
     """One line for the user if a process that loads images is gone; None if not."""
-    while error is not None:
-        said = str(error)
+    for part in chain(error, contexts=True):
+        said = str(part)
         if found := KILLED.search(said):
             return _line(found["pid"], f"was ended by a signal ({found['signal']})")
         if found := GONE.search(said):
             return _line(found["pid"], "ended without a word")
-        if isinstance(error, CUT) and _in_loader(error):
+        if isinstance(part, CUT) and _in_loader(part):
             return _line("", "ended while it sent an image")
-        error = error.__cause__ or error.__context__
     return None
 
 

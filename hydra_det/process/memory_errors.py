@@ -3,8 +3,7 @@
 Nothing here needs torch: types are known by their names, the rest by texts of the libraries that raise them.
 """
 
-from collections.abc import Iterator
-
+from hydra_det.errors import chain
 from hydra_det.files.machine_errors import NO_MEMORY
 
 DEVICE, HOST, WORKER = "device", "host", "worker"
@@ -38,7 +37,7 @@ LONGEST = 160  # characters of what the library said
 
 def memory_kind(error: BaseException) -> str | None:
     """Whose memory ran out: `device`, `host` or `worker`; None: another error."""
-    return next((kind for part in _chain(error) if (kind := _kind(part))), None)
+    return next((kind for part in chain(error) if (kind := _kind(part))), None)
 
 
 def explain(error: BaseException) -> str | None:
@@ -47,7 +46,7 @@ def explain(error: BaseException) -> str | None:
     if kind is None:
         return None
     notes = "; ".join(getattr(error, "__notes__", []))
-    said = " ".join(str(next(part for part in _chain(error) if _kind(part))).split())
+    said = " ".join(str(next(part for part in chain(error) if _kind(part))).split())
     where = f"{notes}: " if notes else ""
     shown = said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
     return f"{where}expected enough {NAMES[kind]}, got {shown or type(error).__name__}; {ADVICE[kind]}"
@@ -61,10 +60,3 @@ def _kind(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError | OSError):
         return next((kind for text, kind in TEXTS.items() if text in str(error)), None)
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, and what it was raised from: a loader names the signal in the second one."""
-    while error is not None:
-        yield error
-        error = error.__cause__

@@ -23,6 +23,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
+from hydra_det.process import dry_run
 from hydra_det.process.drives import refusal
 from hydra_det.process.interrupts import INTERRUPTED, PATIENCE, asked_to_stop, started
 from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
@@ -97,7 +98,7 @@ def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
     """Run a task to its end, whatever that is."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        if not is_helper():
+        if not is_helper() and not says_only(config):
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         return task(config)
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
@@ -110,7 +111,7 @@ def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
         _end_helpers()
     if is_helper():
         _speak_alone(reason)
-    else:
+    elif not says_only(config):
         leave_reason(folder, reason)
     if HydraConfig.get().mode != RunMode.MULTIRUN or (full and _ends_sweep()):
         sys.exit(1)
@@ -178,6 +179,8 @@ class OutputCheck(Callback):
         if is_helper():  # the first process of the job has looked
             return
         folder = Path(OmegaConf.select(config, setting))
+        if says_only(config):
+            dry_run.note(folder)
         probe = folder / ".room"
         try:
             write_atomically(probe, bytes(FIRST_FILES))
@@ -235,6 +238,11 @@ def _speak_alone(reason: str) -> None:
     """Say an error of this process; if all of them met it, the first one says it and ends this one in the meantime."""
     time.sleep(ALONE)
     log.critical("error: %s", reason)
+
+
+def says_only(config: Mapping[str, Any] | DictConfig) -> bool:
+    """Whether a command is to say what it would do, and do nothing."""
+    return bool(config.get("dry_run"))
 
 
 def in_sweep() -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_fraction
 
 
 def kept_units(units: int, ratio: float) -> int:
@@ -15,7 +15,7 @@ def kept_units(units: int, ratio: float) -> int:
         1
     """
     if not 0 <= ratio < 1:
-        raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {ratio}")
+        raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {as_fraction(ratio)}")
     return units - round(ratio * units)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hydra_det.pruning.allocation import ALLOCATIONS
 from hydra_det.pruning.granularity import GRANULARITIES
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_fraction
 
 GROUPED = ("filter_group", "hybrid")
 KINDS = (*GRANULARITIES, *GROUPED)
@@ -48,14 +48,16 @@ class PruneSettings:
 
     def __post_init__(self) -> None:
         if not isinstance(self.ratio, int | float) or not 0 <= self.ratio < 1:
-            raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {self.ratio}")
+            raise InputError(f"prune.ratio: expected a fraction removed in [0, 1), got {as_fraction(self.ratio)}")
         for key, known in (("granularity", KINDS), ("allocation", ALLOCATIONS), ("budget", BUDGETS), ("start", STARTS)):
             if getattr(self, key) not in known:
                 raise InputError(f"prune.{key}: expected one of {', '.join(known)}, got {getattr(self, key)!r}")
         if self.block not in BLOCKS or not isinstance(self.block, int):
             raise InputError(f"prune.block: expected one of {', '.join(map(str, BLOCKS))}, got {self.block!r}")
         if not isinstance(self.filter_share, int | float) or not 0 <= self.filter_share <= 1:
-            raise InputError(f"prune.filter_share: expected a part of the ratio in [0, 1], got {self.filter_share}")
+            raise InputError(
+                f"prune.filter_share: expected a part of the ratio in [0, 1], got {as_fraction(self.filter_share)}"
+            )
         if not isinstance(self.rate, int | float) or not 0 < self.rate < math.inf:
             raise InputError(f"prune.rate: expected a learning rate above 0, got {self.rate}")
         if not isinstance(self.exclude, list | tuple) or not all(isinstance(name, str) for name in self.exclude):

@@ -48,6 +48,8 @@ COLUMNS = (
     "folder",
 )
 
+LONG = 40  # letters of what was typed, beyond which a name has a letter instead
+
 # What may differ between the runs of one configuration: what a sweep repeats or varies, and where things lie.
 _FREE = ("seed", "ratio", "store", "dry_run", "root", "workers", "experiment", "sweep", "configuration")
 
@@ -97,19 +99,46 @@ def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
 def configurations(records: Mapping[str, Record]) -> dict[str, str]:
     """The name of every run's configuration, such as `deeplift, kernel, greyscale`.
 
-    Runs of one name differ by seed and ratio only: where the name alone would not tell, what was typed follows it, and
-    where that does not either, a letter.
+    Runs of one name differ by seed and ratio only: where the name alone would not tell, it is followed by what was
+    typed for them and not for all others of this name, or, where that is long or does not tell, by a letter. Runs of
+    one seed that saw other images are of two configurations, wherever these lie.
     """
     names = {folder: name_of(traits(record)) for folder, record in records.items()}
-    configs = {folder: json.dumps(bound_config(record.config), sort_keys=True) for folder, record in records.items()}
+    configs = _configs_and_images(records)
     several = _kinds(names, configs)
-    typed = {folder: _typed(records[folder]) if len(several[name]) > 1 else "" for folder, name in names.items()}
-    names = {folder: ", ".join(filter(None, (name, typed[folder]))) for folder, name in names.items()}
-    several = _kinds(names, configs)
+    typed = typed_apart(records, names)
+    found: dict[str, str] = {}
+    for folder, name in names.items():
+        said = {(configs[other], typed[other]) for other in names if names[other] == name}
+        telling = len(said) == len(several[name]) and max(len(words) for _, words in said) <= LONG
+        if len(several[name]) > 1 and telling:
+            found[folder] = f"{name}, {typed[folder]}" if typed[folder] else name
+        else:
+            found[folder] = name
+    several = _kinds(found, configs)
     return {
-        folder: name if len(several[name]) == 1 else f"{name}, {chr(ord('A') + several[name].index(configs[folder]))}"
-        for folder, name in names.items()
+        folder: name if len(several[name]) == 1 else f"{name}, {_letter(several[name].index(configs[folder]))}"
+        for folder, name in found.items()
     }
+
+
+def typed_apart(records: Mapping[str, Record], names: Mapping[str, str]) -> dict[str, str]:
+    """What was typed for a run and not for all that have its name, without what may differ within a configuration.
+
+    Args:
+        records: by folder of the run.
+        names: of them.
+    """
+    images = dict(zip(records, _images(records), strict=True))
+    typed = {
+        folder: [o for o in record.overrides if _last(o) not in _FREE or (_last(o) == "root" and images[folder])]
+        for folder, record in records.items()
+    }
+    shared = {
+        name: set.intersection(*(set(typed[folder]) for folder in typed if names[folder] == name))
+        for name in set(names.values())
+    }
+    return {folder: " ".join(o for o in words if o not in shared[names[folder]]) for folder, words in typed.items()}
 
 
 def traits(record: Record) -> dict[str, Any]:
@@ -202,9 +231,38 @@ def _kinds(names: Mapping[str, str], configs: Mapping[str, str]) -> dict[str, li
     return {name: sorted({configs[folder] for folder in names if names[folder] == name}) for name in names.values()}
 
 
-def _typed(record: Record) -> str:
-    """The overrides of a run, without those that runs of one configuration may differ in."""
-    return " ".join(o for o in record.overrides if o.partition("=")[0].lstrip("+").rpartition(".")[2] not in _FREE)
+def _configs_and_images(records: Mapping[str, Record]) -> dict[str, str]:
+    """What makes a configuration: a text that is the same for runs that differ by seed and ratio only."""
+    images = _images(records)
+    return {
+        folder: json.dumps(bound_config(record.config), sort_keys=True) + seen
+        for (folder, record), seen in zip(records.items(), images, strict=True)
+    }
+
+
+def _images(records: Mapping[str, Record]) -> list[str]:
+    """Of every run the images it saw, where another run of the same config, ratio and seed saw others; else nothing."""
+    configs = [json.dumps(bound_config(record.config), sort_keys=True) for record in records.values()]
+    seen: dict[tuple[Any, ...], set[str]] = {}
+    for config, record in zip(configs, records.values(), strict=True):
+        key = (config, record.sparsity["ratio_asked"], record.seed)
+        seen.setdefault(key, set()).add(record.dataset["fingerprint"])
+    apart = {key[0] for key, images in seen.items() if len(images) > 1}
+    return [
+        record.dataset["fingerprint"] if config in apart else ""
+        for config, record in zip(configs, records.values(), strict=True)
+    ]
+
+
+def _letter(place: int) -> str:
+    """A, B, ..., Z, AA, AB, ..."""
+    lap, turn = divmod(place, 26)
+    return (_letter(lap - 1) if lap else "") + chr(ord("A") + turn)
+
+
+def _last(override: str) -> str:
+    """The last part of the key of an override."""
+    return override.partition("=")[0].lstrip("+").rpartition(".")[2]
 
 
 def bound_config(value: Any) -> Any:

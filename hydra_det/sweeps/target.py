@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hydra_det.records.objectives import OBJECTIVES, Trial, say
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_fraction
 
 # Units whose masks make layers smaller; other masks empty a channel now and then.
 SHRINKING = ("filter", "filter_group", "hybrid")
@@ -47,7 +47,7 @@ class Target:
                 raise InputError(f"target.{name}: expected {expected}, got {bound}")
         for name in ("lowest", "highest"):
             if not _is_number(ratio := getattr(self, name)) or not 0 <= ratio < 1:
-                raise InputError(f"target.{name}: expected a ratio in [0, 1), got {ratio}")
+                raise InputError(f"target.{name}: expected a ratio in [0, 1), got {as_fraction(ratio)}")
         if self.lowest >= self.highest:
             raise InputError(
                 f"target.lowest: expected a ratio below target.highest={self.highest}, got {self.lowest}; for a single "

@@ -175,17 +175,40 @@ def test_a_folder_with_a_broken_image(finished: Path, tmp_path: Path) -> None:
 
 def test_a_video_stays_a_video(finished: Path, tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "street.mp4", rate=Fraction(8)) as writer:
-        for _, path in scored_pictures(finished)[:3]:
-            writer.write(np.array(Image.open(path).convert("RGB")))
+        for (_, path), time in zip(
+            scored_pictures(finished)[:3], (Fraction(0), Fraction(1), Fraction(9, 4)), strict=True
+        ):
+            writer.write(np.array(Image.open(path).convert("RGB")), time)
     predict = predictor(finished)
     source = Frames(tmp_path / "street.mp4")
     with Pictures(tmp_path / "out", source, attack="none") as pictures:
         for frame in source:
             assert isinstance(frame.pixels, np.ndarray)
-            pictures.add(frame.name, predict(frame.pixels))
+            pictures.add(frame.name, predict(frame.pixels), frame.time)
     made = Frames(tmp_path / "out" / "street.mp4")
-    assert (made.count, made.rate) == (3, 8)
-    assert set(pd.read_csv(tmp_path / "out" / "detections.csv", dtype=str)["image"]) == {"000001", "000002", "000003"}
+    assert made.count == 3
+    assert [frame.time for frame in made] == [0, 1, Fraction(9, 4)]
+    table = pd.read_csv(tmp_path / "out" / "detections.csv", dtype={"image": str})
+    assert dict(zip(table["image"], table["time"], strict=True)) == {"000001": 0, "000002": 1, "000003": 2.25}
+    rows = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {row["time"] for row in rows} == {0, 1, 2.25}
+
+
+def test_the_attacked_half_says_at_which_size_it_was_attacked(finished: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    said: list[str] = []
+
+    def caption(image: Image.Image, text: str) -> Image.Image:
+        said.append(text)
+        return image
+
+    monkeypatch.setattr("hydra_det.finished.pictures.caption", caption)
+    predict = predictor(finished, "attack=noise")
+    _, path = scored_pictures(finished)[0]
+    source = Frames(path)
+    with Pictures(tmp_path / "out", source, attack="noise", size=predict.image_size) as made:
+        made.add("a.png", predict(path))
+    assert said == ["clean", f"attacked: noise at {predict.image_size} px"]
+    assert "time" not in pd.read_csv(tmp_path / "out" / "detections.csv").columns
 
 
 def test_pictures_of_one_stem_do_not_meet(finished: Path, tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from hydra_det.errors import chain
+from hydra_det.process.drives import refusal
 from hydra_det.process.lost_workers import lost_worker
+from hydra_det.process.memory_errors import explain
 
 
 class Ended(Dataset[torch.Tensor]):
@@ -55,3 +58,20 @@ def test_what_is_cut_off_in_the_loader_is_one_too_and_elsewhere_is_not() -> None
 def test_other_errors_are_not_taken_for_it() -> None:
     assert lost_worker(RuntimeError("DataLoader worker is out of luck")) is None
     assert lost_worker(ValueError("killed by signal: Terminated")) is None
+
+
+def test_an_error_that_came_of_its_own_wrapper_is_walked_once() -> None:
+    cause = ValueError("of the user")
+    try:
+        try:
+            raise cause
+        except ValueError as error:
+            raise RuntimeError("of a library") from error
+    except RuntimeError as wrapper:
+        ring = wrapper.__cause__
+        assert ring is cause
+        cause.__cause__ = wrapper
+    assert [str(part) for part in chain(cause)] == ["of the user", "of a library"]
+    assert lost_worker(cause) is None
+    assert explain(cause) is None
+    assert refusal(cause, {}) is None

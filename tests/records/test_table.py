@@ -1,5 +1,6 @@
 """From files to a table: every number in its place, unreadable records named."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from hydra_det.records.record import write_record
-from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame
+from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame, typed_apart
 from tests.reports.example import example_record, network
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
@@ -116,7 +117,7 @@ def test_runs_of_one_configuration_differ_by_seed_and_ratio():
     untold = {
         name: example_record(config=given, overrides=["init=scaled"]) for name, given in (("a", config), ("b", longer))
     }
-    assert sorted(configurations(untold).values()) == [f"scaled, kernel, greyscale, init=scaled, {k}" for k in "AB"]
+    assert sorted(configurations(untold).values()) == [f"scaled, kernel, greyscale, {k}" for k in "AB"]
 
 
 @pytest.mark.parametrize(
@@ -217,3 +218,33 @@ def test_name_of_the_initialisation(config, expected):
 def test_reports_need_no_torch():
     code = "import sys, hydra_det.records.table, hydra_det.reports.tables.terminal; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_name_says_only_what_was_not_typed_for_all():
+    words = [f"data.setting_{place}={place}" for place in range(12)]
+    records = {
+        flip: example_record(
+            config={"data": {"flip": flip}, "choices": {"init": "scaled"}}, overrides=[*words, f"data.flip={flip}"]
+        )
+        for flip in ("0", "0.25")
+    }
+    assert configurations(records) == {flip: f"scaled, kernel, data.flip={flip}" for flip in ("0", "0.25")}
+    long = {flip: f"data.flip_{'p' * 60}={flip}" for flip in records}
+    records = {flip: dataclasses.replace(record, overrides=[*words, long[flip]]) for flip, record in records.items()}
+    assert configurations(records) == {"0": "scaled, kernel, A", "0.25": "scaled, kernel, B"}
+    names = dict.fromkeys(records, "scaled, kernel")
+    assert typed_apart(records, names) == long
+
+
+def test_other_images_are_another_configuration_only_where_a_seed_saw_both():
+    def run(seed, images, root):
+        config = {"data": {"root": root}, "choices": {"init": "scaled"}}
+        dataset = {**example_record().dataset, "fingerprint": images}
+        return example_record(
+            config=config, seed=seed, dataset=dataset, overrides=[f"data.root={root}", f"seed={seed}"]
+        )
+
+    moved = {"a": run(0, "one", "/a"), "b": run(1, "one", "/b"), "c": run(2, "two", "/c")}
+    assert set(configurations(moved).values()) == {"scaled, kernel"}
+    both = {"a": run(0, "one", "/a"), "b": run(0, "two", "/b")}
+    assert configurations(both) == {"a": "scaled, kernel, data.root=/a", "b": "scaled, kernel, data.root=/b"}

@@ -15,7 +15,7 @@ from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.callbacks.hardening.overfitting_watch import OverfittingWatch
 from hydra_det.modules.masked_conv import folded
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import Batch, InputError
+from hydra_det.types import Batch, InputError, as_fraction
 
 CLEAN, ATTACKED = "clean", "attacked"
 # Evaluation goes over the same images once per pass, in this order.
@@ -63,10 +63,10 @@ class AdversarialBatch(pl.Callback):
         source: nn.Module | None = None,
     ) -> None:
         if not 0 <= share <= 1:
-            raise InputError(f"attacked_share: expected a share of the batches in [0, 1], got {share}")
+            raise InputError(f"attacked_share: expected a share of the batches in [0, 1], got {as_fraction(share)}")
         for name, value in (("part", part), ("resolution", resolution)):
             if not 0 < value <= 1:
-                raise InputError(f"hardening.{name}: expected a share in (0, 1], got {value}")
+                raise InputError(f"hardening.{name}: expected a share in (0, 1], got {as_fraction(value)}")
         self.attack = attack
         self.training = training or attack
         if attack is not None and self.training is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hydra_det.attacks.base import Attack, check_count, evaluate
 from hydra_det.callbacks.hardening.attacked_images import content_region, losses_of
-from hydra_det.types import Batch, InputError
+from hydra_det.types import Batch, InputError, as_fraction
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class OverfittingWatch:
     def __init__(self, fallback: Attack | None, *, every: int = 50, least: float = 0.2) -> None:
         check_count("watch.every", every, group="hardening")
         if not 0 < least < 1:
-            raise InputError(f"hardening.watch.least: expected a share in (0, 1), got {least}")
+            raise InputError(f"hardening.watch.least: expected a share in (0, 1), got {as_fraction(least)}")
         if fallback is None:
             raise InputError(
                 "hardening.watch: expected an attack to fall back to, got attack=none; give hardening.watch=null"

@@ -21,19 +21,22 @@ class Inspection(pl.Callback):
     """Writes pictures of the first validation images, and after every epoch the state of masks and scores.
 
     A picture is of one image, clean on the left and attacked on the right: `val/clean_vs_attacked`; `val/clean` where
-    nothing is attacked. Where there are masks: `sparsity/<layer>` and `sparsity/total`, `scores/<layer>`, and
-    `mask_flips/<layer>` and `mask/flips`, the share of the masks that changed since the epoch before.
+    nothing is attacked. Where there are masks: `mask/sparsity`, and `mask/flips`, the share of the masks that changed
+    since the epoch before. `layers/sparsity`, `layers/flips` and `layers/score_size`, the mean of |score|, are
+    histograms in which every layer counts once.
 
     Args:
         images: how many are shown, of the first batch.
         confidence: lowest confidence of a drawn box.
+        layers: write every layer by its name, too: `sparsity_of_layer/<layer>`, `flips_of_layer/<layer>` and
+            `scores_of_layer/<layer>`, three a layer beside which other curves are hard to find.
     """
 
-    def __init__(self, *, images: int = 4, confidence: float = 0.3) -> None:
+    def __init__(self, *, images: int = 4, confidence: float = 0.3, layers: bool = False) -> None:
         self.images = images
         self.confidence = confidence
         self._clean: dict[int, Image.Image] = {}  # by image, until their attacked versions come
-        self._masks = MaskHistory()
+        self._masks = MaskHistory(layers=layers)
 
     @rank_zero_only
     def on_validation_batch_end(

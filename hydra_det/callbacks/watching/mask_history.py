@@ -1,5 +1,6 @@
 """How masks and scores of a network move while it learns, for TensorBoard."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,51 +16,68 @@ class MaskHistory:
     """Writes what the masked layers of a network are, and what became of them since it was asked before.
 
     Keeps one copy of the masks, a byte a weight.
+
+    Args:
+        layers: write every layer by its name, too, and not the layers together only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, layers: bool = False) -> None:
+        self.layers = layers
         self._before: dict[str, Tensor] = {}
 
     def begin(self, writer: Any, net: nn.Module, step: int) -> None:
         """Write the first state: sparsity and all scores. Flips are counted from here."""
         self.forget()
         self._before = {name: layer.mask.clone() for name, layer in masked_layers(net)}
-        _write_sparsity(writer, net, step)
-        _write_scores(writer, net, step, learning_only=False)
+        self._write_sparsity(writer, net, step)
+        self._write_scores(writer, net, step, learning_only=False)
 
     def go_on(self, writer: Any, net: nn.Module, step: int) -> None:
         """Write the next state: sparsity, scores that learn, and the share of the masks that flipped since the last."""
-        _write_sparsity(writer, net, step)
-        _write_scores(writer, net, step, learning_only=True)
+        self._write_sparsity(writer, net, step)
+        self._write_scores(writer, net, step, learning_only=True)
         layers = masked_layers(net)
         if not layers:
             return
         flips = {name: int((layer.mask != self._before[name]).sum()) for name, layer in layers}
         for name, layer in layers:
             self._before[name].copy_(layer.mask)
-            writer.add_scalar(f"mask_flips/{name}", flips[name] / layer.mask.numel(), step)
-        weights = sum(layer.mask.numel() for _, layer in layers)
-        writer.add_scalar("mask/flips", sum(flips.values()) / weights, step)
+        self._write_shares(writer, "flips", flips, net, step)
 
     def forget(self) -> None:
         """Let go of the copy."""
         self._before = {}
 
+    def _write_sparsity(self, writer: Any, net: nn.Module, step: int) -> None:
+        removed = {name: layer.mask.numel() - int(layer.mask.sum()) for name, layer in masked_layers(net)}
+        self._write_shares(writer, "sparsity", removed, net, step)
 
-def _write_sparsity(writer: Any, net: nn.Module, step: int) -> None:
-    kept = {name: (int(layer.mask.sum()), layer.mask.numel()) for name, layer in masked_layers(net)}
-    for name, (left, weights) in kept.items():
-        writer.add_scalar(f"sparsity/{name}", 1 - left / weights, step)
-    if kept:
-        left, weights = (sum(counts) for counts in zip(*kept.values(), strict=True))
-        writer.add_scalar("sparsity/total", 1 - left / weights, step)
+    def _write_shares(self, writer: Any, what: str, counts: dict[str, int], net: nn.Module, step: int) -> None:
+        """Shares of weights: one number of the network, one histogram of its layers, and, if asked, every layer."""
+        sizes = {name: layer.mask.numel() for name, layer in masked_layers(net)}
+        if not sizes:
+            return
+        writer.add_scalar(f"mask/{what}", sum(counts.values()) / sum(sizes.values()), step)
+        shares = {name: counts[name] / sizes[name] for name in sizes}
+        _write_layers(writer, what, list(shares.values()), step)
+        for name, share in shares.items() if self.layers else ():
+            writer.add_scalar(f"{what}_of_layer/{name}", share, step)
+
+    def _write_scores(self, writer: Any, net: nn.Module, step: int, *, learning_only: bool) -> None:
+        sizes = []
+        for name, layer in masked_layers(net):
+            if layer.scores.requires_grad or not learning_only:
+                scores = layer.scores.detach().float().cpu()
+                if not torch.isfinite(scores).all():  # who only looks does not fail where a score ran away
+                    scores = scores[torch.isfinite(scores)]
+                if scores.numel():
+                    sizes.append(float(scores.abs().mean()))
+                    if self.layers:
+                        writer.add_histogram(f"scores_of_layer/{name}", scores, step, bins=BINS)
+        if sizes:
+            _write_layers(writer, "score_size", sizes, step)
 
 
-def _write_scores(writer: Any, net: nn.Module, step: int, *, learning_only: bool) -> None:
-    for name, layer in masked_layers(net):
-        if layer.scores.requires_grad or not learning_only:
-            scores = layer.scores.detach().float().cpu()
-            if not torch.isfinite(scores).all():  # who only looks does not fail where a score ran away
-                scores = scores[torch.isfinite(scores)]
-            if scores.numel():
-                writer.add_histogram(f"scores/{name}", scores, step, bins=BINS)
+def _write_layers(writer: Any, what: str, values: Sequence[float], step: int) -> None:
+    """One histogram, in which every layer counts once."""
+    writer.add_histogram(f"layers/{what}", torch.tensor(values), step, bins=BINS)

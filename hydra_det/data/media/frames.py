@@ -17,6 +17,7 @@ class Frame(NamedTuple):
 
     name: str  # of the file, relative to its folder; the number of a video's frame, from 1
     pixels: Pixels | InputError  # [H, W, 3] uint8 RGB, or why it cannot be read
+    time: Fraction | None = None  # seconds since the first frame of a video
 
 
 class Frames:
@@ -63,7 +64,7 @@ class Frames:
     def _of_video(self) -> Iterator[Frame]:
         number = 0
         try:
-            for number, pixels in enumerate(self._video, start=1):
-                yield Frame(f"{number:06d}", pixels)
+            for number, (pixels, time) in enumerate(self._video.timed(), start=1):
+                yield Frame(f"{number:06d}", pixels, time)
         except InputError as error:
             yield Frame(f"{number + 1:06d}", error)

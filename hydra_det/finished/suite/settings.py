@@ -11,7 +11,7 @@ from hydra_det.finished.run import FinishedRun
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.store.store import fingerprint
-from hydra_det.types import InputError
+from hydra_det.types import InputError, as_distance
 
 SEVERITY = "severity"  # an axis of corruptions: no ball, no alarms
 TRANSFER = "transfer"  # the attack of this name is made on another network
@@ -104,7 +104,9 @@ def _check_strength(axis: Any, epsilon: Any) -> None:
         if epsilon is not None:
             raise InputError(f"suite.epsilon: expected null, as corruptions have no ball, got {epsilon!r}")
     elif not isinstance(epsilon, int | float) or not 0 < epsilon <= 1:
-        raise InputError(f"suite.epsilon: expected a distance in (0, 1], as 0.0314 for 8/255, got {epsilon!r}")
+        raise InputError(
+            f"suite.epsilon: expected a distance in (0, 1], as 0.0314 for 8/255, got {as_distance(epsilon)}"
+        )
 
 
 def _check_transfer(source: Source, name: str, configs: Mapping[str, Any], class_names: Sequence[str]) -> None:

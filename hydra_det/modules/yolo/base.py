@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hydra_det.modules.yolo.decode import Candidates, decode, suppress
 from hydra_det.modules.yolo.disagreement import yolo_disagreement
 from hydra_det.modules.yolo.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
-from hydra_det.types import Detections, InputError, LossTerms, Target
+from hydra_det.types import Detections, InputError, LossTerms, Target, as_fraction
 
 Anchors = Sequence[Sequence[float]]
 
@@ -37,7 +37,7 @@ class NmsSettings:
         if not 0 <= self.confidence <= 0.001:
             raise InputError(f"model.nms.confidence: expected a floor in [0, 0.001] as for COCO, got {self.confidence}")
         if not 0 < self.iou <= 1:
-            raise InputError(f"model.nms.iou: expected an overlap in (0, 1], got {self.iou}")
+            raise InputError(f"model.nms.iou: expected an overlap in (0, 1], got {as_fraction(self.iou)}")
         if not 100 <= self.max_detections <= self.max_candidates:
             raise InputError(
                 "model.nms.max_detections: expected at least 100 as for COCO and at most max_candidates "

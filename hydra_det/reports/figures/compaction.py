@@ -5,10 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hydra_det.records.record import Compaction, Record
-from hydra_det.reports.figures.style import SETTINGS
+from hydra_det.reports.figures.style import SETTINGS, wrapped
 from hydra_det.reports.statistics.gains import NETWORKS, compaction_of, fewer_operations, gain, time_of
 
 COLOURS = {"dense": "#8c8c8c", "masked": "#c9a35b", "compact": "#2a6f97"}
+WIDE = 120  # letters of the title
 CROWDED = 4  # engines; more of them need turned names
 
 
@@ -29,7 +30,7 @@ def compaction_figure(record: Record) -> Figure:
         _gains(right, compaction, engines, batch)
         for axis in (left, right):
             axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(record.name, fontsize=10)
+    figure.suptitle(wrapped(record.name, WIDE), fontsize=10)
     return figure
 
 

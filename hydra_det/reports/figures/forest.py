@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hydra_det.reports.figures.style import GREY, new_axes
+from hydra_det.reports.figures.style import GREY, new_axes, wrapped
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.significance import LEVEL
 
@@ -45,12 +45,16 @@ def forest_figures(comparisons: pd.DataFrame) -> dict[str, Figure]:
 
 def _forest(found: pd.DataFrame, label: str) -> Figure:
     names = list(dict.fromkeys(found["comparison"]))
-    figure, axes = new_axes(height=1.6 + ROW * (len(found) + 1.4 * len(names)))
+    heads = {name: wrapped(name) for name in names}
+    lines = sum(head.count("\n") + 1.4 for head in heads.values())
+    figure, axes = new_axes(height=1.6 + ROW * (len(found) + lines))
     ticks, place = [], 0.0
     used = set()
     for name in names:
-        axes.annotate(name, (0, place), xycoords=("axes fraction", "data"), fontsize=8, va="center", weight="bold")
-        place -= 1
+        place -= heads[name].count("\n") / 2
+        axes.annotate(heads[name], (0, place), xycoords=("axes fraction", "data"), fontsize=8, va="center",
+                      weight="bold")  # fmt: skip
+        place -= 1 + heads[name].count("\n") / 2
         for row in found[found["comparison"] == name].to_dict("records"):
             for key, kind in KINDS.items():
                 low, high = row[f"{key}_low"], row[f"{key}_high"]

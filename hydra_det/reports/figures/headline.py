@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hydra_det.reports.figures.curves import draw_means, ratio_axis
-from hydra_det.reports.figures.style import GREY, SETTINGS, Look, add_legend
+from hydra_det.reports.figures.style import GREY, SETTINGS, Look, add_legend, wrapped
 from hydra_det.reports.statistics.cells import cell_table
 
 NAME = "headline"
 CONDITIONS = {"map_clean": "on clean images", "map_attacked": "under attack"}
 SIZE = (6.6, 4.4)  # inches
+BESIDE = 26  # letters of a name beside a bar
 
 
 class Bar(NamedTuple):
@@ -39,7 +40,7 @@ def headline_figure(frame: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, 
     if not shown:
         return {}
     curves = frame["ratio"].nunique() > 1
-    height = SIZE[1] + 0.1 * max(0, len(look) - 4) if curves else 2.4 + 0.4 * (1 + len(look))
+    height = SIZE[1] if curves else 2.4 + 0.4 * (1 + sum(wrapped(name, BESIDE).count("\n") + 1 for name in look))
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(SIZE[0], height), layout="constrained")
         panels = figure.subplots(1, len(shown), squeeze=False, sharey=True, sharex=not curves)[0]
@@ -83,7 +84,7 @@ def _bars(axes: Axes, frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[st
     ratio = f"{100 * frame['ratio'].iloc[0]:g} % removed"
     bars = [] if math.isnan(dense) else [Bar("dense", dense, math.nan, GREY)]
     for name, row in found.items():
-        label = ratio if len(found) == 1 else name
+        label = ratio if len(found) == 1 else wrapped(name, BESIDE)
         bars.append(Bar(label, row["mean"], row["sd"], look[name].colour))
     _draw_bars(axes, bars)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hydra_det.records.record import Record
-from hydra_det.reports.figures.style import new_axes
+from hydra_det.reports.figures.style import new_axes, wrapped
 from hydra_det.reports.file_names import file_names
 
 LAYER_COLUMNS = ("configuration", "ratio", "seed", "layer", "place", "size", "single", "weights", "kept_share")
@@ -65,7 +65,7 @@ def layer_figures(table: pd.DataFrame) -> dict[str, Figure]:
 def _heat_map(configuration: str, shares: pd.DataFrame, single: pd.Series) -> Figure:
     figure, axes = new_axes(height=1.3 + ROW * max(6, len(shares)))
     picture = axes.imshow(shares.to_numpy(), vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest")
-    axes.set_title(configuration, fontsize=9, loc="left")
+    axes.set_title(wrapped(configuration), fontsize=9, loc="left")
     axes.set_xticks(range(shares.shape[1]), [f"{100 * ratio:g}" for ratio in shares.columns])
     axes.set_xlabel("pruning ratio, %")
     axes.set_yticks(range(len(shares)), _labels(shares, single))
@@ -86,7 +86,7 @@ def _bars(configuration: str, shares: pd.DataFrame, single: pd.Series) -> Figure
     ratio = float(shares.columns[0])
     axes.barh(range(len(shares)), shares.to_numpy()[:, 0], 0.8, color="#2a6f97")
     axes.axvline(1 - ratio, color="black", lw=1, ls=":")
-    axes.set_title(f"{configuration}, {100 * ratio:g} % removed", fontsize=9, loc="left")
+    axes.set_title(wrapped(f"{configuration}, {100 * ratio:g} % removed"), fontsize=9, loc="left")
     axes.set_yticks(range(len(shares)), _labels(shares, single))
     axes.tick_params(axis="y", labelsize=6, length=0)
     axes.set_ylim(len(shares) - 0.4, -0.6)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from hydra_det.records.record import Record
-from hydra_det.reports.figures.style import GREY, Look, new_axes
+from hydra_det.reports.figures.style import GREY, Look, add_key, new_axes
 
 SHARED = "shared by several configurations"
 AP = {"map": ("AP clean", "-"), "map_attacked": ("AP attacked", "--")}
@@ -60,7 +60,7 @@ def learning_figures(found: list[Training], look: Mapping[str, Look]) -> dict[st
                 handles += [Line2D([], [], color=GREY, ls=line, label=label) for label, line in AP.values()][
                     : 2 * (name == "ap")
                 ]
-                figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+                add_key(figure, handles, [str(handle.get_label()) for handle in handles])
                 figures[f"learning_{stage}_{name}"] = figure
     return figures
 

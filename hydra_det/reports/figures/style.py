@@ -1,18 +1,26 @@
 """How the figures of a report look: one colour and mark a configuration, small axes, a file as PNG and as SVG."""
 
 import io
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 
 from hydra_det.reports.paper import CONFIGURATIONS, Cell
 
 DPI = 150
 SIZE = (5.2, 3.9)  # inches: at the width of a telephone the letters are still read
+LEGEND_LETTERS = 70  # of a line of a legend, as wide as the figure
+LETTER = 4.5  # points of a letter of size 8, the mean of usual words
+MINIMUM = 10  # letters of a line
+ONE_COLUMN = 34  # letters of a name beside which there is no room for another one
+LEGEND_LINE = 0.15  # inches
+USUAL_ROWS = 3  # of a legend that `SIZE` has room for
 GREY = "#8c8c8c"
 # Okabe and Ito's colours, told apart by people who are colour blind; without their yellow, which white paper swallows.
 PALETTE = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#000000", "#009E73", "#CC79A7", GREY)
@@ -55,12 +63,35 @@ def new_axes(*, width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure
     return figure, axes
 
 
+def wrapped(text: str, width: int = LEGEND_LETTERS) -> str:
+    """A text in lines of so many letters at most, fewer of wide ones; what is typed may be one word of any length."""
+    lines = [text]
+    for letters in range(width, MINIMUM, -4):
+        lines = textwrap.wrap(text, letters, break_on_hyphens=False) or [text]
+        if max(map(_points, lines)) <= LETTER * width:
+            break
+    return "\n".join(lines)
+
+
+def _points(line: str) -> float:
+    """How wide a line is."""
+    return float(TextPath((0, 0), line.replace("$", "S"), size=8).get_extents().width) if line.strip() else 0.0
+
+
 def add_legend(figure: Figure, axes: Axes) -> None:
     """The names below the axes, where they hide no point."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        columns = 1 if max(map(len, labels)) > 34 else 2
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    add_key(figure, *axes.get_legend_handles_labels())
+
+
+def add_key(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A legend below the axes; the figure grows by what it takes, so that the axes keep their size."""
+    if not handles:
+        return
+    lines = [wrapped(label) for label in labels]
+    columns = 1 if max(map(len, labels)) > ONE_COLUMN else 2
+    rows = sum(line.count("\n") + 1 for line in lines) / columns
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(0, rows - USUAL_ROWS))
+    figure.legend(handles, lines, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:

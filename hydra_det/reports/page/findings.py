@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from hydra_det.records.record import Record
-from hydra_det.reports.page.summary import NOTHING, leaders, learned, percent
+from hydra_det.reports.page.summary import LEARNED, NOTHING, UNDEFINED, leaders, learned, percent
 from hydra_det.reports.statistics.gains import gain, timed_cells
 from hydra_det.reports.statistics.significance import detectable_effect
 from hydra_det.reports.tables.terminal import threat_in_words
@@ -57,7 +57,7 @@ def findings(records: Mapping[str, Record], frame: pd.DataFrame) -> list[Finding
     """
     cell = chosen_cell(frame)
     if cell is None:
-        return [Finding("What is left", "No run has an AP: there is nothing to say about what pruning keeps.")]
+        return [Finding("What is left", f"AP is {UNDEFINED}; there is nothing to say about what pruning keeps.")]
     own = _own(frame, cell.configuration, cell.ratio)
     runs = {folder: records[folder] for folder in own["folder"]}
     return [
@@ -105,7 +105,7 @@ def _changes(own: pd.DataFrame) -> Iterator[str]:
     for kind, where in (("clean", "on clean images"), ("attacked", "under attack")):
         before, after = own[f"map_{kind}_dense"].mean(), own[f"map_{kind}_pruned"].mean()
         if not math.isnan(before) and not math.isnan(after):
-            share = f" ({100 * after / before:.0f} %)" if before else ""
+            share = f" ({100 * after / before:.0f} %)" if before >= LEARNED else ""
             yield f"from {before:.3f} to {after:.3f} {where}{share}"
 
 

@@ -1,12 +1,15 @@
 """What was run: data, network, attack, training, seeds, machine, software, each in a line or two of words."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hydra_det.records.record import Record
+from hydra_det.records.table import name_of, traits, typed_apart
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.tables.terminal import threat_in_words
 
+LETTER = re.compile(r", [A-Z]+$")  # ends the name of a configuration that is told apart by nothing short
 MAX_CLASSES = 12  # named one by one
 
 
@@ -19,7 +22,7 @@ def overview(runs: Runs) -> list[tuple[str, list[str]]]:
         ("Attack of the test images", _different(records, lambda record: [threat_in_words(record.attack)])),
         ("Training", _different(records, _training)),
         ("Masks", _different(records, _masks)),
-        ("Configurations", sorted(frame["configuration"].unique())),
+        ("Configurations", _configurations(runs)),
         ("Pruning ratios", [", ".join(f"{100 * ratio:g} %" for ratio in sorted(frame["ratio"].unique()))]),
         ("Seeds", [", ".join(map(str, sorted(frame["seed"].unique())))]),
         ("Runs", [_counts(runs)]),
@@ -29,6 +32,14 @@ def overview(runs: Runs) -> list[tuple[str, list[str]]]:
         ("Folders", [str(folder) for folder in runs.folders]),
     ]
     return [(term, lines) for term, lines in rows if lines]
+
+
+def _configurations(runs: Runs) -> list[str]:
+    """Their names; behind one that ends in a letter, what was typed for it and not for the others."""
+    names = dict(zip(runs.frame["folder"], runs.frame["configuration"], strict=True))
+    typed = typed_apart(runs.records, {folder: name_of(traits(record)) for folder, record in runs.records.items()})
+    key = {name: typed[folder] for folder, name in names.items() if typed[folder] and LETTER.search(name)}
+    return [f"{name}: {key[name]}" if name in key else name for name in sorted(set(names.values()))]
 
 
 def _different(records: Mapping[str, Record], say: Callable[[Record], list[str]]) -> list[str]:

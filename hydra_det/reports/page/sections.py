@@ -119,8 +119,17 @@ def _numbers(report: Report) -> Values:
     frame = report.runs.frame
     tables = [] if report.alone else headline_tables(frame, report.cells, looks(frame["configuration"]))
     measured = report.cells.groupby("metric")["n"].sum()
-    missing = [METRICS[name].label for name in METRICS if not measured.get(name, 0)]
-    return {"tables": tables, "missing": missing} if tables or missing else {}
+    missing = [name for name in METRICS if not measured.get(name, 0)]
+    undefined = [name for name in missing if "clean" in name] if frame["map_clean_dense"].isna().all() else []
+    return (
+        {
+            "tables": tables,
+            "missing": [METRICS[name].label for name in missing if name not in undefined],
+            "undefined": [METRICS[name].label for name in undefined],
+        }
+        if tables or missing
+        else {}
+    )
 
 
 def _differences(report: Report) -> Values:

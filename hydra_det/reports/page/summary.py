@@ -11,6 +11,7 @@ from hydra_det.reports.statistics.cells import CELL, cell_table, seed_values
 from hydra_det.reports.statistics.significance import LEVEL
 
 LEARNED = 0.05  # AP of a dense network below which it has learned too little for any comparison
+UNDEFINED = "not defined: no object in the test images"
 NOTHING = 1.05  # a ratio of times below this is no gain
 
 
@@ -62,7 +63,7 @@ def learned(frame: pd.DataFrame) -> Iterator[str]:
     """What makes every number about pruning empty, if anything does."""
     best = frame["map_clean_dense"].max()
     if pd.isna(best):
-        yield "No run has an AP of its dense network: how much of it pruning keeps is not known."
+        yield f"AP is {UNDEFINED}; how much of it pruning keeps is not known."
     elif best < LEARNED:
         yield (
             f"The dense networks have learned next to nothing (AP on clean images {best:.3f} at the most): what "
@@ -74,10 +75,10 @@ def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterat
     metric, where = ("map_attacked", "under attack") if attacked else ("map_clean", "on clean images")
     if not attacked:
         yield "No run was attacked: nothing here is about robustness."
-    learned = frame["map_clean_dense"].max() >= LEARNED  # of nothing no share can be kept
     for leader in leaders(frame, metric):
         cell: Any = cells.xs(leader.ratio, level="ratio").loc[leader.configuration]
-        kept = _kept(cell) if learned else ""
+        own = frame[(frame["configuration"] == leader.configuration) & (frame["ratio"] == leader.ratio)]
+        kept = _kept(cell, own)
         removed = f"With {percent(leader.ratio)} of the weights removed" if leader.ratio else "With nothing removed"
         spread = "" if math.isnan(leader.sd) else f" ± {leader.sd:.3f}"
         several = leader.alike or leader.lower or leader.untested
@@ -85,14 +86,17 @@ def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterat
         yield (f"{removed}, {leader.configuration} {rank} {where}, {leader.mean:.3f}{spread}{kept}.{_apart(leader)}")
 
 
-def _kept(cell: pd.Series) -> str:
-    """What a cell keeps of the AP of its dense networks."""
-    parts = [
-        f"{percent(cell[f'retention_{kind}'])} {where}"
-        for kind, where in (("clean", "on clean images"), ("attacked", "under attack"))
-        if not math.isnan(cell[f"retention_{kind}"])
-    ]
-    return f"; of the AP of its dense network it keeps {' and '.join(parts)}" if parts else ""
+def _kept(cell: pd.Series, own: pd.DataFrame) -> str:
+    """What the dense networks of a cell have, and what it keeps of that; no share of what is next to nothing."""
+    had, parts = [], []
+    for kind, where in (("clean", "on clean images"), ("attacked", "under attack")):
+        before = own[f"map_{kind}_dense"].mean()
+        if not math.isnan(before):
+            had.append(f"{before:.3f} {where}")
+        if before >= LEARNED and not math.isnan(cell[f"retention_{kind}"]):
+            parts.append(f"{percent(cell[f'retention_{kind}'])} {where}")
+    keeps = f", of which it keeps {' and '.join(parts)}" if parts else ""
+    return f"; its dense network has {' and '.join(had)}{keeps}" if had else ""
 
 
 def _apart(leader: Leader) -> str:

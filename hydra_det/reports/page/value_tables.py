@@ -17,6 +17,7 @@ from hydra_det.reports.tables.terminal import ABSENT
 HEADLINE = ("map_attacked", "map_clean", "forward_speed_up", "speed_up", "megabytes_compact")
 BEST_OF = ("map_attacked", "map_clean")  # of these the best is marked
 TESTED = ("map_attacked", "map_clean", "speed_up")
+UNHARDENED = ("clean", "no")  # kinds of pretraining that attack nothing
 MINUS = "\N{MINUS SIGN}"
 WORDS = ("compared", "note")  # columns of claims that hold sentences
 
@@ -53,9 +54,30 @@ def headline_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str,
             )
             for name in look
         ]
+        body = [*dense_rows(frame, metric, ratios), *body]
         marked = "; marked: the highest mean, and what cannot be told from it" if best else ""
         title = f"{_title(metric)}, mean ± sd of seeds{marked}"
         made.append(Table(["", *map(percent, ratios)], body, title))
+    return made
+
+
+def dense_rows(frame: pd.DataFrame, metric: str, ratios: list[float]) -> list[Row]:
+    """AP of the dense networks, over which the others are read; a row more where some of them were not hardened."""
+    column = f"{metric}_dense"
+    if column not in frame or frame[column].isna().all():
+        return []
+    hard = ~frame["pretraining"].isin(UNHARDENED)
+    parts = {"dense": frame}
+    if hard.any() and not hard.all():
+        parts = {"dense, before hardening": frame[~hard], "dense, after hardening": frame[hard]}
+    made = []
+    for name, part in parts.items():
+        found = part.groupby(["ratio", "seed"])[column].mean().groupby("ratio").agg(["count", "mean", "std"])
+        cells = [
+            {"n": row["count"], "mean": row["mean"], "sd": row["std"]} if row is not None else None
+            for row in (found.loc[ratio] if ratio in found.index else None for ratio in ratios)
+        ]
+        made.append(Row(name, [Cell(_spread(cell, metric)) for cell in cells]))
     return made
 
 
@@ -98,6 +120,8 @@ def configuration_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping
             for metric in METRICS
             if any(rows[(metric, ratio)]["n"] for ratio in ratios)
         ]
+        own = frame[frame["configuration"] == name]  # beside the shares stand both numbers that they are made of
+        body += [row._replace(heading=f"AP clean, {row.heading}") for row in dense_rows(own, "map_clean", ratios)]
         counts = (max(rows[(metric, ratio)]["n"] for metric in METRICS) for ratio in ratios)
         body.insert(0, Row("seeds", [Cell(str(count)) for count in counts]))
         table = Table(["", *map(percent, ratios)], body, "mean ± sd of seeds")

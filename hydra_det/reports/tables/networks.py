@@ -9,6 +9,7 @@ from hydra_det.records.record import Latency, Protocols, Record, Spread
 from hydra_det.records.table import achieved_sparsity
 
 ABSENT = "-"
+UNDEFINED = "not defined"  # AP where there is no object in the test images
 
 PRECISION_ROWS: tuple[tuple[str, Callable[[Protocols], float | None]], ...] = (
     ("AP {}", lambda protocols: protocols["coco"]["map"]),
@@ -47,6 +48,12 @@ def number(value: float | None, form: str) -> str:
     return ABSENT if value is None or pd.isna(value) else form.format(value)
 
 
+def precision(protocols: Protocols | None, read: Callable[[Protocols], float | None]) -> str:
+    """An AP, a dash where it was not measured; of images without objects there is none."""
+    value = read(protocols) if protocols else None
+    return UNDEFINED if protocols and value is None else number(value, "{:.3f}")
+
+
 def share(before: float | None, after: float | None) -> str:
     """After in percent of before; empty where that says nothing."""
     return f"{after / before:.1%}" if before and after is not None else ""
@@ -63,7 +70,8 @@ def _precisions(record: Record) -> Rows:
     ):
         for name, read in PRECISION_ROWS:
             large, small = before and read(before), after and read(after)
-            yield name.format(condition), (number(large, "{:.3f}"), number(small, "{:.3f}"), share(large, small))
+            cells = precision(before, read), precision(after, read)
+            yield name.format(condition), (*cells, share(large, small))
 
 
 def _weights(record: Record) -> Rows:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.records.record import Attack, NetworkMetrics, Record
-from hydra_det.reports.tables.networks import ABSENT, PRECISION_ROWS, network_rows, number, share
+from hydra_det.reports.tables.networks import ABSENT, PRECISION_ROWS, network_rows, number, precision, share
 
 _CHOICES = ("granularity", "init", "seed")  # what a sweep varies besides the ratio, which shows as sparsity
 
@@ -42,7 +42,7 @@ def attack_table(metrics: NetworkMetrics, attack: Attack, *, title: str) -> Grou
         clean, attacked = (
             read(protocols) if protocols else None for protocols in (metrics["clean"], metrics["attacked"])
         )
-        row = (number(value, "{:.3f}") for value in (clean, attacked))
+        row = (precision(protocols, read) for protocols in (metrics["clean"], metrics["attacked"]))
         table.add_row(" ".join(name.format("").split()).replace(" ,", ","), *row, share(clean, attacked))
     return Group(table, Text(threat_in_words(attack), style="dim"))
 

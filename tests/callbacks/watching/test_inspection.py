@@ -66,36 +66,58 @@ def values(log, name):
     return [event.value for event in log.Scalars(name)]
 
 
+def histograms_by_name(log):
+    return {name for name in log.Tags()["histograms"] if not name.startswith("layers/")}
+
+
+def test_layers_are_shown_together_unless_each_is_asked_for(tmp_path):
+    net = masked()
+    sizes = layers_of(net)
+    first = next(iter(sizes))
+    means = [float(layer.scores.abs().mean()) for _, layer in masked_layers(net)]
+    log = fit(tmp_path, net, Freeze(train=["weights"]), Edit({first: 3}), Inspection(), max_epochs=1)
+    assert {name for name in log.Tags()["scalars"] if "mask" in name or "layer" in name} == {
+        "mask/flips",
+        "mask/sparsity",
+    }
+    assert set(log.Tags()["histograms"]) == {"layers/sparsity", "layers/flips", "layers/score_size"}
+    for name, values in (("flips", [3 / sizes[first]]), ("score_size", means)):
+        seen = log.Histograms(f"layers/{name}")[-1].histogram_value
+        assert seen.num == len(sizes)
+        assert seen.sum == pytest.approx(sum(values), rel=1e-5)
+        assert seen.max == pytest.approx(max(values), rel=1e-5)
+
+
 def test_flips_are_those_made_by_hand(tmp_path):
     net = masked()
     sizes = layers_of(net)
     first, _, _, second, *_ = sizes
     # Three flips; none; two of them back and one of another layer. Of weights that were kept to begin with.
     edits = Edit({first: 3}, {}, {first: 2, second: 1})
-    log = fit(tmp_path, net, Freeze(train=["scores"]), edits, Inspection(), max_epochs=3)
+    log = fit(tmp_path, net, Freeze(train=["scores"]), edits, Inspection(layers=True), max_epochs=3)
     total = sum(sizes.values())
     assert values(log, "mask/flips") == pytest.approx([3 / total, 0, 3 / total])
-    assert values(log, f"mask_flips/{first}") == pytest.approx([3 / sizes[first], 0, 2 / sizes[first]])
-    assert values(log, f"mask_flips/{second}") == pytest.approx([0, 0, 1 / sizes[second]])
-    assert values(log, f"sparsity/{first}") == pytest.approx([n / sizes[first] for n in (0, 3, 3, 1)])
-    assert values(log, "sparsity/total") == pytest.approx([n / total for n in (0, 3, 3, 2)], rel=1e-4)
+    assert values(log, f"flips_of_layer/{first}") == pytest.approx([3 / sizes[first], 0, 2 / sizes[first]])
+    assert values(log, f"flips_of_layer/{second}") == pytest.approx([0, 0, 1 / sizes[second]])
+    assert values(log, f"sparsity_of_layer/{first}") == pytest.approx([n / sizes[first] for n in (0, 3, 3, 1)])
+    assert values(log, "mask/sparsity") == pytest.approx([n / total for n in (0, 3, 3, 2)], rel=1e-4)
     assert [event.step for event in log.Scalars("mask/flips")] == [1, 2, 3]
 
 
 def test_what_flips_twice_in_an_epoch_did_not_change(tmp_path):
     net = masked()
     name = next(iter(layers_of(net)))
-    log = fit(tmp_path, net, Freeze(train=["scores"]), Edit({name: 5}), Inspection(), batches=2)
+    log = fit(tmp_path, net, Freeze(train=["scores"]), Edit({name: 5}), Inspection(layers=True), batches=2)
     assert values(log, "mask/flips") == [0]
 
 
 def test_scores_are_drawn_before_the_first_epoch_and_after_every_one(tmp_path):
     net = masked()
     before = {name: layer.scores.detach().clone().numpy() for name, layer in masked_layers(net)}
-    log = fit(tmp_path, net, Freeze(train=["scores"]), Inspection(), batches=2, max_epochs=3)
-    assert set(log.Tags()["histograms"]) == {f"scores/{name}" for name in layers_of(net)}
+    log = fit(tmp_path, net, Freeze(train=["scores"]), Inspection(layers=True), batches=2, max_epochs=3)
+    assert histograms_by_name(log) == {f"scores_of_layer/{name}" for name in layers_of(net)}
     for name, layer in masked_layers(net):
-        events = log.Histograms(f"scores/{name}")
+        events = log.Histograms(f"scores_of_layer/{name}")
         assert [event.step for event in events] == [0, 2, 4, 6]
         for event, scores in ((events[0], before[name]), (events[-1], layer.scores.detach().numpy())):
             seen = event.histogram_value
@@ -110,11 +132,11 @@ def test_scores_are_drawn_before_the_first_epoch_and_after_every_one(tmp_path):
 
 def test_scores_that_do_not_learn_are_drawn_once(tmp_path):
     net = masked()
-    log = fit(tmp_path, net, Freeze(train=["weights", "batch_norm"]), Inspection(), max_epochs=2)
+    log = fit(tmp_path, net, Freeze(train=["weights", "batch_norm"]), Inspection(layers=True), max_epochs=2)
     name = next(iter(layers_of(net)))
-    assert [event.step for event in log.Histograms(f"scores/{name}")] == [0]
+    assert [event.step for event in log.Histograms(f"scores_of_layer/{name}")] == [0]
     assert values(log, "mask/flips") == [0, 0]
-    assert values(log, "sparsity/total") == [0, 0, 0]
+    assert values(log, "mask/sparsity") == [0, 0, 0]
 
 
 def test_a_stage_that_trains_nothing_shows_what_it_made(tmp_path):
@@ -124,9 +146,9 @@ def test_a_stage_that_trains_nothing_shows_what_it_made(tmp_path):
                 layer.mask.view(-1)[::2] = False
 
     net = masked()
-    log = fit(tmp_path, net, Prune(), Inspection(), max_epochs=0)
-    assert values(log, "sparsity/total") == [pytest.approx(0.5, abs=1e-3)]
-    assert set(log.Tags()["histograms"]) == {f"scores/{name}" for name in layers_of(net)}
+    log = fit(tmp_path, net, Prune(), Inspection(layers=True), max_epochs=0)
+    assert values(log, "mask/sparsity") == [pytest.approx(0.5, abs=1e-3)]
+    assert histograms_by_name(log) == {f"scores_of_layer/{name}" for name in layers_of(net)}
     assert "mask/flips" not in log.Tags()["scalars"], "nothing was before"
 
 
@@ -136,16 +158,16 @@ def test_a_score_that_ran_away_does_not_stop_the_training(tmp_path):
     with torch.no_grad():
         layers[0][1].scores.fill_(float("nan"))
         layers[1][1].scores.view(-1)[0] = float("inf")
-    log = fit(tmp_path, net, Freeze(train=["weights"]), Inspection(), max_epochs=1)
-    assert f"scores/{layers[0][0]}" not in log.Tags()["histograms"]
-    (event,) = log.Histograms(f"scores/{layers[1][0]}")
+    log = fit(tmp_path, net, Freeze(train=["weights"]), Inspection(layers=True), max_epochs=1)
+    assert f"scores_of_layer/{layers[0][0]}" not in log.Tags()["histograms"]
+    (event,) = log.Histograms(f"scores_of_layer/{layers[1][0]}")
     assert event.histogram_value.num == layers[1][1].scores.numel() - 1
 
 
 def test_a_dense_network_has_no_masks_to_show(tmp_path):
     log = fit(tmp_path, network("yolov3_tiny"), Inspection(), passes=1)
     assert not log.Tags()["histograms"]
-    assert not [name for name in log.Tags()["scalars"] if name.startswith(("mask", "sparsity"))]
+    assert not [name for name in log.Tags()["scalars"] if name.startswith(("mask", "layers"))]
     assert log.Tags()["images"] == ["val/clean"], "nothing is attacked: one picture an image"
 
 

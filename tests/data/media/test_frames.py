@@ -199,3 +199,22 @@ def test_without_the_package_the_message_says_how_to_get_it(video: Path, monkeyp
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match="pip install av"):
         Frames(video)
+
+
+def test_frames_keep_the_times_at_which_they_are_shown(tmp_path: Path) -> None:
+    times = [float(text) for text in ("0", "0.04", "0.5", "0.51", "2")]
+    with VideoWriter(tmp_path / "phone.mp4", rate=Fraction(25)) as writer:
+        for colour, time in zip((*COLOURS, COLOURS[0]), times, strict=True):
+            writer.write(plain(colour), Fraction(time))
+    film = cv2.VideoCapture(str(tmp_path / "phone.mp4"))
+    seen = []
+    while film.read()[0]:
+        seen.append(film.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    assert seen == pytest.approx(times, abs=2e-3)
+    read = [frame.time for frame in Frames(tmp_path / "phone.mp4")]
+    assert [float(time) for time in read if time is not None] == pytest.approx(times, abs=1e-4)
+
+
+def test_without_times_frames_are_evenly_apart(video: Path) -> None:
+    read = [frame.time for frame in Frames(video)]
+    assert [float(time) for time in read if time is not None] == pytest.approx([0, 0.1, 0.2, 0.3])

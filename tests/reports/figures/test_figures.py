@@ -1,8 +1,10 @@
 """Figures: what lies on their axes is what the records hold."""
 
 import dataclasses
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 
@@ -284,3 +286,30 @@ def test_every_figure_has_a_caption_and_a_place():
 def test_names_of_files():
     names = ["DeepLIFT, kernel: <b>/..", "/?", "deeplift kernel b", "x" * 99]
     assert list(file_names(names).values()) == ["deeplift_kernel_b", "unnamed", "deeplift_kernel_b_2", "x" * 80]
+
+
+@pytest.mark.parametrize("name", ["word" * 60, "a name of many words, " * 14], ids=["one word", "many"])
+def test_names_of_any_length_leave_room_for_the_axes(name):
+    records = {
+        f"{place}_{seed}": grid_record("scaled, weight", ratio, seed)
+        for place, ratio in enumerate((0.5, 0.9))
+        for seed in (0, 1)
+    }
+    plain, frame = records_frame(records), records_frame(records)
+    several = pd.concat([frame.assign(configuration=f"{name}{place}") for place in range(12)], ignore_index=True)
+    look = looks(several["configuration"])
+    figures = {**curve_figures(several, look), **headline_figure(several, look), **trade_figures(several, look)}
+    alone = several[several["ratio"] == 0.5]
+    figures |= {"bars": headline_figure(alone, look)["headline"]}
+    usual = curve_figures(plain, looks(plain["configuration"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rendered(figures)
+        rendered(usual)
+    for figure in figures.values():
+        width, height = figure.get_size_inches() * figure.dpi
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= width, "cut off at a side"
+            assert 0 <= box.y0 < box.y1 <= height
+        assert figure.axes[0].get_window_extent().height > 100

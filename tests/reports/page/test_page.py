@@ -7,16 +7,18 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
 from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.drawings import draw_figures, draw_samples
-from hydra_det.reports.figures.style import rendered
+from hydra_det.reports.figures.style import looks, rendered
 from hydra_det.reports.page.page import TEMPLATES, environment, page
 from hydra_det.reports.page.report import Report, make_report
 from hydra_det.reports.page.table import Cell, Row, Table
+from hydra_det.reports.page.value_tables import dense_rows, headline_tables
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.cautions import Caution
 from hydra_det.reports.statistics.cells import METRICS, cell_table
@@ -292,3 +294,18 @@ def test_what_a_tile_shows_is_the_picture_of_the_run(alone):
     assert max(others) < 15  # type: ignore[type-var,operator]
     encoded = base64.b64encode(first.picture).decode()
     assert encoded in page(alone)
+
+
+def test_the_dense_networks_stand_above_the_pruned_ones():
+    records = grid(["scaled, weight", "scaled, kernel"], seeds=range(2))
+    frame = records_frame(records)
+    tables = headline_tables(frame, cell_table(frame), looks(frame["configuration"]))
+    for table, metric in zip(tables[:2], ("map_attacked", "map_clean"), strict=True):
+        first = table.rows[0]
+        assert first.heading == "dense"
+        by_seed = frame[frame["ratio"] == 0.5].groupby("seed")[f"{metric}_dense"].mean()
+        assert first.cells[1].text == f"{by_seed.mean():.3f} ± {by_seed.std():.3f}"
+    clean = frame["configuration"] == "scaled, kernel"
+    frame["pretraining"] = np.where(clean, "clean", "adversarial")
+    headings = [row.heading for row in dense_rows(frame, "map_attacked", [0.5])]
+    assert headings == ["dense, before hardening", "dense, after hardening"]

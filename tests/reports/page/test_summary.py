@@ -72,3 +72,16 @@ def test_what_got_faster(masked, compact, said):
     lines = summary(records_frame(runs({"scaled, weight": [0.3]}, latency=times)))
     for words in said:
         assert any(words in line for line in lines), (words, lines)
+
+
+def test_of_next_to_nothing_both_numbers_are_said_and_no_share():
+    records = {
+        f"{seed}": grid_record(
+            "scaled, weight", 0.5, seed, metrics={"dense": network(0.013, 0.011), "pruned": network(0.036, 0.03)}
+        )
+        for seed in range(2)
+    }
+    (said,) = [line for line in summary(records_frame(records)) if "has an AP" in line]
+    assert "its dense network has 0.013 on clean images and 0.011 under attack." in said
+    assert "284" not in said
+    assert "of which it keeps" not in said

@@ -167,7 +167,7 @@ def _quality(command: Command, initialised: Stage, method: str, ratio: float) ->
     for state, parent in parents.items():
         stage = runner.run("prune", parent)
         net = runner.network(stage)
-        metrics, _ = score(net, runner.config, data=command.data, store=command.store, stage=stage)
+        metrics, _ = score(net, runner.config, data=command.data, store=command.store, origin=stage.origin)
         for images in ("clean", "attacked"):
             protocols: Any = metrics[images]
             for key, name in (("map", "ap"), ("map_50", "ap50")):

@@ -18,7 +18,15 @@ from hydra_det.data.checks.arguments import STRIDE, check_arguments
 from hydra_det.data.checks.decoding import check_decoding
 from hydra_det.data.checks.findings import Notes, counted
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
-from hydra_det.data.formats.splits import Choice, check_classes, check_objects, check_overlap, choose_all, fingerprint
+from hydra_det.data.formats.splits import (
+    Choice,
+    check_classes,
+    check_objects,
+    check_overlap,
+    choose_all,
+    fingerprint,
+    test_alone,
+)
 from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler, sample_batches
 from hydra_det.data.samples import Split
@@ -38,10 +46,13 @@ class DetectionData(pl.LightningDataModule, ABC):
 
     Attributes:
         keep_going: set before anything is read, what would be refused is a finding and left out; for the doctor.
+        testing: set before anything is read, there are test images alone; of a set that has no such images of its own,
+            its validation images or else all it has.
     """
 
     TEST_KEY = "data.test"  # that names the test images, for messages
     keep_going = False
+    testing = False
 
     def __init__(
         self,
@@ -131,9 +142,10 @@ class DetectionData(pl.LightningDataModule, ABC):
             return
         splits = self.read()
         check_classes(splits)
-        if not self.keep_going:
+        if not self.keep_going and not self.testing:
             check_objects(splits["train"])
-        splits = choose_all(splits, self._choice(), seed=self.subset_seed)
+        choose = test_alone if self.testing else choose_all
+        splits = choose(splits, self._choice(), seed=self.subset_seed)
         if not self.allow_overlap and not self.keep_going:
             check_overlap(splits)
         self._splits = {split: splits[split] for split in ("train", "val", "test")}

@@ -62,7 +62,8 @@ class CocoData(DetectionData):
 
     def _files(self) -> dict[str, CocoFiles]:
         inside(self.root, ".", what="the data set")
-        files = {} if self.annotations[TRAIN] else coco_layout(self.root)
+        named = self.annotations[TEST] if self.testing else self.annotations[TRAIN]
+        files = {} if named else coco_layout(self.root, testing=self.testing)
         for split, annotations in self.annotations.items():
             if annotations:
                 files[split] = CocoFiles(annotations, [*IMAGES, *COCO_IMAGES[split]])

@@ -19,6 +19,7 @@ from hydra_det.data.formats.names import read_names
 from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor
+from hydra_det.finished.given import network_from_weights
 from hydra_det.finished.run import FinishedRun, load_run
 from hydra_det.modules.detector import check_classes
 from hydra_det.modules.masked_conv import make_dense
@@ -186,7 +187,8 @@ def open_predictor(config: Config) -> Predictor:
     if run is None:
         class_names = read_names(Path(str(names)))
         options = {"image_size": DEFAULT_SIZE, **asked, **options}
-        return Predictor(_from_weights(config["model"], class_names), class_names=class_names, **options)
+        net = network_from_weights(config["model"], len(class_names), source="names")
+        return Predictor(net, class_names=class_names, **options)
     finished = FinishedRun(str(run), attack=config["attack"], trusted=config["trust"])
     return Predictor.from_run(finished, config["network"], **asked, **options)
 
@@ -198,25 +200,6 @@ def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:
     if (height, width) != (letterbox.height, letterbox.width):
         content = F.interpolate(content, (letterbox.height, letterbox.width), mode="bilinear", antialias=True)
     return (content[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-
-
-def _from_weights(model: Config, class_names: Sequence[str]) -> nn.Module:
-    settings = {key: value for key, value in model.items() if value is not None and key != "weights"}
-    settings["num_classes"] = len(class_names)
-    if settings["anchors"] == "auto":
-        settings["anchors"] = build.said_anchors({**settings, "weights": model["weights"]})
-        if settings["anchors"] is None:
-            raise InputError(
-                "model.anchors: expected those the weights were trained with, got auto, and the file does not say "
-                "them; give them, or take run="
-            )
-    net = build.network(settings)
-    if build.load(net, Path(str(model["weights"]))):
-        raise InputError(
-            f"names: expected the names of all classes of {model['weights']}, got {len(class_names)}, for which it has "
-            "no weights; give the file that belongs to it"
-        )
-    return net
 
 
 def _to_original(found: Detections, letterbox: Letterbox) -> Detections:

@@ -1,9 +1,7 @@
 """A finished run, opened again from its folder."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ from torch import nn
 
 from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
 from hydra_det.engines.registry import ENGINES
-from hydra_det.files.atomic import write_atomically
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.description import threat_model
@@ -20,7 +17,7 @@ from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
-from hydra_det.records.provenance import collect_versions, current_commit
+from hydra_det.records.provenance import collect_versions
 from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record
 from hydra_det.store.store import ABOUT, Store, read_about
 from hydra_det.types import InputError
@@ -64,6 +61,14 @@ class FinishedRun:
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
 
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def place(self) -> Path:
+        """Where it lies."""
+        return self.folder.resolve()
+
     @property
     def class_names(self) -> list[str]:
         """By label."""
@@ -102,33 +107,18 @@ class FinishedRun:
             source: the network that adversarial images are made on; None: the one that is scored.
             source_key: what says which one that is.
         """
-        net, stage, variant = self.network(network), self.stage(network), self.variant(network)
+        net, config = self.network(network), self.config
+        origin = {**self.stage(network).origin, **self.variant(network)}
         if source_key is not None:
-            variant["source"] = source_key
-        config = self.config
+            origin["source"] = source_key
         if attack is not None:
             config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         self.data.prepare()
-        return score(net, config, data=self.data, store=self.store, stage=stage, variant=variant, attacked=source)
+        return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
 
     def variant(self, network: str) -> dict[str, Any]:
         """How a network differs from what its stage left."""
         return compact_variant(self.folder / COMPACT, "torch") if network == COMPACT else {}
-
-    def write_scores(self, folder: Path, network: str, scores: NetworkMetrics, detections: Path) -> Path:
-        """Write what was scored, how and to what result, as `evaluation.json` in a folder. Returns the file."""
-        about = {
-            "run": str(self.folder.resolve()),
-            "network": network,
-            "attack": self.attack,
-            "metrics": scores,
-            "detections": str(detections.resolve()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": collect_versions(),
-            "commit": current_commit(),
-        }
-        write_atomically(folder / "evaluation.json", json.dumps(about, indent=2, allow_nan=False) + "\n")
-        return folder / "evaluation.json"
 
     def stage(self, network: str) -> Stage:
         """That a network comes from."""

@@ -104,7 +104,7 @@ class Run:
         """AP clean and attacked of the network after a stage; its files go to the folder `name`."""
         log.info("evaluate: %s network", name)
         net = self.runner.network(stage)
-        metrics, folder = score(net, self.config, data=self.data, store=self.store, stage=stage)
+        metrics, folder = score(net, self.config, data=self.data, store=self.store, origin=stage.origin)
         rank_zero_only(link)(folder, self.folder / name)
         return Scored(stage, metrics)
 

@@ -26,7 +26,6 @@ from hydra_det.evaluation.latency import Parts, measure_latency
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
@@ -43,8 +42,7 @@ def score(
     *,
     data: DetectionData,
     store: Store,
-    stage: Stage,
-    variant: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any],
     attacked: nn.Module | None = None,
 ) -> tuple[NetworkMetrics, Path]:
     """AP of a network on the test images, computed or found in the store.
@@ -54,8 +52,7 @@ def score(
         config: the whole config; `evaluation`, `data` and `trainer` are read.
         data: prepared.
         store: where the score is kept.
-        stage: that the network comes from.
-        variant: how the network differs from what the stage left, such as the engine that runs it.
+        origin: what says which network it is: its stage, and how it differs from what that left; plain values.
         attacked: the network that adversarial images are made on; None: `net`.
 
     Returns:
@@ -63,7 +60,7 @@ def score(
     """
     settings = config["evaluation"]
     key = fingerprint({
-        "evaluate": {"stage": stage.name, "key": stage.key, **(variant or {})},
+        "evaluate": dict(origin),
         "attack": settings["attack"],
         "attack_seed": settings["attack_seed"],
         "bootstrap": settings["bootstrap"],

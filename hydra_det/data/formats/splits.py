@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import NamedTuple
 from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.types import InputError
 
+log = logging.getLogger(__name__)
+
+WORDS = {"val": "validation", "train": "training"}
 MOST_HELD_OUT = 1000  # images; validation is for watching
 
 
@@ -51,6 +55,18 @@ def choose_all(splits: Mapping[str, Split], choice: Choice, *, seed: int) -> dic
     for name in ("train", "test"):
         found[name] = choose(found[name], counts[name], seed=seed)
     return found
+
+
+def test_alone(splits: Mapping[str, Split], choice: Choice, *, seed: int) -> dict[str, Split]:
+    """The test images and no others; of a set that has none, its validation images, or else all that it has."""
+    if "test" in splits or choice.share is None:
+        whole = next(splits[name] for name in ("test", "val", "train") if name in splits)
+        if whole.name != "test":
+            log.info("no test images of its own (%s): its %s images are scored", choice.test_key, WORDS[whole.name])
+        test = choose(whole.restricted(whole.image_ids, name="test"), choice.counts["test"], seed=seed)
+    else:
+        test = choose_all(splits, choice, seed=seed)["test"]
+    return {"train": test.restricted([], name="train"), "val": test.restricted([], name="val"), "test": test}
 
 
 def choose(split: Split, count: int | None, *, seed: int) -> Split:
@@ -105,7 +121,7 @@ def part_of(images: int, share: float) -> int:
 
 def check_classes(splits: Mapping[str, Split]) -> None:
     """Refuse splits whose category lists differ: a label would mean two things."""
-    first = splits["train"]
+    first = splits.get("train", next(iter(splits.values())))
     for split in splits.values():
         expected = list(zip(first.category_ids, first.class_names, strict=True))
         came = list(zip(split.category_ids, split.class_names, strict=True))

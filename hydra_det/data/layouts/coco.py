@@ -22,8 +22,8 @@ class CocoFiles(NamedTuple):
     images: list[str]
 
 
-def coco_layout(root: Path) -> dict[str, CocoFiles]:
-    """The splits that a folder holds in one of the layouts.
+def coco_layout(root: Path, *, testing: bool = False) -> dict[str, CocoFiles]:
+    """The splits that a folder holds in one of the layouts; for `testing` it needs no training images.
 
     Raises:
         InputError: it holds none of them.
@@ -33,7 +33,7 @@ def coco_layout(root: Path) -> dict[str, CocoFiles]:
         for split, files in layout():
             if split not in found and (root / files.annotations).is_file():
                 found[split] = files
-        if TRAIN in found:
+        if TRAIN in found or (testing and found):
             return with_test(found)
     for file in SINGLE:
         if (root / file).is_file():

@@ -133,8 +133,7 @@ class Compacting:
                     config,
                     data=self.data,
                     store=run.store,
-                    stage=stage,
-                    variant=compact_variant(self.partial, name, **options),
+                    origin={**stage.origin, **compact_variant(self.partial, name, **options)},
                     attacked=network,
                 )
                 answer.append(EngineResult(**{**result, "metrics": metrics}))

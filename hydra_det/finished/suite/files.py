@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite.settings import SuiteSettings
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RecordError
@@ -20,10 +20,10 @@ FILE, IMAGES = ROBUSTNESS, "images.csv"
 SAME = ("run", "attack_seed", "dataset", "transfer")  # of the origin: with others it is another suite
 
 
-def origin(run: FinishedRun, asked: SuiteSettings) -> Origin:
+def origin(run: Scored, asked: SuiteSettings) -> Origin:
     """Where the numbers of a suite come from."""
     return Origin(
-        run=str(run.folder.resolve()),
+        run=str(run.place),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=current_commit(),
         versions=collect_versions(),
@@ -33,7 +33,7 @@ def origin(run: FinishedRun, asked: SuiteSettings) -> Origin:
     )
 
 
-def check_folder(folder: Path, run: FinishedRun, asked: SuiteSettings) -> None:
+def check_folder(folder: Path, run: Scored, asked: SuiteSettings) -> None:
     """Refuse a folder that holds another result, as when a suite is to go on with other settings."""
     if not (folder / FILE).is_file():
         return

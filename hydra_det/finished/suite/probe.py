@@ -13,7 +13,7 @@ from hydra_det.callbacks.hardening.attacked_images import content_region, losses
 from hydra_det.data.dataset import collate
 from hydra_det.data.sampler import SampleKey
 from hydra_det.evaluation.alarms import find_alarms, rise_alarm
-from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite.settings import TRANSFER, SuiteSettings
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
@@ -25,7 +25,7 @@ from hydra_det.types import Batch
 DIAGNOSED = 8  # images
 
 
-def estimate_seconds(run: FinishedRun, asked: SuiteSettings) -> dict[str, float]:
+def estimate_seconds(run: Scored, asked: SuiteSettings) -> dict[str, float]:
     """Seconds of every attack on all test images, from two passes over one batch."""
     with _losses_on_images(run, asked.network, run.data.evaluation_batch_size) as (batch, losses):
         gradient = _seconds(lambda: gradient_of(losses["total"], batch["images"]), batch["images"].device)
@@ -37,7 +37,7 @@ def estimate_seconds(run: FinishedRun, asked: SuiteSettings) -> dict[str, float]
     }
 
 
-def diagnose_network(run: FinishedRun, network: str, *, epsilon: float) -> Diagnosis:
+def diagnose_network(run: Scored, network: str, *, epsilon: float) -> Diagnosis:
     """What gradients a network has."""
     with _losses_on_images(run, network, DIAGNOSED) as (batch, losses):
         return diagnose(batch["images"], losses, region=content_region(batch), epsilon=epsilon)
@@ -60,7 +60,7 @@ def doubts(asked: SuiteSettings, metrics: Mapping[str, Protocols], seen: Diagnos
 
 
 @contextmanager
-def _losses_on_images(run: FinishedRun, network: str, images: int) -> Iterator[tuple[Batch, Losses]]:
+def _losses_on_images(run: Scored, network: str, images: int) -> Iterator[tuple[Batch, Losses]]:
     """The first test images and the losses of the network on them, on the device and in the precision of scores."""
     data = run.data
     trainer = build.bare_trainer(run.config)

@@ -15,7 +15,7 @@ from typing import Any
 from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, CLEAN
 from hydra_det.evaluation.coco_map import CocoResult, evaluate_protocols
 from hydra_det.evaluation.robustness import put_together, worst_case
-from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite import files, probe
 from hydra_det.finished.suite.settings import TRANSFER, read_settings
 from hydra_det.modules.masked_conv import make_dense
@@ -38,16 +38,16 @@ class Found:
 
 
 class Suite:
-    """A suite of attacks on one network of a finished run.
+    """A suite of attacks on one network, of a finished run or from a file of weights.
 
     Making one checks every attack before any of them runs.
 
     Args:
-        run: finished.
+        run: whose network it is.
         settings: as in `conf/evaluate.yaml`.
     """
 
-    def __init__(self, run: FinishedRun, settings: Config) -> None:
+    def __init__(self, run: Scored, settings: Config) -> None:
         self.run = run
         self.asked = read_settings(settings, class_names=run.class_names)
         run.data.prepare()

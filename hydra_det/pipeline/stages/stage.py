@@ -34,6 +34,11 @@ class Stage:
         """The state of the network after this stage."""
         return self.folder / WEIGHTS
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """What says, in the store, that something was made of its network."""
+        return {"stage": self.name, "key": self.key}
+
     def summary(self) -> dict[str, Any]:
         """For the record."""
         return {

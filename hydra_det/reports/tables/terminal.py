@@ -44,7 +44,8 @@ def attack_table(metrics: NetworkMetrics, attack: Attack, *, title: str) -> Grou
         )
         row = (precision(protocols, read) for protocols in (metrics["clean"], metrics["attacked"]))
         table.add_row(" ".join(name.format("").split()).replace(" ,", ","), *row, share(clean, attacked))
-    return Group(table, Text(threat_in_words(attack), style="dim"))
+    threat = "Not attacked." if metrics["attacked"] is None else threat_in_words(attack)
+    return Group(table, Text(threat, style="dim"))
 
 
 def sweep_table(frame: pd.DataFrame, failures: Mapping[str, str]) -> Group:

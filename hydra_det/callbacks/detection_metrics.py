@@ -1,12 +1,13 @@
 """COCO AP of every evaluation pass, clean and attacked."""
 
+import time
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from hydra_det.callbacks.hardening.adversarial_batch import ATTACKED, PASSES
-from hydra_det.evaluation.coco_map import CocoResult, average_precision, coco_results
+from hydra_det.evaluation.coco_map import CocoResult, average_precision, coco_results, only_images
 from hydra_det.types import Batch, Detections
 
 LOGGED = ("map", "map_50")
@@ -17,13 +18,18 @@ class DetectionMetrics(pl.Callback):
 
     Logs `val/map`, `val/map_50` and, for the attacked pass, `val/map_attacked`, `val/map_50_attacked`.
 
+    Args:
+        so_far: seconds after which a test pass shows on its bar the AP of the images that it has seen; None: never.
+
     Attributes:
         results: pass name -> COCO result dicts of the last evaluation, of all ranks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, so_far: float | None = None) -> None:
+        self.so_far = so_far
         self.results: dict[str, list[CocoResult]] = {}
         self._found: dict[str, dict[int, list[CocoResult]]] = {}
+        self._due = 0.0
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._found = {}
@@ -52,7 +58,19 @@ class DetectionMetrics(pl.Callback):
         self._finish(trainer, pl_module, split="val")
 
     on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: list[Detections],
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        if self.so_far is not None:
+            self._show_so_far(trainer, pl_module, PASSES[dataloader_idx])
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._finish(trainer, pl_module, split="test")
@@ -69,6 +87,19 @@ class DetectionMetrics(pl.Callback):
                 value = ap[key]  # type: ignore[literal-required]
                 if value is not None:
                     pl_module.log(f"{split}/{key}{suffix}", value, rank_zero_only=True)
+
+    def _show_so_far(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:
+        """AP of the images seen, on the bar; no more of the time goes into that than a twentieth."""
+        start = time.monotonic()
+        if start < self._due:
+            return
+        seen = self._found[name]
+        truth = only_images(trainer.datamodule.ground_truth("test"), seen)  # type: ignore[attr-defined]
+        ap = average_precision(truth, [result for results in seen.values() for result in results])["map"]
+        if ap is not None:
+            pl_module.log(f"AP {name} so far", ap, prog_bar=True, logger=False, add_dataloader_idx=False)
+        now = time.monotonic()
+        self._due = now + max(self.so_far or 0.0, 20 * (now - start))
 
 
 def _gather(found: dict[int, list[CocoResult]]) -> dict[int, list[CocoResult]]:

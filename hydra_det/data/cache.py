@@ -1,12 +1,18 @@
 """Decoded images in memory, shared by the worker processes of a loader."""
 
+import logging
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
 
+from hydra_det.data.samples import Split
 from hydra_det.types import Pixels
+
+CACHE_LIMIT = 2 * 2**30  # bytes of decoded images, all splits together
+
+log = logging.getLogger(__name__)
 
 
 class PixelCache:
@@ -42,3 +48,18 @@ class PixelCache:
     def bytes_needed(sizes: Sequence[tuple[int, int]]) -> int:
         """Memory for images of these (width, height) when all are there."""
         return sum(width * height * 3 + 1 for width, height in sizes)
+
+
+def reserve_caches(splits: Mapping[str, Split], *, name: str) -> dict[str, PixelCache]:
+    """A cache for every split of a data set; none where all of them together are too large.
+
+    Args:
+        splits: by name.
+        name: of the data set, for the log.
+    """
+    sizes = {key: [(record.width, record.height) for record in split.records] for key, split in splits.items()}
+    needed = sum(PixelCache.bytes_needed(of_split) for of_split in sizes.values())
+    if needed > CACHE_LIMIT:
+        log.info("%s: images are decoded anew each epoch, %.1f GB are too much to keep", name, needed / 1e9)
+        return {}
+    return {key: PixelCache(of_split) for key, of_split in sizes.items()}

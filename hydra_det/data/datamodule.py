@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hydra_det.data.anchors import box_sizes
-from hydra_det.data.cache import PixelCache
+from hydra_det.data.cache import PixelCache, reserve_caches
 from hydra_det.data.checks.arguments import STRIDE, check_arguments
 from hydra_det.data.checks.decoding import check_decoding
 from hydra_det.data.checks.findings import Notes, counted
@@ -32,8 +32,6 @@ from hydra_det.data.sampler import EpochSampler, sample_batches
 from hydra_det.data.samples import Split
 from hydra_det.data.transforms import Augmentation
 from hydra_det.types import Batch, Target
-
-CACHE_LIMIT = 2 * 2**30  # bytes of decoded images, all splits together
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +148,8 @@ class DetectionData(pl.LightningDataModule, ABC):
             check_overlap(splits)
         self._splits = {split: splits[split] for split in ("train", "val", "test")}
         self._fingerprints = {name: fingerprint(split) for name, split in self._splits.items()}
-        self._reserve_caches()
+        if self.cache_images:
+            self._caches = reserve_caches(self._splits, name=str(self.name))
         if self.decoded is not None and not self.keep_going:
             self._check_decoding(Path(self.decoded))
         log.info(self.summary())
@@ -298,13 +297,3 @@ class DetectionData(pl.LightningDataModule, ABC):
             # Of its own: drawing the workers' seeds from the global generator would move everything drawn after it.
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-    def _reserve_caches(self) -> None:
-        sizes = {
-            name: [(record.width, record.height) for record in split.records] for name, split in self.splits.items()
-        }
-        needed = sum(PixelCache.bytes_needed(of_split) for of_split in sizes.values())
-        if self.cache_images and needed <= CACHE_LIMIT:
-            self._caches = {name: PixelCache(of_split) for name, of_split in sizes.items()}
-        elif self.cache_images:
-            log.info("%s: images are decoded anew each epoch, %.1f GB are too much to keep", self.name, needed / 1e9)

@@ -7,7 +7,7 @@ in coordinates and category ids of the original data set.
 import contextlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -90,6 +90,13 @@ def average_precision(ground_truth: Mapping[str, Any], results: Sequence[CocoRes
         map_per_class=_per_class(evaluation, ground_truth["categories"]),
         detections_per_image=len(results) / max(1, len(ground_truth["images"])),
     )
+
+
+def only_images(ground_truth: Mapping[str, Any], image_ids: Collection[int]) -> dict[str, Any]:
+    """The ground truth of some of the images."""
+    images = [image for image in ground_truth["images"] if image["id"] in image_ids]
+    annotations = [entry for entry in ground_truth["annotations"] if entry["image_id"] in image_ids]
+    return {**ground_truth, "images": images, "annotations": annotations}
 
 
 def matched(ground_truth: Mapping[str, Any], results: Sequence[CocoResult]) -> COCOeval:

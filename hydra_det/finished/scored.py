@@ -79,7 +79,7 @@ def open_scored(settings: Config, *, typed: Sequence[str] = ()) -> tuple[Scored,
     Raises:
         InputError: neither is given, or both.
     """
-    run, model, data = settings["run"], settings["model"], settings["data"]
+    run, model, data = settings["run"], settings.get("model"), settings.get("data")
     if run is not None:
         if odd := [word for word in typed if re.split(r"[.=@]", word.lstrip("+~"))[0] in OF_WEIGHTS]:
             raise InputError(f"{odd[0]}: expected nothing of the kind beside run=, which has its own; leave it out")

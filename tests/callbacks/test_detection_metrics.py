@@ -1,5 +1,7 @@
 """Perfect detections score 1, none score 0, in the coordinates and categories of the original images."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -120,3 +122,24 @@ def test_in_a_trainer(split):
             f"{split}/map_50_attacked": 0,
         }
         assert [len(callback.results[name]) for name in ("clean", "attacked")] == [3, 0]
+
+
+def test_a_test_pass_shows_the_ap_of_what_it_has_seen():
+    truth = coco_form([target(ORIGINAL, [1, 0], image_id=number) for number in (42, 43)])
+    for image in truth["images"]:
+        image |= {"width": 128, "height": 64}
+    data = TinyData()
+    data.ground_truth = lambda split: truth  # type: ignore[method-assign]
+    seen = []
+    for so_far in (None, 0.0):
+        log: Any = Log()
+        callback, run = DetectionMetrics(so_far=so_far), fake_trainer(datamodule=data)
+        callback.on_test_epoch_start(run, log)
+        for number, answer in ((42, PERFECT), (43, NOTHING)):
+            callback._due = 0.0  # a pass of seconds in no time
+            one = [target(INPUT, [1, 0], image_id=number, letterbox=WIDE)]
+            callback.on_test_batch_end(run, log, [answer], Batch(images=torch.zeros(1, 3, 64, 64), targets=one), 0, 0)
+            seen.append(log.logged.get("AP clean so far"))
+    assert seen[:2] == [None, None]
+    assert seen[2] == pytest.approx(1), "of the first image alone, which was found"
+    assert seen[3] == pytest.approx(51 / 101), "half of the objects: COCO takes precision at 101 recalls"

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hydra_det.data import datamodule
+from hydra_det.data import cache
 from hydra_det.data import loader as loading
 from hydra_det.data.formats import splits
 from hydra_det.data.loader import TimedLoader
@@ -287,7 +287,7 @@ def test_files_are_read_once(files: Files) -> None:
 
 
 def test_a_set_too_large_to_keep_is_decoded_each_time(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datamodule, "CACHE_LIMIT", 1000)
+    monkeypatch.setattr(cache, "CACHE_LIMIT", 1000)
     data = files.data()
     assert data.dataset("train").cache is None
     assert files.data(cache_images=False).dataset("train").cache is None

@@ -1,0 +1,114 @@
+"""Weights scored without a run: what a run found of the same network, on the same images, is found again."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hydra_det
+from hydra_det.finished.given import GivenWeights
+from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.scored import open_scored
+from hydra_det.finished.suite.suite import Suite
+from hydra_det.types import InputError
+from tests.data.layouts import exports
+from tests.pipeline.tiny import compose
+
+MODEL = ["model=yolov3_nano", "model.width=0.125"]
+
+
+def words(finished: Path, folder: Path, *further: str) -> list[str]:
+    """What is typed for the dense network of the tiny run, as weights of nobody in particular."""
+    images = ["data=shapes", f"data.root={finished / 'shapes'}", "data.canvas=64", "data.image_size=64"]
+    counts = ["data.train_size=20", "data.test_size=6", "data.val_images=4", f"data.decoded={folder / 'decoded'}"]
+    weights = f"model.weights={finished / 'run' / 'stages' / 'pretrain' / 'weights.safetensors'}"
+    return [*MODEL, weights, *images, *counts, "attack.steps=2", f"store={folder / 'store'}", *further]
+
+
+def given(*typed: str) -> Any:
+    scored, _ = open_scored(compose(typed, "evaluate"), typed=typed)
+    return scored
+
+
+def test_a_network_scores_as_in_its_run(finished: Path, tmp_path: Path) -> None:
+    scored = given(*words(finished, tmp_path, "evaluation.bootstrap=200"))
+    assert isinstance(scored, GivenWeights)
+    metrics, folder = scored.score("given")
+    wanted = FinishedRun(finished / "run").record.metrics["dense"]
+    assert metrics["clean"] == wanted["clean"]
+    assert metrics["attacked"] == wanted["attacked"]
+    assert {path.name for path in folder.iterdir()} >= {"detections_clean.json", "detections_attacked.csv"}
+    assert scored.data.chosen_ids()["train"] == [], "images that are not scored are not kept"
+    again, same = given(*words(finished, tmp_path)).score("given")
+    assert (again, same) == (metrics, folder), "found in the store"
+    _, other = given(*words(finished, tmp_path, "attack.steps=1")).score("given")
+    assert other != folder
+
+
+def test_a_suite_runs_on_weights(finished: Path, tmp_path: Path) -> None:
+    few = ["suite=quick", *(f"suite.attacks.{name}.steps=2" for name in ("pgd", "apgd"))]
+    settings = compose(words(finished, tmp_path, *few), "evaluate")
+    scored, network = open_scored(settings)
+    found = Suite(scored, {**settings, "network": network}).score(tmp_path / "suite")
+    assert found["network"] == "given"
+    assert found["clean"]["coco"] == FinishedRun(finished / "run").record.metrics["dense"]["clean"]["coco"]
+    kept = json.loads((tmp_path / "suite" / "robustness.json").read_text())
+    assert kept["origin"]["run"].endswith("weights.safetensors")
+
+
+def coco_val_alone(root: Path) -> None:
+    """What somebody has who only ever tests: the annotations of val2017 and their images."""
+    exports.coco_2017(root)
+    (root / "annotations" / "instances_train2017.json").unlink()
+
+
+@pytest.mark.parametrize("layout", [coco_val_alone, exports.cvat_coco])
+def test_images_of_one_split_are_all_scored(layout: Any, tmp_path: Path) -> None:
+    layout(tmp_path)
+    data = hydra_det.CocoData(name="own", root=tmp_path, image_size=64)
+    data.testing = True
+    truth = json.loads(next(path for path in tmp_path.rglob("*.json")).read_text())
+    assert data.chosen_ids() == {"train": [], "val": [], "test": [image["id"] for image in truth["images"]]}
+    assert data.class_names == [category["name"] for category in truth["categories"]]
+    assert len(data.ground_truth("test")["annotations"]) == len(truth["annotations"])
+
+
+@pytest.mark.parametrize(
+    ("further", "said"),
+    [
+        (["network=dense"], "network: expected none beside model.weights=, got dense"),
+        (["model.weights=null"], r"got no model\.weights="),
+        (["names=@names"], r"names: expected the classes of the data in their order \(.*\), got a, b from"),
+        (["model.anchors=[[1,1],[2,2],[3,3],[4,4],[5,5],[6,6],[7,7],[8,8],[9,9]]"], "give 'model.anchors="),
+        (["model.weights=nowhere.safetensors"], "nowhere.safetensors: expected a .safetensors file"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(finished: Path, tmp_path: Path, further: list[str], said: str) -> None:
+    (tmp_path / "own.names").write_text("a\nb\n")
+    typed = [word.replace("@names", str(tmp_path / "own.names")) for word in further]
+    with pytest.raises(InputError, match=said):
+        given(*words(finished, tmp_path, *typed)).score("given")
+
+
+def test_a_run_has_its_own_settings(finished: Path) -> None:
+    for word in ("seed=1", "data=shapes", "evaluation.bootstrap=0", "model=yolov3"):
+        with pytest.raises(InputError, match=re.escape(f"{word}: expected nothing of the kind beside run=")):
+            given(f"run={finished / 'run'}", word)
+    with pytest.raises(
+        InputError, match=r"expected run=.*got no run= and no model= and no model\.weights= and no data="
+    ):
+        given()
+
+
+def test_names_may_differ_where_the_order_does_not(finished: Path, tmp_path: Path, caplog: Any) -> None:
+    mine = FinishedRun(finished / "run").class_names
+    names = tmp_path / "own.names"
+    names.write_text("\n".join(["Something", *(name.upper() for name in mine[1:])]))
+    with caplog.at_level("INFO"):
+        given(*words(finished, tmp_path, f"names={names}")).network("given")
+    assert f"taken to be the same: Something for {mine[0]}" in caplog.text
+    names.write_text("\n".join([mine[1], mine[0], *mine[2:]]))
+    with pytest.raises(InputError, match="expected the classes of the data in their order"):
+        given(*words(finished, tmp_path, f"names={names}")).network("given")

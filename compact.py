@@ -1,6 +1,5 @@
 """Make the pruned network of a finished run really smaller, prove it equal, export it, score it and time it.
 
-python compact.py run=outputs/runs/...
 python compact.py run=outputs/runs/... multiple=8 engines=[onnxruntime,openvino,openvino_int8]
 """
 
@@ -30,6 +29,7 @@ def compact(settings: Config) -> Record:
     """From masks to a smaller network, its files, its AP and its time."""
     with Compacting(settings) as task:
         networks, differences = task.networks()  # equal, or refused
+        exported = task.export(networks["compact"])
         found = Compaction(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             commit=current_commit(),
@@ -37,11 +37,12 @@ def compact(settings: Config) -> Record:
             multiple=settings["multiple"],
             differences=differences,
             sizes=task.sizes(networks),
-            engines=task.score(networks["compact"], task.export(networks["compact"])),
+            engines=[result for _, result in exported.values()],
             latency=[],
         )
-        task.publish(found)  # before anything is timed: what happens then costs times only
-        record = task.finish({**found, "latency": task.time()})
+        task.publish(found)  # the files first: what happens then costs scores and times only
+        scored = task.score(networks["compact"], exported)
+        record = task.finish({**found, "engines": scored, "latency": task.time()})
     draw_compaction(record, task.folder / "speed.png")
     show(compaction_tables(record))
     log.info("compact network: %s", task.folder)

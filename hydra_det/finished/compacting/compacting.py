@@ -18,7 +18,7 @@ from hydra_det.compaction.files import COMPACT, load_compact, save_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import is_foreign
 from hydra_det.finished.compacting.costs import batches, engine_latency, network_size
-from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export
+from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export, export_detector
 from hydra_det.finished.compacting.settings import asked_engines
 from hydra_det.finished.compacting.workplace import Workplace
 from hydra_det.finished.run import FinishedRun, compact_variant
@@ -115,7 +115,18 @@ class Compacting:
             apart = self._open.enter_context(Apart()) if is_foreign(name) else None
             with self._or_left_out(name):
                 exported[name] = export(name, self.partial, apart=apart, **options)
+        self._export_detector(network)
         return exported
+
+    def _export_detector(self, network: GraphDetector) -> None:
+        """The files for programs without us, where a runtime is asked for that reads them."""
+        runtimes = [name for name in self.engines if is_foreign(name) and name not in self.crashed]
+        if runtimes:
+            with Apart() as apart, self._or_left_out("detector.onnx"):
+                export_detector(
+                    self.partial, network, sample=self.sample, **self.settings["export"], apart=apart,
+                    openvino=any(name.startswith("openvino") for name in runtimes),
+                )  # fmt: skip
 
     def score(self, network: GraphDetector, exported: dict[str, tuple[Forward, EngineResult]]) -> list[EngineResult]:
         """AP in every engine, clean and on images that the attack of the run made on the torch network."""
@@ -133,7 +144,7 @@ class Compacting:
                     config,
                     data=self.data,
                     store=run.store,
-                    origin={**stage.origin, **compact_variant(self.partial, name, **options)},
+                    origin={**stage.origin, **compact_variant(self.place.at(COMPACT), name, **options)},
                     attacked=network,
                 )
                 answer.append(EngineResult(**{**result, "metrics": metrics}))

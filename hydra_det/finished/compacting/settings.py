@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from hydra_det.engines.detector_file import check_output
 from hydra_det.engines.registry import check_installed
 from hydra_det.pipeline.build import Config
 from hydra_det.process.apart import Apart
@@ -19,6 +20,7 @@ def asked_engines(settings: Config) -> list[str]:
     engines: list[str] = list(dict.fromkeys(("torch", *settings["engines"])))
     check_installed(engines, ask=_elsewhere)
     _check_counts(settings)
+    check_output(settings["export"]["output"], settings["export"]["confidence"])
     return engines
 
 

@@ -1,0 +1,123 @@
+"""docs/deploy.md as its reader runs it: the file and the page alone find what detect.py finds."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+import hydra_det
+from hydra_det.compaction.compact import as_graph
+from hydra_det.engines.detector_file import (
+    OUTPUTS,
+    answers,
+    check_output,
+    expected,
+    write_detector,
+    write_openvino_detector,
+)
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.types import InputError
+from tests.engines.example import LEAST, trained
+
+pytestmark = pytest.mark.engine
+
+PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
+ONNX, OPENVINO = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SIZE = 96
+ABOUT = {"classes": ["cat", "dog", "Käfer"], "image_size": SIZE, "greyscale": False}
+
+
+@pytest.fixture(scope="module")
+def network() -> GraphDetector:
+    return as_graph(trained())
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Noise in blocks, so that scaling matters; wide, tall, small, large, grey, and one that a camera turned."""
+    folder, rng, made = tmp_path_factory.mktemp("photos"), np.random.default_rng(0), []
+    for number, (width, height) in enumerate([(200, 120), (90, 160), (40, 30), (640, 480), (96, 96), (111, 77)]):
+        blocks = rng.integers(0, 256, size=(height // 10 + 1, width // 10 + 1, 3), dtype=np.uint8)
+        photo = Image.fromarray(np.kron(blocks, np.ones((10, 10, 1), np.uint8))[:height, :width])
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 5 else 1
+        path = folder / f"{number}.jpg"
+        (photo.convert("L") if number == 4 else photo).save(path, quality=90, exif=exif)
+        made.append(path)
+    return made
+
+
+def page(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a page's code defines, run in a folder with the files."""
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(compile(code, "deploy.md", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("greyscale", [False, True])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_page_finds_what_the_predictor_finds(
+    network: GraphDetector, photos: list[Path], tmp_path: Path, monkeypatch: Any, runtime: str, greyscale: bool
+) -> None:
+    about = {**ABOUT, "greyscale": greyscale}
+    file = write_detector(network, tmp_path, torch.zeros(1, 3, SIZE, SIZE), about, output="decoded", confidence=0.3)
+    if runtime == "openvino":
+        write_openvino_detector(file)
+    names = page(ONNX if runtime == "onnxruntime" else f"{ONNX}\n{OPENVINO}", tmp_path, monkeypatch)
+    predict = hydra_det.Predictor(
+        network, class_names=ABOUT["classes"], image_size=SIZE, confidence=LEAST, greyscale=greyscale
+    )
+    seen = 0
+    for photo in photos:
+        wanted, found = predict(photo).clean.objects, names["detect"](photo, least=LEAST)
+        assert [name for name, _, _ in found] == [one.name for one in wanted], photo.name
+        with Image.open(photo) as opened:
+            enlarged = max(opened.size) / SIZE
+        for one, (_, confidence, box) in zip(wanted, found, strict=True):
+            assert confidence == pytest.approx(one.confidence, abs=1e-4)
+            np.testing.assert_allclose(box, one.box, atol=1e-3 * max(1, enlarged))
+        seen += len(wanted)
+    assert seen > 20, "boxes enough to tell"
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_file_answers_as_torch(network: GraphDetector, tmp_path: Path, output: str) -> None:
+    images = torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    file = write_detector(network, tmp_path, images, ABOUT, output=output, confidence=LEAST)
+    wanted = expected(network, images, output=output, confidence=LEAST)
+    for made in (file, write_openvino_detector(file)):
+        for one, other in zip(wanted, answers(made, images), strict=True):
+            for want, got in zip(one, other, strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+    assert not network.training, "writing leaves the network as it was"
+    if output != "detections":
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        together = session.run(None, {"images": images.numpy()})
+        np.testing.assert_allclose(together[0][1], wanted[1][0][0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_says_what_it_is(network: GraphDetector, tmp_path: Path) -> None:
+    file = write_detector(network, tmp_path, torch.zeros(1, 3, SIZE, SIZE), ABOUT, output="detections", confidence=0.4)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    said = json.loads(session.get_modelmeta().custom_metadata_map["hydra_det"])
+    assert said["classes"] == ABOUT["classes"]
+    assert (said["image_size"], said["padding"], said["greyscale"]) == (SIZE, 0.5, False)
+    assert (said["output"], said["least_confidence"]) == ("detections", 0.4)
+    assert said["nms"] == {"iou": network.nms_settings.iou, "max_detections": 100}
+    assert np.allclose(said["anchors"], network.anchors.flip(0).reshape(-1, 2))
+    assert said["strides"] == [32, 16, 8]
+    for key in said:
+        assert f"`{key}`" in PAGE, "the page names all of it"
+
+
+@pytest.mark.parametrize(("output", "confidence"), [("boxes", 0.3), (None, 0.3), ("decoded", 0), ("decoded", True)])
+def test_what_is_no_output_is_refused(output: Any, confidence: Any) -> None:
+    with pytest.raises(InputError, match=r"export\.(output: expected one of raw|confidence: expected a number)"):
+        check_output(output, confidence)

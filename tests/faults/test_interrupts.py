@@ -129,6 +129,33 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_loader_that_complains_of_its_end_is_heard_where_nobody_asked_for_it(told):
+    code = f"""
+from hydra_det.process import interrupts
+
+class Loader:
+    def __del__(self):
+        raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Terminated. ")
+
+class Other:
+    def __del__(self):
+        raise RuntimeError("something else")
+
+interrupts.started()
+if {told}:
+    try:
+        interrupts._stop(15, None)
+    except KeyboardInterrupt:
+        pass
+Loader()
+Other()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ("is killed by signal" in done.stderr) == (not told)
+    assert "something else" in done.stderr
+
+
 def test_a_run_goes_on_after_an_interrupt(nursery, tmp_path, record_property):
     took = interrupted(nursery.start(tmp_path, "train", ONE), "pretrain 1/3", 0.1, said="the same command goes on")
     record_property("seconds_to_end", took)

@@ -30,7 +30,7 @@ CURVES = {
     "size": "megabytes_compact",
 }
 PAPER_CURVES = {
-    "paper_map": ("map_attacked", "the paper's \"mAP\" under attack (not COCO's AP)"),
+    "paper_map": ("map_attacked", "the paper's \"mAP\", attacked (not COCO's AP)"),
     "paper_speed_up": ("speed_up", "the paper's speed-up over its ratio 0"),
     "paper_time": ("total_ms_masked", "the paper's time an image, ms, on its machine"),
 }

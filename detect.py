@@ -49,7 +49,8 @@ def main(config: DictConfig) -> None:
             pictures.add(frame.name, found, frame.time)
             seconds.append(found.seconds)
     rate = len(seconds) / max(sum(seconds), 1e-9), len(seconds) / (time.perf_counter() - start)
-    log.info("%d boxes in %d pictures: %s", len(pictures.rows), len(seconds), folder)
+    boxes = f"{len(pictures.rows)} boxes" if pictures.rows else f"nothing above confidence={predict.confidence:g}"
+    log.info("%s in %d picture%s: %s", boxes, len(seconds), "" if len(seconds) == 1 else "s", folder)
     log.info("%.1f pictures a second in the network, %.1f with reading, attack and drawing", *rate)
     if unreadable:
         raise InputError(f"{len(unreadable)} of {len(unreadable) + len(seconds)} pictures could not be read; see above")

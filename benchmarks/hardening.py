@@ -18,7 +18,7 @@ import torch
 from benchmarks.interleaved import chosen, compare, parsed, timing_options
 from benchmarks.subjects import network, random_batch
 from hydra_det.callbacks.hardening.adversarial_batch import on_schedule
-from hydra_det.callbacks.hardening.ways import HARDENINGS
+from hydra_det.callbacks.hardening.registry import HARDENINGS
 from hydra_det.modules.detector import Detector, parameter_groups
 from hydra_det.pipeline import build
 from hydra_det.types import Batch

@@ -35,6 +35,7 @@ for name, confidence, box in found.clean.objects[:5]:
 print(f"under attack: {len(found.attacked.objects)} objects")
 found.clean.drawn().save(options.out / "clean.png")
 found.attacked.drawn().save(options.out / "attacked.png")
+print(f"both with their boxes: {options.out / 'clean.png'}, {options.out / 'attacked.png'}")
 
 # %% The dense network, pruned here: scores by DeepLIFT, then the best quarter of its channels
 net = hydra_det.make_masked(run.network("dense"))

@@ -194,7 +194,8 @@ def _panel(axes: Axes, seen: Seen, title: str) -> None:
                 Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linestyle=line, linewidth=1.6)
             )
     objects = len(seen.right) + len(seen.missed)
-    axes.set_title(f"{title}\n{len(seen.right)} of {objects} objects found, {len(seen.wrong)} wrong boxes", fontsize=11)
+    wrong = f"{len(seen.wrong)} wrong box{'' if len(seen.wrong) == 1 else 'es'}"
+    axes.set_title(f"{title}\n{len(seen.right)} of {objects} objects found, {wrong}", fontsize=11)
     axes.set_axis_off()
 
 

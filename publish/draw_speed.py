@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from hydra_det.records.record import Record
 from hydra_det.records.table import load_records
-from hydra_det.reports.statistics.gains import gain, promise, time_of
+from hydra_det.reports.statistics.gains import fewer_operations, gain, time_of
 
 COLOURS = {
     "weight": "#c1666b",
@@ -74,7 +74,7 @@ def _row(record: Record, engine: str) -> str:
         _kind(record),
         f"{record.sparsity['ratio_asked']:.0%}",
         f"{record.compaction['sizes']['compact']['parameters']:,}",
-        f"{promise(record.compaction):.2f}",
+        f"{fewer_operations(record.compaction):.2f}",
         *(f"{milliseconds:.1f}" for milliseconds in (dense, masked, small)),
         f"{gain(record.compaction, 'compact', engine, 1):.2f}",
         *(f"{_ap50(record, condition):.3f}" for condition in ("clean", "attacked")),

@@ -6,7 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import numpy as np
@@ -262,6 +262,15 @@ def test_scores_look_at_the_images_that_are_given(data: hydra_det.DetectionData)
             "attack: expected attacked=True beside it",
         ),
         (
+            lambda net: hydra_det.initial_scores(hydra_det.make_masked(net), cast(Any, None), "deeplift"),
+            r"batches: expected images, .*sample_loader.*, got None",
+        ),
+        (
+            lambda net: hydra_det.evaluate(net, cast(Any, "shapes")),
+            "data: expected a data module such as .*, got 'shapes'",
+        ),
+        (lambda net: hydra_det.Predictor.from_run("nowhere"), "expected the folder of a finished run, got nowhere"),
+        (
             lambda net: hydra_det.Predictor(net, class_names=["a"], image_size=64),
             "class_names: expected the names of the 6 classes of the network, got 1",
         ),
@@ -311,6 +320,23 @@ def test_a_network_is_built_inside_of_another_program_of_hydra() -> None:
 def test_data_and_a_number_of_classes_that_contradict_are_refused(data: hydra_det.DetectionData) -> None:
     with pytest.raises(InputError, match="num_classes: expected the 6 of the data, or none, got 5"):
         hydra_det.build_network("yolov3_nano", data=data, num_classes=5)
+
+
+def test_scores_introduce_themselves_in_a_line(data: hydra_det.DetectionData) -> None:
+    net = net_with_masks(data)
+    found = hydra_det.initial_scores(net)
+    count = hydra_det.sparsity(net)["total"]
+    assert repr(found) == f"InitialScores({count} scores in {len(found.layers)} layers, facts={{}})"
+
+
+def test_evaluate_says_nothing_of_devices_and_services(place: Path) -> None:
+    code = (
+        "import hydra_det; run = hydra_det.load_run('outputs/demo'); "
+        "print(hydra_det.evaluate(run.network('pruned'), run.data)['attacked'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place)
+    assert done.stdout == "None\n"
+    assert [line for line in done.stderr.splitlines() if "a weak attack" not in line] == []
 
 
 def test_evaluate_gives_what_the_record_says(place: Path) -> None:

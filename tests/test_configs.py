@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_det.attacks import ATTACKS
 from hydra_det.attacks.gradient import FGSM, PGD
-from hydra_det.callbacks.hardening.ways import HARDENINGS
+from hydra_det.callbacks.hardening.registry import HARDENINGS
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build

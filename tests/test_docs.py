@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hydra_det
+from hydra_det.records.renamed import current_words
 
 ROOT = Path(__file__).parents[1]
 README, MAP = ROOT / "README.md", ROOT / "docs" / "README.md"
@@ -17,6 +18,11 @@ MAX_LINES, MAX_PICTURE = 150, 300_000  # of the README; bytes
 
 PLACE = re.compile(r"(?<![\w/>])(?:hydra_det|tests|publish|benchmarks|conf|examples)/[\w./]*\w")
 WITH_PYTHON = ("pip",)  # which is not in every environment
+
+CONF = ROOT / "conf"
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"}
+CHOICE = re.compile(r"(?<![\w.+~/])([\w/]+)=([\w,/]+)(?![\w$])")
+OPEN = ("null", "path")  # as in run=path/to/a/run
 
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+(?:\([^()]*\))?[^()\s]*)\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -123,6 +129,16 @@ def test_the_readme_names_what_to_type_first_and_recipes_that_are_there() -> Non
     recipes = re.findall(r"experiment=([\w/]+)", text)
     assert recipes
     assert [name for name in recipes if not (ROOT / "conf" / "experiment" / f"{name}.yaml").exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_choice_of_a_group_is_there(page: Path) -> None:
+    lines = [line for line in code(page.read_text(encoding="utf-8")) if ".py " in line]
+    # The commands in results.md are those of the records, which may name a recipe as it was called then.
+    words = [word for line in lines for word in current_words(line.split())]
+    chosen = [pair for word in words for pair in CHOICE.findall(word) if pair[0] in GROUPS]
+    wanted = [(group, name) for group, names in chosen for name in names.split(",") if name not in OPEN]
+    assert [(group, name) for group, name in wanted if not (CONF / group / f"{name}.yaml").is_file()] == []
 
 
 def test_the_readme_shows_the_method_as_train_reads() -> None:

@@ -1,7 +1,10 @@
 """What a network is worth: its test images once clean and, under an attack, once more, through Lightning's trainer."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 from torch import nn
@@ -16,6 +19,7 @@ from hydra_det.evaluation.matches import find_matches
 from hydra_det.modules.detector import Detector, check_classes
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.records.record import NetworkMetrics
+from hydra_det.types import InputError
 
 Results = dict[str, list[CocoResult]]  # of every pass, by its name
 MakeTrainer = Callable[[list[pl.Callback]], pl.Trainer]
@@ -43,10 +47,16 @@ def evaluate(
         confidence of at least 0.001, `paper` those of at least 0.5. AP in [0, 1] by pycocotools, in coordinates of the
         original images.
     """
+    if not isinstance(data, DetectionData):
+        raise InputError(f"data: expected a data module such as hydra_det.ShapesData(...), got {data!r}")
+    if not isinstance(net, nn.Module):
+        raise InputError(f"net: expected a network, as of hydra_det.load_run(...).network('pruned'), got {net!r}")
     check_classes(net, data.class_names)
     passes = data.evaluation_passes
+    make = make_trainer or _trainer
     try:
-        _, results = run_passes(copy.deepcopy(net), data, attack, make_trainer=make_trainer or _trainer, seed=seed)
+        with _quiet():
+            _, results = run_passes(copy.deepcopy(net), data, attack, make_trainer=make, seed=seed)
     finally:
         data.evaluation_passes = passes
     return metrics_of(data, results)
@@ -95,6 +105,20 @@ def metrics_of(data: DetectionData, results: Mapping[str, list[CocoResult]], *, 
             matches = find_matches(truth, found)
             scores[name]["bootstrap"] = resampled_precision(matches, images=len(truth["images"]), count=bootstrap)
     return NetworkMetrics(clean=scores[CLEAN], attacked=scores.get(ATTACKED))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a trainer says of devices and of its maker's services: its user asked for AP."""
+    said = logging.getLogger("pytorch_lightning")
+    level = said.level
+    said.setLevel(max(level, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`")
+            yield
+    finally:
+        said.setLevel(level)
 
 
 def _trainer(callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -78,7 +78,8 @@ def initial_scores(
     """
     if not masked_layers(net):
         raise InputError("net: expected masked layers, got none; call make_masked(net) first")
-
+    if not isinstance(batches, Iterable):
+        raise InputError(f"batches: expected images, as of data.sample_loader(64, batch_size=4), got {batches!r}")
     if attack is not None and not options.get("attacked"):
         raise InputError("attack: expected attacked=True beside it, got clean images; leave one out or give both")
     kept: dict[Sample, list[Batch]] = {}

@@ -46,7 +46,7 @@ def kmeans_anchors(sizes: Tensor, count: int, *, seed: int = 0) -> list[tuple[fl
     distinct = len(np.unique(boxes, axis=0))
     if count < 1 or distinct < count:
         raise InputError(
-            f"anchors: expected at least {max(count, 1)} distinct box sizes for {count} anchors, came {distinct}; "
+            f"anchors: expected at least {max(count, 1)} distinct box sizes for {count} anchors, got {distinct}; "
             "use more training images, or give model.anchors=[[width,height],...] in pixels of the network input"
         )
     rng = np.random.default_rng(seed)

@@ -184,11 +184,11 @@ def _must_turn(tag: object, image: Image.Image, *, path: Path, size: tuple[int, 
 
 def _to_rgb(image: Image.Image, *, path: Path) -> NDArray[np.uint8]:
     if image.mode == "F":
-        raise InputError(f"{path}: expected 8 or 16 bits a channel, came floating point; convert it to PNG or JPEG")
+        raise InputError(f"{path}: expected 8 or 16 bits a channel, got floating point; convert it to PNG or JPEG")
     if image.mode not in _SIXTEEN_BIT:
         return np.array(image.convert("RGB"))
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{path}: expected values of 16 bits, came {values.min()} to {values.max()}; convert it")
+        raise InputError(f"{path}: expected values of 16 bits, got {values.min()} to {values.max()}; convert it")
     # Pillow's own convert("RGB") would cut everything above 255 to white.
     return np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)

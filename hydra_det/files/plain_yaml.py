@@ -26,9 +26,9 @@ def plain_scalars(text: str, path: Path) -> Iterator[tuple[int, str]]:
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             alias = f"{event.anchor:.100}"
-            raise InputError(f"{path}: line {line}: expected plain values, came the yaml alias {alias}; write it out")
+            raise InputError(f"{path}: line {line}: expected plain values, got the yaml alias {alias}; write it out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise InputError(f"{path}: line {line}: expected at most {DEEPEST} levels, came more; is it damaged?")
+            raise InputError(f"{path}: line {line}: expected at most {DEEPEST} levels, got more; is it damaged?")
         if isinstance(event, yaml.ScalarEvent):
             yield line, event.value

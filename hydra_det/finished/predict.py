@@ -19,7 +19,7 @@ from hydra_det.data.formats.names import read_names
 from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor
-from hydra_det.finished.run import FinishedRun
+from hydra_det.finished.run import FinishedRun, load_run
 from hydra_det.modules.detector import check_classes
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
@@ -113,14 +113,16 @@ class Predictor:
         self.seed = seed
 
     @classmethod
-    def from_run(cls, run: FinishedRun, network: str = "pruned", **options: Any) -> "Predictor":
+    def from_run(cls, run: FinishedRun | str | Path, network: str = "pruned", **options: Any) -> "Predictor":
         """A predictor with a network of a finished run, and its classes, image size and colours.
 
         Args:
-            run: from `load_run`.
+            run: from `load_run`, or its folder.
             network: `dense`, `pruned`, or `compact`.
             **options: the others of `Predictor`; they go before those of the run.
         """
+        if isinstance(run, str | Path):
+            run = load_run(run)
         data = {key: run.config["data"][key] for key in ("image_size", "greyscale")}
         return cls(run.network(network), **{"class_names": run.class_names, **data, **options})
 

@@ -53,6 +53,10 @@ class InitialScores:
     layers: dict[str, Tensor]  # by name of the masked layer, in the shape of its weight
     facts: dict[str, Any] = field(default_factory=dict)  # what the record should say of them; plain values
 
+    def __repr__(self) -> str:
+        count = sum(scores.numel() for scores in self.layers.values())
+        return f"InitialScores({count} scores in {len(self.layers)} layers, facts={self.facts})"
+
 
 class Initialiser(Protocol):
     """How scores begin."""

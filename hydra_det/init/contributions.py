@@ -89,12 +89,12 @@ def contributions(
     if reference.shape not in {images.shape, (1, *images.shape[1:])}:
         raise InputError(
             f"reference: expected the shape of the images {list(images.shape)}, or the same with one image, "
-            f"came {list(reference.shape)}"
+            f"got {list(reference.shape)}"
         )
     for name, module in network.named_modules():
         if isinstance(module, MaskedConv2d) and not _is_convolution(module):
             raise InputError(
-                f"{name}: expected a convolution padded with a number of zeros, came {module}; "
+                f"{name}: expected a convolution padded with a number of zeros, got {module}; "
                 "pad before it, or leave it dense by prune.exclude"
             )
     seen: dict[nn.Module, deque[Tensor]] = {}

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from hydra_det.compaction.files import COMPACT
 from hydra_det.files.atomic import TEMPORARY, write_atomically
-from hydra_det.pipeline import board, build
+from hydra_det.pipeline import build, tensorboard
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages.stage import LOGS, Stage
 from hydra_det.records.record import RECORD_NAME, Record, RecordError, read_record, write_record
@@ -45,7 +45,7 @@ def remove_stale(folder: Path) -> None:
     """A folder whose run fails must not hold the record of an earlier run, nor what compact.py made of it."""
     (folder / RECORD_NAME).unlink(missing_ok=True)
     shutil.rmtree(folder / COMPACT, ignore_errors=True)
-    shutil.rmtree(folder / board.FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / tensorboard.FOLDER, ignore_errors=True)
     for half in folder.glob(f".*{TEMPORARY}"):  # of a process that was killed
         half.unlink(missing_ok=True)
 
@@ -65,13 +65,13 @@ def show_finished(folder: Path, number: int, stage: Stage) -> None:
     TensorBoard would find its logs twice, were they among the links as well.
     """
     link_content(stage.folder, folder / "stages" / stage.name, but=LOGS)
-    board.show_stage(folder, number, stage.name, stage.folder / LOGS)
+    tensorboard.show_stage(folder, number, stage.name, stage.folder / LOGS)
 
 
 @rank_zero_only
 def write_result(folder: Path, record: Record) -> None:
     """Write the record, and before it what TensorBoard shows of it."""
-    board.write_result(folder, record)
+    tensorboard.write_result(folder, record)
     write_record(folder / RECORD_NAME, record)
 
 

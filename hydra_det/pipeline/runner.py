@@ -13,7 +13,7 @@ from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import COMPACT
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.masked_conv import masks_of
-from hydra_det.pipeline import board, build, description, run_folder
+from hydra_det.pipeline import build, description, run_folder, tensorboard
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import SEARCHED, check, check_network
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
@@ -142,7 +142,7 @@ class Run:
         key = self.runner.key(name, parent)
         if self.store.find(name, key) is None:
             logs = self.store.under_way(name, key) / LOGS
-            board.show_stage(self.folder, len(self.stages) + 1, name, logs)
+            tensorboard.show_stage(self.folder, len(self.stages) + 1, name, logs)
 
     @rank_zero_only
     def _report(self, record: Record) -> None:

@@ -35,7 +35,8 @@ class Runs:
 def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
     """All runs at or below the folders; one that is found twice counts once.
 
-    Of several folders the name of each stands before those of its runs.
+    A run goes by its folder below the one that was given, and that one by its own name. Of several folders the name
+    of each stands before those of its runs.
 
     Args:
         folders: one or several, with runs.
@@ -53,19 +54,20 @@ def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
     for place, root in enumerate(given):
         if not root.is_dir():
             raise RecordError(f"runs: expected a folder of runs, got {root}, which is not there")
-        before = "" if len(given) == 1 else f"{_name(root, given, place)}/"
+        own = _name(root, given, place)
         found, unreadable = load_records(root)
         failed = _failures(root)
         for run in dict.fromkeys((*found, *unreadable, *failed)):
             if (path := (root / run).resolve()) in seen:
                 continue
             seen.add(path)
+            name = own if run == "." else run if len(given) == 1 else f"{own}/{run}"
             if run in found:
-                records[before + run], paths[before + run] = found[run], root / run
+                records[name], paths[name] = found[run], root / run
             if run in unreadable:
-                problems[before + run] = unreadable[run]
+                problems[name] = unreadable[run]
             if run in failed:
-                failures[before + run] = failed[run]
+                failures[name] = failed[run]
     if not records:
         reasons = [*problems.values(), *failures.values()]
         reason = f"; {len(reasons)} unusable, the first: {reasons[0]}" if reasons else ""

@@ -37,7 +37,7 @@ def words(script: str, folder: Path) -> tuple[list[str], str]:
     READERS["run_config"].prepare(folder)
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("hydra_det.modules.yolo.yolov3.YOLOv3", "os.system"))
-    return [f"run={folder}"], "model._target_: expected a class that hydra_det's own configs name, came os.system"
+    return [f"run={folder}"], "model._target_: expected a class that hydra_det's own configs name, got os.system"
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ IMAGES = {
     "too large for any memory": Row("png", png(60_000, 60_000), "could be decompression bomb"),
     "no pixels": Row("png", png(0, 0), "expected an image file"),
     "larger than it is": Row("png", png(3000, 3000), "expected an image file"),
-    "floats": Row("tif", encoded(FLOATS, "TIFF"), "came floating point; convert it"),
-    "32 bits": Row("tif", encoded(LONG, "TIFF"), "expected values of 16 bits, came 70000"),
+    "floats": Row("tif", encoded(FLOATS, "TIFF"), "got floating point; convert it"),
+    "32 bits": Row("tif", encoded(LONG, "TIFF"), "expected values of 16 bits, got 70000"),
 }
 
 VIDEOS = {

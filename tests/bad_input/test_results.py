@@ -78,7 +78,7 @@ RUN_CONFIGS = {
         "run_config", swap("  pretrain:\n    masked: false", "  pretrain:\n    masked: true\n    excluded: 1"),
                            "stage.pretrain.exclude: expected list"),
     "a store that is a list": Row("run_config", swap("store: outputs/store", "store: [a]"), "store: expected str"),
-    "an alias": Row("run_config", b"a: &a [1]\nb: *a\n", "line 2: expected plain values, came the yaml alias a"),
+    "an alias": Row("run_config", b"a: &a [1]\nb: *a\n", "line 2: expected plain values, got the yaml alias a"),
     "a tag of Python": Row(
         "run_config", b"a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
     "a variable of the environment": Row("run_config", swap("store: outputs/store", "store: ${oc.env:HOME}"),

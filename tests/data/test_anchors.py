@@ -39,7 +39,7 @@ def test_deterministic_and_enough_boxes() -> None:
     sizes = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * 100 + 1
     assert kmeans_anchors(sizes, 9, seed=3) == kmeans_anchors(sizes, 9, seed=3)
     assert len(set(kmeans_anchors(sizes[:9], 9))) == 9
-    with pytest.raises(InputError, match="at least 9 distinct box sizes for 9 anchors, came 1"):
+    with pytest.raises(InputError, match="at least 9 distinct box sizes for 9 anchors, got 1"):
         kmeans_anchors(torch.ones(50, 2), 9)
-    with pytest.raises(InputError, match="came 0"):
+    with pytest.raises(InputError, match="got 0"):
         kmeans_anchors(torch.zeros(0, 2), 9)

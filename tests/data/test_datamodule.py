@@ -254,12 +254,12 @@ def test_other_categories_in_the_test_file(files: Files) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"image_size": 100}, r"image_size: expected a multiple of 32, came 100; use 96"),
+        ({"image_size": 100}, r"image_size: expected a multiple of 32, got 100; use 96"),
         ({"image_size": 0}, r"image_size: .* use 32"),
         ({"batch_size": 0}, r"batch_size: expected a value of at least 1"),
         ({"workers": -1}, r"workers"),
         ({"train_images": 0}, r"train_images"),
-        ({"flip": 1.5}, r"flip: expected a value from 0 to 1, came 1.5"),
+        ({"flip": 1.5}, r"flip: expected a value from 0 to 1, got 1.5"),
         ({"crop_jitter": 1.0}, r"crop_jitter"),
         ({"colour_jitter": -0.1}, r"colour_jitter"),
     ],

@@ -31,6 +31,14 @@ def test_a_run_goes_by_its_folder(folders):
     assert "2 finished, 2 unusable" in dict(overview(runs))["Runs"][0]
 
 
+def test_a_run_that_is_given_itself_goes_by_its_own_name(folders):
+    runs = read_runs([folders / "one" / "a"])
+    assert list(runs.records) == list(runs.paths) == ["a"]
+    several = read_runs([folders / "one" / "b", folders / "two", folders / "one" / "failed"])
+    assert list(several.records) == ["b", "two/a"]
+    assert several.failures == {"failed": "no room left"}
+
+
 def test_several_folders_are_told_apart_and_nothing_counts_twice(folders):
     runs = read_runs([folders / "one", folders / "two"])
     assert list(runs.records) == ["one/a", "one/b", "two/a"]
@@ -63,7 +71,7 @@ def test_where_runs_differ_every_variant_is_said(folders):
         "shapes: 2,000 training, 100 validation and 1,234 test images; 1 class (disc); fingerprint feed"
     ]
     # Every stage of the example once, though four runs name it: 7384 + 3.5 + 125 + 0.25 + 600 seconds.
-    assert found["Runs"][0].endswith("2.3 hours of training")
+    assert found["Runs"][0].endswith("all stages took 2.3 hours")
 
 
 def suite(run, *, network="pruned", figure=0.2):

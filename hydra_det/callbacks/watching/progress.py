@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 log = logging.getLogger(__name__)
 
 WORTH_SAYING = 0.1  # share of a step spent waiting for data
-SHOWN = {"val/map_50": "AP50", "val/map_50_attacked": "AP50 attacked"}
+SHOWN = {"val/map_50": "AP50", "val/map_50_attacked": "attacked"}
 
 
 class StageBar(RichProgressBar):
@@ -83,7 +83,8 @@ class EpochLine(pl.Callback):
         self.facts.setdefault("history", []).append(
             {"epoch": done, "seconds": round(seconds, 2), **self._measured(trainer)}
         )
-        log.info("%s %d/%d  %s  %.0f s, %.0f s left", self.name, done, epochs, "  ".join(measured), seconds, left)
+        times = f"{seconds:.0f} s, {left:.0f} s left" if done < epochs else f"{seconds:.0f} s"
+        log.info("%s %d/%d  %s  %s", self.name, done, epochs, "  ".join(measured), times)
 
     def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
         wanted = ("train/loss", "val/") if self._validated else ("train/loss",)

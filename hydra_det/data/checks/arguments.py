@@ -36,15 +36,15 @@ def check_arguments(given: Mapping[str, Any], *, sizes: Callable[[], list[int]])
     size, scale = given["image_size"], given["multi_scale"]
     if size < STRIDE or size % STRIDE:
         near = max(STRIDE, round(size / STRIDE) * STRIDE)
-        raise InputError(f"data.image_size: expected a multiple of {STRIDE}, came {size}; use {near}")
+        raise InputError(f"data.image_size: expected a multiple of {STRIDE}, got {size}; use {near}")
     if scale and len(sizes()) == 1:
         enough = math.ceil(1000 * STRIDE / size) / 1000
         raise InputError(
             f"data.multi_scale: expected at least {enough}, so that there are sizes beside {size} in steps of "
-            f"{STRIDE}, came {scale}; use more, or 0"
+            f"{STRIDE}, got {scale}; use more, or 0"
         )
     for argument, (least, most) in _LIMITS.items():
         value = given[argument]
         bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
         if value is not None and not least <= value <= most:
-            raise InputError(f"data.{argument}: expected a value {bounds}, came {value}; change it")
+            raise InputError(f"data.{argument}: expected a value {bounds}, got {value}; change it")

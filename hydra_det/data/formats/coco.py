@@ -58,12 +58,12 @@ def parse_coco(path: Path, *, notes: Notes) -> AnnotationSet:
     """Read and check an annotation file."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, came {_kind(content)}; is this a COCO annotation file?")
+        raise InputError(f"{path}: expected a JSON object, got {_kind(content)}; is this a COCO annotation file?")
     entries = {}
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
-            came = f"came {_kind(content[key])}" if key in content else "the key is missing"
-            raise InputError(f"{path}: expected a list under {key!r}, {came}; is this a COCO detection file?")
+            got = f"got {_kind(content[key])}" if key in content else "the key is missing"
+            raise InputError(f"{path}: expected a list under {key!r}, {got}; is this a COCO detection file?")
         entries[key] = [_Entry(path, f"{key}[{i}]", item) for i, item in enumerate(content[key])]
     categories = _categories(path, entries["categories"], used=_used(entries["annotations"]), notes=notes)
     images = _images(path, entries["images"])
@@ -83,7 +83,7 @@ class _Entry:
     def __init__(self, path: Path, place: str, item: object) -> None:
         self.path, self.place = path, place
         if not isinstance(item, dict):
-            raise self.error(f"expected a JSON object, came {_kind(item)}")
+            raise self.error(f"expected a JSON object, got {_kind(item)}")
         self.item: dict[str, Any] = item
 
     def error(self, problem: str, *, advice: str = "correct the file") -> InputError:
@@ -97,13 +97,13 @@ class _Entry:
     def integer(self, key: str, *, minimum: int) -> int:
         value = self.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < LARGEST:
-            raise self.error(f"expected an integer of at least {minimum} for {key!r}, came {_short(value)}")
+            raise self.error(f"expected an integer of at least {minimum} for {key!r}, got {_short(value)}")
         return value
 
     def text(self, key: str) -> str:
         value = self.get(key)
         if not isinstance(value, str) or not value or not is_text(value):
-            raise self.error(f"expected a text for {key!r}, came {_short(value)}")
+            raise self.error(f"expected a text for {key!r}, got {_short(value)}")
         return value
 
     def number(self, key: str) -> float:
@@ -112,7 +112,7 @@ class _Entry:
     def box(self, key: str) -> tuple[float, float, float, float]:
         value = self.get(key)
         if not isinstance(value, list) or len(value) != 4:
-            raise self.error(f"expected 4 numbers [left, top, width, height] for {key!r}, came {_short(value)}")
+            raise self.error(f"expected 4 numbers [left, top, width, height] for {key!r}, got {_short(value)}")
         left, top, width, height = (self._finite(key, number) for number in value)
         return left, top, width, height
 
@@ -120,7 +120,7 @@ class _Entry:
         # 1e15: integers beyond float range would overflow, and no image has such coordinates.
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
             return float(value)
-        raise self.error(f"expected finite numbers for {key!r}, came {_short(value)}")
+        raise self.error(f"expected finite numbers for {key!r}, got {_short(value)}")
 
 
 def read_json(path: Path) -> object:
@@ -173,7 +173,7 @@ def _categories(path: Path, entries: list[_Entry], *, used: set[object], notes: 
             raise entry.error(f"expected distinct category ids and names, {category_id} {_short(name)} repeats one")
         categories[category_id] = name
     if not categories:
-        raise InputError(f"{path}: expected at least one category, came none; list the classes under 'categories'")
+        raise InputError(f"{path}: expected at least one category, got none; list the classes under 'categories'")
     return dict(sorted(categories.items()))
 
 
@@ -193,7 +193,7 @@ def _images(path: Path, entries: list[_Entry]) -> dict[int, ImageEntry]:
             raise entry.error(f"expected distinct image ids, {image_id} stands for {files}")
         images[image_id] = image
     if not images:
-        raise InputError(f"{path}: expected at least one image, came none; is this the right file?")
+        raise InputError(f"{path}: expected at least one image, got none; is this the right file?")
     return images
 
 
@@ -202,17 +202,17 @@ def _annotation(entry: _Entry, *, images: dict[int, ImageEntry], categories: dic
     entry.place += "" if annotation_id is None else f" (id {annotation_id})"
     image_id, category_id = entry.integer("image_id", minimum=0), entry.integer("category_id", minimum=0)
     if image_id not in images:
-        raise entry.error(f"expected an image_id listed under 'images', came {image_id}")
+        raise entry.error(f"expected an image_id listed under 'images', got {image_id}")
     if category_id not in categories:
         known = ", ".join(map(str, list(categories)[:10])) + (", ..." if len(categories) > 10 else "")
-        raise entry.error(f"expected a category_id listed under 'categories' ({known}), came {category_id}")
+        raise entry.error(f"expected a category_id listed under 'categories' ({known}), got {category_id}")
     bbox = entry.box("bbox")
     area = entry.number("area") if "area" in entry.item else bbox[2] * bbox[3]
     if "area" in entry.item and area < 0:  # COCO's evaluation would pass over the object without a word
-        raise entry.error(f"expected an area of at least 0, came {area:g}")
+        raise entry.error(f"expected an area of at least 0, got {area:g}")
     crowd = entry.item.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise entry.error(f"expected 0 or 1 for 'iscrowd', came {_short(crowd)}")
+        raise entry.error(f"expected 0 or 1 for 'iscrowd', got {_short(crowd)}")
     return Annotation(annotation_id, image_id, category_id, bbox, area, bool(crowd))
 
 

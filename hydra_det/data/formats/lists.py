@@ -45,7 +45,7 @@ def read_list(path: Path, is_there: Callable[[str], bool]) -> list[str]:
     names = [_name(line, is_there) for line in lines if line]
     if not names or len(set(names)) != len(names):
         raise InputError(
-            f"{path}: expected a list of distinct images, came {len(names)}, {len(set(names))} of them distinct"
+            f"{path}: expected a list of distinct images, got {len(names)}, {len(set(names))} of them distinct"
         )
     return names
 

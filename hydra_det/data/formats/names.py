@@ -25,9 +25,9 @@ def read_names(path: Path) -> list[str]:
         # Left out, every class behind it would get the number of the one before.
         if not name:
             place = f"names[{number}]" if of_yaml else f"line {number + 1}"
-            raise InputError(f"{path}: {place}: expected the name of class {number}, came none; name it or remove it")
+            raise InputError(f"{path}: {place}: expected the name of class {number}, got none; name it or remove it")
     if len(set(names)) != len(names):
-        raise InputError(f"{path}: expected distinct class names, came {', '.join(names)[:200]}")
+        raise InputError(f"{path}: expected distinct class names, got {', '.join(names)[:200]}")
     return names
 
 
@@ -68,7 +68,7 @@ def _of_yaml(path: Path) -> list[str]:
     """The names of a data yaml, which lists them or numbers them from 0."""
     found = read_data_yaml(path).get("names", [])
     if not isinstance(found, list | dict):
-        raise InputError(f"{path}: {SHAPE}, came {type(found).__name__}")
+        raise InputError(f"{path}: {SHAPE}, got {type(found).__name__}")
     try:
         # Some tools write the numbers in quotes.
         numbered = (
@@ -81,5 +81,5 @@ def _of_yaml(path: Path) -> list[str]:
         # YAML reads a bare `no` as false and `null` as nothing: a class of the name False would be a surprise.
         if not isinstance(name, str | int) or isinstance(name, bool):
             kind = type(name).__name__
-            raise InputError(f"{path}: names[{number}]: expected text, came {kind}; put it in quotes")
+            raise InputError(f"{path}: names[{number}]: expected text, got {kind}; put it in quotes")
     return [str(name).strip() for name in names]

@@ -23,10 +23,10 @@ def inside(root: Path, relative: str, *, what: str, folder: Path | None = None) 
         path = base / path.relative_to(whole)
     if not path.is_relative_to(base):
         raise InputError(
-            f"{relative:.200}: expected {what} inside {root}, came a path that leaves it; use a relative path"
+            f"{relative:.200}: expected {what} inside {root}, got a path that leaves it; use a relative path"
         )
     if "\0" in relative or _is_too_long(relative):
-        raise InputError(f"{relative!r:.200}: expected {what}, came a name that no file can have; correct it")
+        raise InputError(f"{relative!r:.200}: expected {what}, got a name that no file can have; correct it")
     return path
 
 

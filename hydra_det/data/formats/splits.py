@@ -121,7 +121,7 @@ def check_classes(splits: Mapping[str, Split]) -> None:
         if came != expected:
             odd = sorted(set(came) ^ set(expected))[0]
             raise InputError(
-                f"{split.name}: expected the {len(expected)} categories of the training annotations, came {len(came)}, "
+                f"{split.name}: expected the {len(expected)} categories of the training annotations, got {len(came)}, "
                 f"only one of the two has {odd}; list the same categories in all annotation files"
             )
 

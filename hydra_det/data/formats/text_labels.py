@@ -50,7 +50,7 @@ def parse_yolo(pairs: Sequence[Pair], *, folder: Path, classes: Sequence[str], n
     def line(given: Line) -> tuple[str, Box] | None:
         number, *shares = _yolo_numbers(given)
         if number != int(number) or not 0 <= number < len(classes):
-            raise InputError(f"{given.place}: expected a class number from 0 to {len(classes) - 1}, came {number:g}")
+            raise InputError(f"{given.place}: expected a class number from 0 to {len(classes) - 1}, got {number:g}")
         _check_shares(shares, given)
         if len(shares) == YOLO_COLUMNS - 1:
             x, y, width, height = shares
@@ -77,7 +77,7 @@ def parse_kitti(pairs: Sequence[Pair], *, folder: Path, classes: Sequence[str], 
         values = _numbers(rest, given.place, columns=KITTI_COLUMNS - 1, meaning="the 15 of KITTI's object labels")
         if name not in (*KITTI_CLASSES, *classes, ANYTHING):
             known = ", ".join(KITTI_CLASSES)
-            raise InputError(f"{given.place}: expected one of {known} or {ANYTHING}, came {name!r:.100}")
+            raise InputError(f"{given.place}: expected one of {known} or {ANYTHING}, got {name!r:.100}")
         if name not in (*classes, ANYTHING):
             return None
         left, top, right, bottom = values[3:7]
@@ -93,7 +93,7 @@ def _yolo_numbers(given: Line) -> list[float]:
     meaning = "class, centre x, centre y, width, height"
     if len(words) == YOLO_COLUMNS + 1:
         raise InputError(
-            f"{given.place}: expected {YOLO_COLUMNS} numbers ({meaning}), came {len(words)}; a sixth is the confidence "
+            f"{given.place}: expected {YOLO_COLUMNS} numbers ({meaning}), got {len(words)}; a sixth is the confidence "
             "of a prediction: take labels, or remove that column"
         )
     return _numbers(words, given.place, columns=YOLO_COLUMNS, meaning=meaning)
@@ -103,7 +103,7 @@ def _check_shares(shares: Sequence[float], given: Line) -> None:
     """Labelling tools round, so that the edge of a picture may lie a little outside: less than a pixel is let pass."""
     over = [max(share - 1, -share) * given.size[k % 2] for k, share in enumerate(shares)]
     if max(over) > ROUNDING:
-        raise InputError(f"{given.place}: expected shares of the image in [0, 1], came {given.text.strip()!r:.200}")
+        raise InputError(f"{given.place}: expected shares of the image in [0, 1], got {given.text.strip()!r:.200}")
     if max(over) > 0:
         given.say("rounded", f"{given.place}: {given.text.strip():.200}")
 
@@ -163,16 +163,16 @@ def _lines(file: Path, *, optional: bool) -> list[str]:
     except OSError as error:
         raise InputError(f"{file}: expected a file of labels, could not read it ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{file}: expected text, came other bytes; is it a label file?") from error
+        raise InputError(f"{file}: expected text, got other bytes; is it a label file?") from error
 
 
 def _numbers(words: Sequence[str], place: str, *, columns: int, meaning: str) -> list[float]:
     if len(words) != columns:
-        raise InputError(f"{place}: expected {columns} numbers ({meaning}), came {len(words)}")
+        raise InputError(f"{place}: expected {columns} numbers ({meaning}), got {len(words)}")
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise InputError(f"{place}: expected numbers, came {' '.join(words)!r:.200}") from error
+        raise InputError(f"{place}: expected numbers, got {' '.join(words)!r:.200}") from error
     if not all(abs(value) < 1e9 for value in values):
-        raise InputError(f"{place}: expected finite numbers, came {' '.join(words)!r:.200}")
+        raise InputError(f"{place}: expected finite numbers, got {' '.join(words)!r:.200}")
     return values

@@ -96,11 +96,11 @@ def picture_of(file: XmlFile, name: str, *, pictures: Pictures, notes: Notes, im
         several = pictures.of_stem(folder + stem, what=what) or beside
         if len(several) > 1:
             both = " and ".join(path.name for path in several)
-            raise InputError(f"{file.path}: expected one image of the name {name:.200}, came {both}; remove one")
+            raise InputError(f"{file.path}: expected one image of the name {name:.200}, got {both}; remove one")
         named = several[0] if several else None
     if named is not None and named.stem != own and beside:
         raise InputError(
-            f"{file.path}: expected {beside[0].name} under 'filename', came {name:.200}, and both images are there; "
+            f"{file.path}: expected {beside[0].name} under 'filename', got {name:.200}, and both images are there; "
             "say which one it is about"
         )
     if named is not None and stem != own:
@@ -123,7 +123,7 @@ def _object(
     """Category id, and left, top, width and height."""
     name = _text(thing, "name", place)
     if name not in ids:
-        raise InputError(f"{place}: expected one of {', '.join(ids)} under 'name', came {name!r:.100}")
+        raise InputError(f"{place}: expected one of {', '.join(ids)} under 'name', got {name!r:.100}")
     left, top, right, bottom = (_number(thing, f"bndbox/{key}", place) for key in _CORNERS)
     if one_based:
         left, top = left - 1, top - 1
@@ -135,7 +135,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 def _parse(file: Path) -> ElementTree.Element:
     def refuse(*_: object) -> None:
-        raise InputError(f"{file}: expected an annotation, came a file that defines xml entities; remove them")
+        raise InputError(f"{file}: expected an annotation, got a file that defines xml entities; remove them")
 
     builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
@@ -161,7 +161,7 @@ def _parse(file: Path) -> ElementTree.Element:
 def _text(element: ElementTree.Element, key: str, place: object) -> str:
     text = (element.findtext(key) or "").strip()
     if not text:
-        raise InputError(f"{place}: expected a text under {key!r}, came none; correct the file")
+        raise InputError(f"{place}: expected a text under {key!r}, got none; correct the file")
     return text
 
 
@@ -172,12 +172,12 @@ def _number(element: ElementTree.Element, key: str, place: object) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < 1e9:
-        raise InputError(f"{place}: expected a number under {key!r}, came {text!r:.100}; correct the file")
+        raise InputError(f"{place}: expected a number under {key!r}, got {text!r:.100}; correct the file")
     return value
 
 
 def _size(root: ElementTree.Element, key: str, file: Path) -> int:
     value = _number(root, f"size/{key}", file)
     if value < 1 or value != int(value):
-        raise InputError(f"{file}: expected a whole number of pixels under 'size/{key}', came {value:g}")
+        raise InputError(f"{file}: expected a whole number of pixels under 'size/{key}', got {value:g}")
     return int(value)

@@ -57,7 +57,7 @@ class _Entry:
     def __init__(self, file: Path, key: str, base: object) -> None:
         self.file, self.key = file, key
         if base is not None and not isinstance(base, str):
-            raise self.error(f"expected a folder under 'path', came {type(base).__name__}")
+            raise self.error(f"expected a folder under 'path', got {type(base).__name__}")
         self.base = base or ""
 
     def error(self, problem: str) -> InputError:
@@ -85,7 +85,7 @@ class _Entry:
                 if path.exists():
                     return Path(os.path.normpath(path))
             except (OSError, ValueError):
-                raise self.error("expected a path, came a name that no file can have; correct it") from None
+                raise self.error("expected a path, got a name that no file can have; correct it") from None
         there = ", ".join(folders_with(place, SUFFIXES)[:6]) or "no images"
         raise self.error(f"expected a folder, a list or an image, got {value:.200}; there are {there}")
 
@@ -95,7 +95,7 @@ def _pairs(entry: _Entry, value: Any) -> tuple[Path, list[Pair]]:
     paths: list[Path] = []
     for item in values:
         if not isinstance(item, str):
-            raise entry.error(f"expected the path of a folder or list of images, came {type(item).__name__}")
+            raise entry.error(f"expected the path of a folder or list of images, got {type(item).__name__}")
         path = entry.find(item)
         paths += _listed(entry, path) if path.suffix == LIST and path.is_file() else [path]
     images = list(dict.fromkeys(image_sources(paths)))
@@ -103,7 +103,7 @@ def _pairs(entry: _Entry, value: Any) -> tuple[Path, list[Pair]]:
         raise entry.error(f"expected images in {paths[0] if paths else value}, found none")
     for image in images:
         if image.suffix.lower() not in SUFFIXES:
-            raise entry.error(f"expected images ({', '.join(SUFFIXES)}), came {image}")
+            raise entry.error(f"expected images ({', '.join(SUFFIXES)}), got {image}")
     pairs = [(image, label_of(image)) for image in images]
     if not any(label.parent.is_dir() for _, label in pairs):
         below = folders_with(entry.file.parent, (LIST,))

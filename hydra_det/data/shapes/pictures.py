@@ -100,7 +100,7 @@ def _drawing(root: Path) -> Iterator[None]:
 def _check(parameters: ShapesParameters) -> None:
     for name, least in (("canvas", 64), ("train_size", 1), ("test_size", 1), ("seed", 0)):
         if (value := getattr(parameters, name)) < least:
-            raise InputError(f"shapes: expected {name} of at least {least}, came {value}; change data.{name}")
+            raise InputError(f"shapes: expected {name} of at least {least}, got {value}; change data.{name}")
 
 
 def _rename(partial: Path, folder: Path) -> None:

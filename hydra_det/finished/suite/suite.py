@@ -7,7 +7,7 @@ that two suites share run once.
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Suite:
             clean=found.metrics[CLEAN],
             attacks=self._attacks(found, chosen),
             combined=combined,
-            robust_map=combined and lowest_map([combined, *(found.metrics[name] for name in asked.inside)]),
+            robust_map=None if combined is None else _robust(combined, found, asked.inside),
             curve=[] if seen is None else seen.curve,
             alarms=[] if seen is None else probe.doubts(asked, found.metrics, seen),
         )
@@ -117,6 +117,11 @@ class Suite:
             )
             for name, config in self.asked.configs.items()
         ]
+
+
+def _robust(combined: Protocols, found: Found, inside: Iterable[str]) -> float | None:
+    """AP that no attack inside of the ball went below, alone or together with the others."""
+    return lowest_map([combined, *(found.metrics[name] for name in inside)])
 
 
 def lowest_map(protocols: Sequence[Protocols]) -> float | None:

@@ -77,7 +77,7 @@ def save_darknet_weights(network: nn.Module, path: Path, *, seen: int = 0) -> No
     network = _of_the_family(network, path)
     state = network.state_dict()
     if any(name.endswith(".mask") for name in state):
-        raise InputError(f"{path}: expected a dense network, came a masked one; make it dense first")
+        raise InputError(f"{path}: expected a dense network, got a masked one; make it dense first")
     header = np.array(VERSION, dtype="<i4").tobytes() + np.array([seen], dtype="<i8").tobytes()
     parts = [
         state[key].detach().cpu().float().contiguous().numpy().astype(FLOAT).tobytes()
@@ -89,7 +89,7 @@ def save_darknet_weights(network: nn.Module, path: Path, *, seen: int = 0) -> No
 
 def _of_the_family(network: nn.Module, path: Path) -> YoloDetector:
     if not isinstance(network, YoloDetector):
-        raise InputError(f"{path}: expected a network of the YOLO family, came {type(network).__name__}")
+        raise InputError(f"{path}: expected a network of the YOLO family, got {type(network).__name__}")
     return network
 
 

@@ -6,8 +6,9 @@ _PAPER = "The paper's own numbers, mean ± sd of its runs, on an axis of their o
 # By the name of a figure, or, of `_KINDS`, by its first part.
 CAPTIONS = {
     "headline": "COCO AP of the pruned networks, on test images as they are and under attack, on one scale. Thin "
-    "lines across: the standard deviation of the seeds. Dashed, or grey: the dense networks, the median over "
-    "configurations.",
+    "lines: the standard deviation of the seeds. Dashed, or grey: the dense networks, the median over configurations.",
+    "headline_of_one": "COCO AP of the dense and the pruned network, on test images as they are and under attack, on "
+    "one scale.",
     "ap_attacked": "COCO AP of attacked test images over the pruning ratio. Every network is attacked anew, with its "
     "own gradients. A small mark is a run; a large one is the mean of the seeds, with their standard deviation. Marks "
     "stand a little apart so that none hides another. The paper's figures 4a and 5a show a measure of its own.",
@@ -35,7 +36,8 @@ CAPTIONS = {
     "kept": "The share of the weights of every layer that the masks keep, from the image down to the outputs; the mean "
     'over seeds. "1 x 1" marks layers in which a kernel is a single weight, so pruning kernels prunes weights there.',
     "compaction": "Left: the forward pass of the three networks in every engine, median and interquartile range. "
-    "Right: how many times as fast as the dense network the compact one is, beside what its operations promise.",
+    "Right: how many times as fast as the dense network the compact one is. Dashed: how many times fewer operations it "
+    "needs.",
     "difference": "How much two configurations differ at every ratio, with intervals of 95 %. Over seeds: if all "
     "were trained again. Over pairs: if two networks of the same seed were. Over test images: if other images were "
     "tested, with these networks. If an interval crosses the dotted line, the runs show no difference.",

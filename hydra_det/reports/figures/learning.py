@@ -43,7 +43,7 @@ def trainings(records: Mapping[str, Record], frame: pd.DataFrame) -> list[Traini
 
 
 def learning_figures(found: list[Training], look: Mapping[str, Look]) -> dict[str, Figure]:
-    """For every stage that trains, its loss and, where it was measured, its AP on the validation images."""
+    """For every stage that trains, its loss and, where it was measured twice, its AP on the validation images."""
     figures = {}
     for stage in dict.fromkeys(training.stage for training in found):
         chosen = [training for training in found if training.stage == stage]
@@ -77,14 +77,14 @@ def _precision(axes: Axes, found: list[Training], look: Mapping[str, Look]) -> b
 
 
 def _line(axes: Axes, training: Training, key: str, line: str, look: Mapping[str, Look]) -> bool:
-    """Whether there was anything to draw."""
+    """Whether that was a line, of two epochs at least: a point alone shows no learning."""
     points = [(epoch["epoch"], epoch[key]) for epoch in training.history if epoch.get(key) is not None]
     if points:
         colour, few = _colour(_owner(training), look), len(points) <= 2
         axes.plot(*zip(*points, strict=True), line, color=colour, alpha=0.6, lw=1.1, marker="o" if few else "", ms=4,
                   markerfacecolor="white" if line == "--" else colour,
                   label=f"{_owner(training)}: {key}")  # fmt: skip
-    return bool(points)
+    return len(points) > 1
 
 
 def _owner(training: Training) -> str:

@@ -9,12 +9,8 @@ from hydra_det.reports.tables.terminal import threat_in_words
 
 def explanation(records: Mapping[str, Record]) -> list[tuple[str, str]]:
     """Protocols, attack, time, statistics: a title and a paragraph each, with the settings that the records hold."""
-    return [
-        ("Accuracy", _accuracy()),
-        ("Attack", _attack(records)),
-        ("Time and size", _time(records)),
-        ("Statistics", _statistics(records)),
-    ]
+    parts = [("Accuracy", _accuracy()), ("Attack", _attack(records)), ("Time and size", _time(records))]
+    return [*parts, ("Statistics", _statistics(records))] if len(records) > 1 else parts
 
 
 def _accuracy() -> str:

@@ -106,8 +106,8 @@ def _counts(runs: Runs) -> str:
     seconds = sum(cost for _, cost in _trained(runs.records))
     missing = len((runs.problems.keys() | runs.failures.keys()) - runs.records.keys())
     unusable = f", {missing} unusable" if missing else ""
-    span = f"{_minute(made[0])} to {_minute(made[-1])}"
-    return f"{len(runs.records)} finished{unusable}; {span}; {_duration(seconds)} of training"
+    span = " to ".join(dict.fromkeys(_minute(moment) for moment in (made[0], made[-1])))
+    return f"{len(runs.records)} finished{unusable}; {span}; all stages took {_duration(seconds)}"
 
 
 def _duration(seconds: float) -> str:

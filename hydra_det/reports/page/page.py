@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hydra_det.reports.figures.headline import NAME
 from hydra_det.reports.figures.views import side_by_side
 from hydra_det.reports.page.findings import findings
-from hydra_det.reports.page.pictures import chart, data_uri
+from hydra_det.reports.page.pictures import Chart, chart, data_uri
 from hydra_det.reports.page.report import Report
 from hydra_det.reports.page.sections import sections
 
@@ -28,7 +28,7 @@ def page(report: Report) -> str:
         counted=_counted(report),
         cautions=report.cautions,
         findings=findings(runs.records, runs.frame),
-        headline=chart(NAME, report.pictures) if f"{NAME}.svg" in report.pictures else None,
+        headline=_headline(report),
         photo=_photo(report),
         sections=sections(report),
     )
@@ -54,6 +54,12 @@ def _counted(report: Report) -> str:
     if report.alone:
         return f"one run: {report.alone.name}"
     return ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+
+
+def _headline(report: Report) -> Chart | None:
+    if f"{NAME}.svg" not in report.pictures:
+        return None
+    return chart(NAME, report.pictures, caption=f"{NAME}_of_one" if report.alone else None)
 
 
 def _photo(report: Report) -> dict[str, Any] | None:

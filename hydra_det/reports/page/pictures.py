@@ -20,9 +20,15 @@ class Chart(NamedTuple):
         return self.name.replace("_", " ")
 
 
-def chart(name: str, pictures: Mapping[str, bytes]) -> Chart:
-    """A figure by the name of its file without ending; its SVG goes into the page."""
-    return Chart(name, data_uri(pictures[f"{name}.svg"], "svg+xml"), CAPTIONS.get(name, ""))
+def chart(name: str, pictures: Mapping[str, bytes], *, caption: str | None = None) -> Chart:
+    """A figure by the name of its file without ending; its SVG goes into the page.
+
+    Args:
+        name: of the file.
+        pictures: by the names of their files.
+        caption: which of `CAPTIONS`; None takes the one of that name, if there is one.
+    """
+    return Chart(name, data_uri(pictures[f"{name}.svg"], "svg+xml"), CAPTIONS.get(caption or name, ""))
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -1,4 +1,4 @@
-"""What compaction brought, from the record of a run: times by engine, and the gain that operations promise."""
+"""What compaction brought, from the record of a run: times by engine, and how many fewer operations."""
 
 from hydra_det.records.record import Compaction, Latency, Record
 
@@ -17,7 +17,7 @@ def compaction_of(record: Record) -> Compaction:
     return record.compaction
 
 
-def promise(compaction: Compaction) -> float:
+def fewer_operations(compaction: Compaction) -> float:
     """How many times fewer operations the compact network needs than the dense one."""
     sizes = compaction["sizes"]
     return sizes["dense"]["flops"] / sizes["compact"]["flops"]

@@ -15,8 +15,8 @@ from hydra_det.reports.statistics.gains import (
     NETWORKS,
     compaction_of,
     faster_in,
+    fewer_operations,
     gain,
-    promise,
     time_of,
     timed_cells,
 )
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
 
 
 def compaction_tables(record: Record) -> Group:
-    """Sizes; AP by engine; time by engine beside what the operations promise; then what to know."""
+    """Sizes; AP by engine; time by engine beside how many times fewer operations; then what to know."""
     notes = [Text(note, style="dim") for note in compaction_notes(compaction_of(record))]
     return Group(*(_drawn(record, rows) for rows in compaction_rows(record)), *notes)
 
@@ -126,7 +126,7 @@ def _times(compaction: Compaction) -> Rows:
         found = [time_of(compaction, name, engine, batch)["forward"] for name in NETWORKS]
         forward = [f"{spread['median_ms']:.1f} ± {spread['iqr_ms']:.1f}" for spread in found]
         rows.append([engine, str(batch), *forward, f"{gain(compaction, 'compact', engine, batch):.2f}"])
-    title = f"forward time, ms a batch (operations promise {promise(compaction):.2f})"
+    title = f"forward, ms a batch ({fewer_operations(compaction):.2f} times fewer operations)"
     return Rows(title, ("engine", "batch", *NETWORKS, "dense /\ncompact"), rows)
 
 

@@ -227,9 +227,9 @@ def test_the_doctor_goes_on_after_a_bad_file(tmp_path):
     texts = [text for split in data.splits.values() for kind, text, _ in split.findings if kind == "refused"]
     assert len(texts) == 4
     for part in (
-        "a class number from 0 to 1, came 7",
-        "came 6; a sixth is the confidence",
-        "came other bytes",
+        "a class number from 0 to 1, got 7",
+        "got 6; a sixth is the confidence",
+        "got other bytes",
         "img5.jpg",
     ):
         assert sum(part in line for line in texts) == 1, part

@@ -24,9 +24,9 @@ def test_yaml(text, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.names", "cat\n\ndog\n", r"a\.names: line 2: expected the name of class 1, came none"),
-        ("a.names", "\ncat\ndog\n", r"a\.names: line 1: expected the name of class 0, came none"),
-        ("a.yaml", "names: [cat, '', dog]", r"a\.yaml: names\[1\]: expected the name of class 1, came none"),
+        ("a.names", "cat\n\ndog\n", r"a\.names: line 2: expected the name of class 1, got none"),
+        ("a.names", "\ncat\ndog\n", r"a\.names: line 1: expected the name of class 0, got none"),
+        ("a.yaml", "names: [cat, '', dog]", r"a\.yaml: names\[1\]: expected the name of class 1, got none"),
     ],
 )
 def test_an_empty_line_would_shift_every_class_behind_it(name, text, said, tmp_path):

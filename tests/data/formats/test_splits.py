@@ -49,7 +49,7 @@ def test_neither_test_images_nor_a_share_of_them_is_one_line(files: Files):
         InputError, match=r"data\.test_annotations: expected test images, the set has none.*data\.split="
     ):
         whole(files).prepare()
-    with pytest.raises(InputError, match=r"data\.split: expected a value from 0\.01 to 0\.45, came 0\.5"):
+    with pytest.raises(InputError, match=r"data\.split: expected a value from 0\.01 to 0\.45, got 0\.5"):
         whole(files, split=0.5)
 
 

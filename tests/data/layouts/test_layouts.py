@@ -126,7 +126,7 @@ def test_annotations_may_not_lead_out_of_the_set(folder, tmp_path):
     content = json.loads(file.read_text())
     content["images"][0]["file_name"] = f"{folder}/img 0.jpg"
     file.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="came a path that leaves it"):
+    with pytest.raises(InputError, match="got a path that leaves it"):
         CocoData(root=root, split=0.2, **OPTIONS).prepare()
 
 
@@ -178,11 +178,11 @@ def test_a_root_in_no_layout_is_refused_with_what_is_there(kind, said, tmp_path)
     ("yaml", "said"),
     [
         ("train: images/trein\n", r"data\.yaml: train: expected a folder.*, got images/trein; there are images/train"),
-        ("train: images/train\nval: [3]\n", r"data\.yaml: val: expected the path of a folder or list .*, came int"),
+        ("train: images/train\nval: [3]\n", r"data\.yaml: val: expected the path of a folder or list .*, got int"),
         ("train: /nowhere/images\n", r"train: expected a folder, .*, got /nowhere/images; there are images/train"),
         ("train: labels/train\n", r"train: expected images in .*labels/train, found none"),
         ("train: odd\n", r"train: expected a folder of labels at .*odd"),
-        ("train: images/train\npath: 3\n", r"train: expected a folder under 'path', came int"),
+        ("train: images/train\npath: 3\n", r"train: expected a folder under 'path', got int"),
     ],
 )  # fmt: skip
 def test_a_data_yaml_that_names_nothing_is_refused_by_its_key(yaml, said, tmp_path):
@@ -232,9 +232,9 @@ def test_the_picture_of_an_xml_file(written, there, taken, found, tmp_path):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("b.jpg", r"a\.xml: expected a\.jpg under 'filename', came b\.jpg, and both images are there"),
-        ("b", r"a\.xml: expected a\.jpg under 'filename', came b, and both images are there"),
-        ("c", r"a\.xml: expected one image of the name c, came c\.jpg and c\.png"),
+        ("b.jpg", r"a\.xml: expected a\.jpg under 'filename', got b\.jpg, and both images are there"),
+        ("b", r"a\.xml: expected a\.jpg under 'filename', got b, and both images are there"),
+        ("c", r"a\.xml: expected one image of the name c, got c\.jpg and c\.png"),
     ],
 )
 def test_a_picture_that_may_be_either_is_refused(written, said, tmp_path):

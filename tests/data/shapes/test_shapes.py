@@ -105,7 +105,7 @@ def test_a_place_that_cannot_be_written_and_bad_sizes(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"expected a folder to write the shapes into .* set data\.root"):
         draw_shapes(tmp_path / "file", SMALL)
-    with pytest.raises(InputError, match="canvas of at least 64, came 20"):
+    with pytest.raises(InputError, match="canvas of at least 64, got 20"):
         draw_shapes(tmp_path, SMALL._replace(canvas=20))
 
 

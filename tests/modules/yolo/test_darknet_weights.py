@@ -152,8 +152,8 @@ def test_a_file_that_does_not_fit_leaves_the_network_alone(spoil, said, tmp_path
 def test_a_file_that_is_not_there_and_a_masked_network(tmp_path):
     with pytest.raises(InputError, match=r"expected a Darknet \.weights file, found none"):
         load_darknet_weights(network("yolov3"), Path("nowhere.weights"))
-    with pytest.raises(InputError, match="expected a dense network, came a masked one"):
+    with pytest.raises(InputError, match="expected a dense network, got a masked one"):
         save_darknet_weights(make_masked(network("yolov3")), tmp_path / "net.weights")
-    with pytest.raises(InputError, match="expected a network of the YOLO family, came Sequential"):
+    with pytest.raises(InputError, match="expected a network of the YOLO family, got Sequential"):
         save_darknet_weights(nn.Sequential(), tmp_path / "net.weights")
     assert list(tmp_path.iterdir()) == []

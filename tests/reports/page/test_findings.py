@@ -96,7 +96,7 @@ def test_the_engine_that_gains_most_is_named():
         if (entry["engine"], entry["network"]) == ("openvino", "compact"):
             entry["latency"]["forward"]["median_ms"] = 50.0
     text = said({"a": record})["What it brings"]
-    assert "largest in openvino, 4.00 times in batches of 1" in text  # 200 ms to 50 ms; in torch 400 to 160
+    assert "gains most in openvino: 4.00 times in batches of 1" in text  # 200 ms to 50 ms; in torch 400 to 160
     assert "engine" not in said({"a": completed(compact=500.0)})["What it brings"], "it gains in none"
 
 

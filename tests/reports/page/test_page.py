@@ -270,6 +270,8 @@ def test_one_run_alone_shows_what_it_has_and_no_more(alone):
     titles = [given["aria-label"] for name, given in found.elements if name == "section"]
     for title in ("Dense and pruned", "Clean, attacked, pruned", "What compaction brings", "What the masks leave"):
         assert title in titles
+    assert "Thin lines" not in source, "there is no spread of one"
+    assert "Welch" not in source, "nor a test"
     for title in ("Differences", "What the paper claims, and what came out", "Accuracy", "One image, every network"):
         assert title not in titles
     alts = [given["alt"] for name, given in found.elements if name == "img"]
@@ -277,7 +279,7 @@ def test_one_run_alone_shows_what_it_has_and_no_more(alone):
     assert alts.count("test image 7 in the pruned network, clean") == 1
     assert {"0.412", "0.304", "73.8%", "417.00 ± 1.50"} <= set(found.cells), "AP and time of both networks"
     assert {"400.0 ± 1.5", "160.0 ± 1.5", "2.50"} <= set(found.cells), "time by engine"
-    assert "promise 4.00" in " ".join(found.words)
+    assert "4.00 times fewer" in " ".join(found.words)
     assert found.tags.count("script") == 1
     assert EVIL in "".join(found.words)
     assert all(address.startswith(("#", "data:")) for address in found.addresses)

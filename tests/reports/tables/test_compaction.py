@@ -6,7 +6,8 @@ import pytest
 from matplotlib.image import imread
 
 from hydra_det.records.record import read_record, write_record
-from hydra_det.reports.statistics.gains import gain, promise
+from hydra_det.reports.figures.compaction import compaction_figure
+from hydra_det.reports.statistics.gains import fewer_operations, gain
 from hydra_det.reports.tables.compaction import compaction_tables, draw_compaction
 from tests.reports.example import example_record, latency, network
 from tests.reports.tables.test_tables import render
@@ -41,7 +42,7 @@ def completed(**times):
 
 def test_ratios_by_hand():
     compaction = completed().compaction
-    assert promise(compaction) == 4.0
+    assert fewer_operations(compaction) == 4.0
     for engine in ("torch", "openvino"):
         assert gain(compaction, "compact", engine, 1) == pytest.approx(2.5)
         assert gain(compaction, "masked", engine, 1) == pytest.approx(400 / 410)
@@ -54,7 +55,7 @@ def test_tables_show_what_was_measured():
     (memory,) = (line for line in text.splitlines() if line.strip().startswith("memory"))
     assert memory.split()[-3:] == ["2.0", "-", "-"]
     assert "2.5 / 2.5 / 2.5" in " ".join(render(compaction_tables(completed()), width=200).split())
-    assert "(operations promise 4.00)" in text
+    assert "(4.00 times fewer operations)" in text
     torch_row, openvino_row = (line for line in text.splitlines() if line.split()[-1:] == ["2.50"])
     assert torch_row.split()[0] == "torch"
     assert openvino_row.split()[0] == "openvino"
@@ -106,3 +107,13 @@ def test_a_completed_record_reads_back(tmp_path):
 def test_a_record_without_compaction_has_no_tables():
     with pytest.raises(ValueError, match=r"compact\.py"):
         compaction_tables(example_record())
+
+
+def test_no_whisker_goes_below_no_time():
+    bars = compaction_figure(completed(compact=0.5)).axes[0].containers  # 0.5 ms in torch, spread by 1.5
+    ends = [
+        end for bar in bars if hasattr(bar, "lines") for segment in bar.lines[2][0].get_segments() for end in segment
+    ]
+    assert len(ends) == 12, "both ends of three networks in two engines"
+    assert min(height for _, height in ends) == 0
+    assert max(height for _, height in ends) == pytest.approx(410 + 0.75)

@@ -12,8 +12,8 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 
 from hydra_det.callbacks.watching.progress import EpochLine
-from hydra_det.pipeline.board import write_result
 from hydra_det.pipeline.stages.stage import STAGES
+from hydra_det.pipeline.tensorboard import write_result
 from hydra_det.records.record import read_record
 from tests.pipeline.tiny import run
 

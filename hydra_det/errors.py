@@ -48,8 +48,10 @@ def as_fraction(value: object) -> str:
     Example:
         >>> as_fraction(75)
         '75; did you mean 0.75?'
+        >>> as_fraction(1.5)
+        '1.5'
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value <= 100:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 2 <= value < 100:
         return str(value)
     return f"{value}; did you mean {value / 100:g}?"
 

@@ -90,6 +90,7 @@ TORCH_FREE = (
     "hydra_det/process/interrupts.py",
     "hydra_det/process/locations.py",
     "hydra_det/process/log_lines.py",
+    "hydra_det/process/lost_workers.py",
     "hydra_det/process/script.py",
     "hydra_det/process/typed/",
     "hydra_det/process/memory_errors.py",

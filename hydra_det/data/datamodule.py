@@ -274,7 +274,7 @@ class DetectionData(pl.LightningDataModule, ABC):
 
     def _choice(self) -> Choice:
         counts = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
-        return Choice(counts, self.split, by_content=not self.allow_overlap, test_key=self.TEST_KEY)
+        return Choice(counts, self.split, not self.allow_overlap, self.TEST_KEY, looks=self.keep_going)
 
     def _check_decoding(self, memory: Path) -> None:
         records = [record for split in self.splits.values() for record in split.records]

@@ -40,6 +40,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "evaluation": ("attack", "attack_seed", "bootstrap", "samples", "latency"),
     "evaluation.latency": ("device", "images", "warmup", "repeats"),
 }  # fmt: skip
+NO_KEYS = ("experiment", "configuration", "sweep")  # groups that are spread over the config
 LENGTHS = ("epochs", "clean_epochs", "ramp_epochs", "warmup_steps")
 # Whole numbers and the least they may be.
 COUNTS = {
@@ -128,7 +129,8 @@ def _check_keys(config: Config) -> None:
         for key in _at(config, path):
             if key not in known:
                 full = f"{path}.{key}" if path else key
-                raise InputError(f"{full}: expected one of {', '.join(known)}{did_you_mean(key, known)}")
+                meant = did_you_mean(key, known if path else (*known, *NO_KEYS))
+                raise InputError(f"{full}: expected one of {', '.join(known)}{meant}")
 
 
 def _check_values(config: Config) -> None:

@@ -16,6 +16,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from hydra_det.process.lost_workers import lost_worker
+
 # Sent by `kill`, `timeout`, SLURM, containers; by a terminal that closes; by SLURM some time before its limit.
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
@@ -73,10 +75,13 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _not_lost(unraisable: Any) -> None:
-    """Python drops what comes up while an object is destroyed; a Ctrl-C is sent again."""
+    """Python drops what comes up while an object is destroyed; a Ctrl-C is sent again.
+
+    A signal to all processes of a run may end those that load images before the loader is destroyed, which complains.
+    """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         again = threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT))
         again.daemon = True
         again.start()
-    else:
+    elif not (_asked.is_set() and lost_worker(unraisable.exc_value)):
         sys.__unraisablehook__(unraisable)

@@ -30,6 +30,7 @@ from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F4
 from hydra_det.process.log_lines import calm_lines, name_lines
 from hydra_det.process.lost_workers import lost_worker
 from hydra_det.process.memory_errors import explain
+from hydra_det.process.typed.answers import of_an_addition
 from hydra_det.records.record import FAILED_NAME as FAILED
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
     try:
         if not is_helper() and not says_only(config):
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
+        if wrong := of_an_addition(config, str(HydraConfig.get().job.config_name)):
+            raise InputError(wrong)
         return task(config)
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
         _leave_interrupted(getattr(stop, "code", None))

@@ -54,8 +54,8 @@ class Files:
 
     def data(self, **options: Any) -> CocoData:
         """A data module over the folder."""
-        arguments = {"name": "tiny", "image_size": 64, "batch_size": 4, **options}
-        return CocoData(root=self.root, train_annotations="train.json", test_annotations="test.json", **arguments)
+        where = {"train_annotations": "train.json", "test_annotations": "test.json"}
+        return CocoData(root=self.root, **{**where, "name": "tiny", "image_size": 64, "batch_size": 4, **options})
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hydra_det.data.formats.splits import shared_images
 from hydra_det.data.media.drawing import class_colour
 from hydra_det.data.samples import Split
 from hydra_det.data.sources import CocoData
+from hydra_det.errors import InputError
 from tests.data.conftest import Files
 
 
@@ -41,6 +42,16 @@ def test_counts(files: Files) -> None:
         "clipped: annotation 3 of 2.png (48x32): [5.0, 5.0, 100.0, 5.0]",
         "dropped: annotation 4 of 2.png (48x32): [5.0, 5.0, 0.0, 5.0]",
     ]
+
+
+def test_a_set_without_test_images_can_be_looked_at(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+    asked: CocoData = files.data(test_annotations=None, val_images=None)
+    with pytest.raises(InputError, match=r"data\.split=0\.2"):
+        asked.prepare()
+    asked = files.data(test_annotations=None, val_images=None)
+    asked.keep_going = True
+    assert {name: len(split.records) for name, split in asked.splits.items()} == {"train": 6, "val": 2, "test": 2}
+    assert "no test images: looked at as with data.split=0.2, which training needs then" in caplog.text
 
 
 def test_every_shared_image_is_named(files: Files) -> None:

@@ -124,7 +124,7 @@ def test_a_report_names_what_it_cannot_read_and_goes_on(nursery, finished):
     assert "deeplift, weight" in page
 
 
-def wait_for(found, process, seconds=200):
+def wait_for(found, process, seconds=600):
     """Wait until something is found; the process must not end before."""
     deadline = time.monotonic() + seconds
     while not found():

@@ -167,6 +167,7 @@ BAD_INPUT = {
     "+trainer.max_epochs=1": "set stage.pretrain.epochs",
     "+prune.ration=0.5": "; did you mean ratio?",
     "+modle=yolov3": "modle: expected one of seed, ",
+    "+expriment=smoke": "; did you mean experiment?",
     "+data.image_sise=64": "got image_sise=64; did you mean image_size?",
     "+attack.epsilom=0.9": "PGD: expected its own settings, got epsilom=0.9; did you mean epsilon?",
     "prune.ratio=abc": "prune.ratio: expected a fraction removed in [0, 1), got abc",
@@ -208,10 +209,11 @@ def test_weights_of_another_network_are_refused(tmp_path, tmp_path_factory):
     ("words", "said"),
     [
         (["data=coco"], "data.root: expected a value, got none"),
+        (["+expriment=smoke"], "+expriment: no such setting; did you mean experiment=smoke?"),
         (["prune.ratio=75"], "got 75; did you mean 0.75?"),  # of a constructor, whose error comes wrapped
         pytest.param(["init=magic"], "init: expected one of deeplift, ", marks=pytest.mark.slow),
     ],
-    ids=["no root", "percentage", "unknown init"],
+    ids=["no root", "misspelt addition", "percentage", "unknown init"],
 )
 def test_the_process_ends_with_one_line_and_not_with_a_traceback(tmp_path, words, said):
     done = subprocess.run(

@@ -17,7 +17,11 @@ from hydra_det.process.script import OutputCheck, job
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Runs a task as a job of one run, in `tmp_path`."""
-    about = {"runtime": {"output_dir": str(tmp_path)}, "job": {"name": "train"}, "mode": RunMode.RUN}
+    about = {
+        "runtime": {"output_dir": str(tmp_path)},
+        "job": {"name": "train", "config_name": "train"},
+        "mode": RunMode.RUN,
+    }
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(about))
 

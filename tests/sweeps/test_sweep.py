@@ -171,8 +171,8 @@ def test_a_warning_is_said_once():
 
 def test_a_code_by_which_a_scheduler_queues_a_job_again_is_kept(monkeypatch):
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({
-        "runtime": {"output_dir": "nowhere"}, "job": {"name": "train"}, "mode": "MULTIRUN", "sweep": {"subdir": "a"},
-        "launcher": {"_target_": "its.BasicLauncher"},
+        "runtime": {"output_dir": "nowhere"}, "job": {"name": "train", "config_name": "train"}, "mode": "MULTIRUN",
+        "sweep": {"subdir": "a"}, "launcher": {"_target_": "its.BasicLauncher"},
     }))  # fmt: skip
     given: int | None
     for given, ends in ((144, 144), (-1, -1), (1, 130), (None, 130)):

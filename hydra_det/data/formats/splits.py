@@ -14,6 +14,7 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 WORDS = {"val": "validation", "train": "training"}
+SHARE = 0.2  # of a set without splits, for each of test and validation
 MOST_HELD_OUT = 1000  # images; validation is for watching
 
 
@@ -25,17 +26,22 @@ class Choice(NamedTuple):
         share: of all images, for each of validation and test that the set does not have; None: see `hold_out`.
         by_content: see `hold_out`.
         test_key: that names the test images, for messages.
+        looks: who asks only looks: a set without test images is not refused.
     """
 
     counts: Mapping[str, int | None]
     share: float | None
     by_content: bool
     test_key: str
+    looks: bool = False
 
 
 def choose_all(splits: Mapping[str, Split], choice: Choice, *, seed: int) -> dict[str, Split]:
     """Training, validation and test images: what the set has of each, or a part of the training images."""
     found, whole, counts = dict(splits), len(splits["train"].records), choice.counts
+    if "test" not in found and choice.share is None and choice.looks:
+        log.warning("no test images: looked at as with data.split=%g, which training needs then", SHARE)
+        choice = choice._replace(share=SHARE)
     if "test" not in found:
         if choice.share is None:
             raise InputError(

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,23 @@ def answer(error: Exception, script: str, typed: Sequence[str]) -> str:
     if isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key or 'the settings'}: {_first_sentence(cause)}"
     return _of_a_group(single_line(str(error)), script, typed)
+
+
+def of_an_addition(config: Mapping[str, Any], script: str) -> str | None:
+    """What is wrong with a setting that was added by +key, which Hydra takes whatever it is; None: all are known.
+
+    Args:
+        config: what was composed of what was typed, without Hydra's own part.
+        script: name of its config; nothing is said of a config of somebody else.
+    """
+    groups = groups_of(script)
+    places = {part for group in groups for part in (group, group.rpartition("@")[2].partition(".")[0])}
+    for key in (key for key in config if groups and key not in places):
+        known = _near_the_top({*keys_of(config), *groups} - {key, *keys_of({key: config[key]})})
+        near = close_keys(key, known)
+        value = f"={config[key]}" if isinstance(config[key], str) and near and near[0] in groups else ""
+        return f"+{key}: no such setting" + (asked([f"{near[0]}{value}"]) if near else _which_has("", script, known))
+    return None
 
 
 def of_a_config(error: Exception) -> bool:
@@ -108,13 +125,17 @@ def _of_a_key(error: Exception, cause: Any, script: str) -> str:
     branch = key.rpartition(".")[0]
     while branch and branch not in known:
         branch = branch.rpartition(".")[0]
-    around = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == branch]
-    shown = sorted(name for name in around if not name.startswith("_"))
-    part = f"{branch} has" if branch else f"{script}.py has"
     made = OmegaConf.select(OmegaConf.create(config), f"{branch}._target_") if branch else None
     if made:  # every argument of a class may be given, as of Lightning's trainer
         return f"{key}: no such setting among those of conf/; if {made} takes it, type +{key}=..."
-    return f"{key}: no such setting" + (f"; {part} {', '.join(shown)}" if 0 < len(shown) <= WORTH_LISTING else "")
+    return f"{key}: no such setting" + _which_has(branch, script, known)
+
+
+def _which_has(branch: str, script: str, known: Sequence[str]) -> str:
+    """The settings of a part, where they are few."""
+    around = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == branch]
+    shown = sorted(name for name in around if not name.startswith("_"))
+    return f"; {branch or f'{script}.py'} has {', '.join(shown)}" if 0 < len(shown) <= WORTH_LISTING else ""
 
 
 def _of_a_group(text: str, script: str, typed: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from hydra_det.reports.figures.style import GREY, Look, add_legend, looks, new_axes
-from hydra_det.reports.paper import CONFIGURATIONS
+from hydra_det.reports.paper import CONFIGURATIONS, WORDS
 from hydra_det.reports.statistics.cells import CELL, METRICS, cell_table, seed_values
 from hydra_det.reports.statistics.pairs import paper_configurations
 from hydra_det.reports.statistics.paper_cells import paper_cells
@@ -30,7 +30,7 @@ CURVES = {
     "size": "megabytes_compact",
 }
 PAPER_CURVES = {
-    "paper_map": ("map_attacked", "the paper's \"mAP\" under attack (not COCO's AP)"),
+    "paper_map": ("map_attacked", "the paper's \"mAP\", attacked (not COCO's AP)"),
     "paper_speed_up": ("speed_up", "the paper's speed-up over its ratio 0"),
     "paper_time": ("total_ms_masked", "the paper's time an image, ms, on its machine"),
 }
@@ -70,15 +70,13 @@ def paper_figures(frame: pd.DataFrame) -> dict[str, Figure]:
     """
     cells, ours = paper_cells(), paper_configurations(frame)
     mine = looks(set(frame["configuration"]))
-    plain = looks(cell.configuration for cell in CONFIGURATIONS.values())
-    look = {
-        name: mine[ours[name]] if name in ours else plain[cell.configuration] for name, cell in CONFIGURATIONS.items()
-    }
+    plain = looks(CONFIGURATIONS)
+    look = {name: mine[ours[name]] if name in ours else plain[name] for name in CONFIGURATIONS}
     figures = {}
     for name, (metric, label) in PAPER_CURVES.items():
         found = cells[cells["metric"] == metric]
         figures[name] = _curves(found.rename(columns={"mean": "value"}).iloc[:0], found, look, label)
-        figures[name].axes[0].set_title("the paper's own, as it printed them", fontsize=9, loc="left")
+        figures[name].axes[0].set_title(f"the paper's own; {WORDS}", fontsize=8, loc="left")
     return figures
 
 

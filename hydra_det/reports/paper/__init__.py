@@ -11,32 +11,50 @@ FOLDER = Path(__file__).parent
 class Cell(NamedTuple):
     """A configuration of the paper."""
 
-    granularity: str  # "weight" is its unstructured mask, "kernel" its structured one
-    init: str
+    granularity: str  # "weight" is what it calls unstructured, "kernel" structured
+    init: str  # "scaled" is what it calls HYDRA
     greyscale: int = 0
 
     @property
     def configuration(self) -> str:
-        """How our records name it, where all else is the default."""
+        """Its name here, and everywhere in a report: that of our own runs where all else is the default."""
         return ", ".join([self.init, self.granularity, *(["greyscale"] if self.greyscale else [])])
 
 
-# Its five configurations, by the names in its tables and figures.
+# Its five configurations.
 CONFIGURATIONS = {
-    "DeepLIFT, unstructured": Cell("weight", "deeplift"),
-    "DeepLIFT, structured": Cell("kernel", "deeplift"),
-    "HYDRA, unstructured": Cell("weight", "scaled"),
-    "HYDRA, structured": Cell("kernel", "scaled"),
-    "DeepLIFT, unstructured, greyscale": Cell("weight", "deeplift", 1),
+    cell.configuration: cell
+    for cell in (
+        Cell("weight", "deeplift"),
+        Cell("kernel", "deeplift"),
+        Cell("weight", "scaled"),
+        Cell("kernel", "scaled"),
+        Cell("weight", "deeplift", 1),
+    )
 }
-# What its tables I to IV compare.
+# What its tables I to IV compare, by what they call it.
 COMPARISONS = {
-    "DeepLIFT vs. HYDRA (Unstructured)": ("DeepLIFT, unstructured", "HYDRA, unstructured"),
-    "DeepLIFT vs. HYDRA (Structured)": ("DeepLIFT, structured", "HYDRA, structured"),
-    "Unstructured vs. Structured (DeepLIFT)": ("DeepLIFT, unstructured", "DeepLIFT, structured"),
-    "Unstructured vs. Structured (HYDRA)": ("HYDRA, unstructured", "HYDRA, structured"),
-    "Greyscale vs Colour (Unstructured DeepLIFT)": ("DeepLIFT, unstructured, greyscale", "DeepLIFT, unstructured"),
+    "DeepLIFT vs. HYDRA (Unstructured)": ("deeplift, weight", "scaled, weight"),
+    "DeepLIFT vs. HYDRA (Structured)": ("deeplift, kernel", "scaled, kernel"),
+    "Unstructured vs. Structured (DeepLIFT)": ("deeplift, weight", "deeplift, kernel"),
+    "Unstructured vs. Structured (HYDRA)": ("scaled, weight", "scaled, kernel"),
+    "Greyscale vs Colour (Unstructured DeepLIFT)": ("deeplift, weight, greyscale", "deeplift, weight"),
 }
+WORDS = "it calls scaled HYDRA, weight unstructured, kernel structured"
+
+
+def printed_name(first: str, second: str) -> str | None:
+    """What the paper calls a comparison of two of our configurations; None where it does not make it.
+
+    Example:
+        >>> printed_name("scaled, weight, free", "scaled, kernel, free")
+        'Unstructured vs. Structured (HYDRA)'
+    """
+    for name, (one, two) in COMPARISONS.items():
+        beside = first.removeprefix(one)  # what both have besides, as another hardening
+        if (first, second) == (one + beside, two + beside) and (not beside or beside.startswith(", ")):
+            return name
+    return None
 
 
 def paper_results() -> pd.DataFrame:

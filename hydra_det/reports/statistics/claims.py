@@ -195,7 +195,7 @@ def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
 
 def best_of_the_paper(frame: pd.DataFrame) -> str | None:
     """Of the paper's four in colour, that with the highest mean AP under attack over ratios and seeds that all have."""
-    names = {cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale}
+    names = {name for name, cell in CONFIGURATIONS.items() if not cell.greyscale}
     ours = [configuration for configuration, found in _kinds(frame)[0].items() if name_of(found) in names]
     here = frame.assign(value=metric_values(frame, "map_attacked"))
     here = here[here["configuration"].isin(ours) & here["ratio"].between(*PRUNED)]

@@ -28,17 +28,13 @@ def choose_pairs(frame: pd.DataFrame) -> Pairs:
     If those are too many, the ones that differ in the least come first and the rest is left out.
     """
     ours = paper_configurations(frame)
-    chosen = {
-        name: (ours[first], ours[second])
-        for name, (first, second) in COMPARISONS.items()
-        if first in ours and second in ours
-    }
-    covered = {configuration for pair in chosen.values() for configuration in pair}
+    papers = [(ours[first], ours[second]) for first, second in COMPARISONS.values() if {first, second} <= ours.keys()]
+    covered = {configuration for pair in papers for configuration in pair}
     names = sorted(frame["configuration"].unique())
     others = [pair for pair in combinations(names, 2) if not covered.issuperset(pair)]
     others.sort(key=lambda pair: len(set(pair[0].split(", ")) ^ set(pair[1].split(", "))))
-    room = max(0, MAX_PAIRS - len(chosen))
-    chosen |= {f"{first} vs. {second}": (first, second) for first, second in others[:room]}
+    room = max(0, MAX_PAIRS - len(papers))
+    chosen = {f"{first} vs. {second}": (first, second) for first, second in (*papers, *others[:room])}
     return Pairs(chosen, others[room:])
 
 
@@ -51,7 +47,7 @@ def paper_configurations(frame: pd.DataFrame) -> dict[str, str]:
             & (frame["init"] == cell.init)
             & (frame["greyscale"].astype(bool) == bool(cell.greyscale))
         ]["configuration"].unique()
-        plain = [configuration for configuration in alike if configuration == cell.configuration]
+        plain = [configuration for configuration in alike if configuration == name]
         if plain or len(alike) == 1:
             found[name] = str((plain or list(alike))[0])
     return found

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, paper_results, printed_p_values
+from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, Cell, paper_results, printed_p_values
 from hydra_det.reports.statistics.cells import CELL, CELL_COLUMNS
 from hydra_det.reports.statistics.significance import one_way_anova
 
@@ -18,9 +18,10 @@ def paper_cells() -> pd.DataFrame:
     of the run of the same number at the ratio.
     """
     results = paper_results()
-    names = {tuple(cell): name for name, cell in CONFIGURATIONS.items()}
     keys = zip(results["granularity"], results["init"], results["greyscale"], strict=True)
-    results = results.assign(configuration=[names[key] for key in keys], ratio=results["prune_ratio"].astype(float))
+    results = results.assign(
+        configuration=[Cell(*key).configuration for key in keys], ratio=results["prune_ratio"].astype(float)
+    )
     whole = results[results["ratio"] == 0].set_index(["configuration", "run"])["time_ms"]
     results["speed_up"] = results.join(whole.rename("whole"), on=["configuration", "run"]).eval("whole / time_ms")
     parts = []

@@ -11,6 +11,7 @@ import pandas as pd
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.reports.file_names import file_names
+from hydra_det.reports.paper import printed_name
 from hydra_det.reports.statistics.answers import RULE, is_tested, shown
 from hydra_det.reports.statistics.cells import METRICS, Metric, seed_values
 from hydra_det.reports.statistics.paper_cells import paper_p_values
@@ -105,7 +106,8 @@ def p_value_tables(comparisons: pd.DataFrame) -> Iterator[Table]:
     for paper_metric, names in TABULATED.items():
         for name in names:
             metric, own = METRICS[name], comparisons[comparisons["metric"] == name]
-            numbers = [places.get((paper_metric, pair), firsts[paper_metric]) for pair in own["comparison"]]
+            pairs = map(printed_name, own["first"], own["second"])
+            numbers = [places.get((paper_metric, pair or ""), firsts[paper_metric]) for pair in pairs]
             for number, rows in own.assign(number=numbers).groupby("number"):
                 table = rows[list(_P_HEADS)].rename(columns=_P_HEADS)
                 yield Table(

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 import hydra_det.pipeline.build  # noqa: F401 - what configs call
 from hydra_det.process.locations import CONFIG_DIR, SCRIPTS
-from hydra_det.process.typed.answers import answer, quoted
+from hydra_det.process.typed.answers import answer, of_an_addition, quoted
 from hydra_det.process.typed.command import command, options_first
 
 
@@ -60,6 +60,31 @@ def test_what_cannot_be_meant_is_asked_about(word, meant):
     assert meant in text
     if "trainer" not in word:
         assert "+" + word not in text  # Hydra's advice to add what is misspelt
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "meant"),
+    [
+        ("train", ["+expriment=smoke"], "+expriment: no such setting; did you mean experiment=smoke?"),
+        ("train", ["+ratio=0.5"], "+ratio: no such setting; did you mean prune.ratio?"),
+        ("evaluate", ["run=a", "+atack=fgsm"], "+atack: no such setting; did you mean attack=fgsm?"),
+        ("evaluate", ["run=a", "+networks.first=compact"], "+networks: no such setting; did you mean network?"),
+        (
+            "report",
+            ["runs=a", "+smoothing=3"],
+            "+smoothing: no such setting; report.py has output, paper, runs, suites",
+        ),
+        ("train", ["+experiment=smoke", "+trainer.precision_of_mine=1", "+callbacks.mine._target_=a"], None),
+        ("detect", ["run=a", "source=b"], None),
+        ("of_somebody", ["+more=1"], None),
+    ],
+    ids=str,
+)
+def test_what_is_added_by_a_plus_is_known_too(script, words, meant):
+    known = "train" if script == "of_somebody" else script
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        config = compose(known, [word.replace("+experiment", "experiment") for word in words])
+    assert of_an_addition(config, script) == meant
 
 
 def test_each_script_speaks_of_its_own_settings():

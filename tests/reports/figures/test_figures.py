@@ -123,11 +123,11 @@ def test_the_paper_has_axes_of_its_own():
     results = paper_results()
     own = results[(results["granularity"] == "kernel") & (results["init"] == "scaled")]
     figures = paper_figures(frame)
-    found = bars(figures["paper_map"].axes[0])["HYDRA, structured"]
+    found = bars(figures["paper_map"].axes[0])["scaled, kernel"]
     assert np.allclose(found, own.groupby("prune_ratio")["map_attacked"].agg(["mean", "std"]).to_numpy())
     assert all(len(figure.axes) == 1 for figure in figures.values())
     assert "not COCO" in figures["paper_map"].axes[0].get_ylabel()
-    (line,) = (line for line in figures["paper_map"].axes[0].containers if line.get_label() == "HYDRA, structured")
+    (line,) = (line for line in figures["paper_map"].axes[0].containers if line.get_label() == "scaled, kernel")
     assert line[0].get_color() == looks(TWO)["scaled, kernel"].colour
 
 

@@ -159,7 +159,7 @@ def test_the_control():
     apart = {f: replace(r, metrics=other[r.seed]) if "kernel" in f else r for f, r in same.items()}
     texts_of = texts(apart)["control"]
     assert len(texts_of) == 1
-    assert texts_of[0].startswith("Unstructured vs. Structured (DeepLIFT) differ in AP clean by -0.16 (adjusted p ")
+    assert texts_of[0].startswith("deeplift, weight vs. deeplift, kernel differ in AP clean by -0.16 (adjusted p ")
     (absent,) = texts(grid([WEIGHT, KERNEL], ratios=[0.5], seeds=range(5)))["control"]
     assert absent.startswith("no control")
     untested = texts(grid([WEIGHT, KERNEL], ratios=[0.0], seeds=[0]))["control"]

@@ -10,14 +10,14 @@ from scipy import stats
 
 from hydra_det.records.record import Record
 from hydra_det.records.table import records_frame
-from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, paper_results
+from hydra_det.reports.paper import COMPARISONS, CONFIGURATIONS, paper_results, printed_name
 from hydra_det.reports.statistics.comparisons import COMPARED, COMPARISON_COLUMNS, compare, control
 from hydra_det.reports.statistics.pairs import MAX_PAIRS, choose_pairs, differ_in_pruning_only
 from hydra_det.reports.statistics.paper_cells import paper_p_values
 from tests.reports.example import grid, grid_record, latency, network
 
 WEIGHT, KERNEL = "deeplift, weight", "deeplift, kernel"
-PAIR = "Unstructured vs. Structured (DeepLIFT)"
+PAIR = "deeplift, weight vs. deeplift, kernel"
 
 
 def compared(records):
@@ -61,18 +61,27 @@ def test_p_values_of_the_paper_from_records_with_its_results():
         metrics = {"dense": network(0.5, 0.4), "pruned": network(0.5, row["map_attacked"])}
         records[str(len(records))] = grid_record(name, row["prune_ratio"], row["run"], metrics=metrics, latency=times)
     found = compared(records)
-    assert set(found["comparison"]) == set(COMPARISONS)
+    called = {f"{first} vs. {second}" for first, second in COMPARISONS.values()}
+    assert set(found["comparison"]) == called
+    assert {printed_name(*pair) for pair in zip(found["first"], found["second"], strict=True)} == set(COMPARISONS)
     expected = paper_p_values().query("prune_ratio in (0, 0.75)")
     assert len(expected) == 20
     ours = {"map_attacked": "map_attacked", "time_ms": "total_ms_masked"}
     for row in expected.to_dict("records"):
-        came = row_of(found, ours[row["metric"]], row["prune_ratio"], row["comparison"])
+        came = row_of(found, ours[row["metric"]], row["prune_ratio"], " vs. ".join(COMPARISONS[row["comparison"]]))
         assert came["p_anova"] == pytest.approx(row["p_value"], rel=0.011), row
     failed = {(finding.metric, finding.comparison) for finding in control(found)}
-    assert ("total_ms_masked", "DeepLIFT vs. HYDRA (Unstructured)") in failed, (
+    assert ("total_ms_masked", "deeplift, weight vs. scaled, weight") in failed, (
         "printed 1.28e-05 where nothing is pruned"
     )
-    assert not any("Greyscale" in comparison for _, comparison in failed), "a colour may differ"
+    assert not any("greyscale" in comparison for _, comparison in failed), "a colour may differ"
+
+
+def test_a_comparison_of_the_paper_is_known_whatever_else_both_have():
+    assert printed_name(f"{WEIGHT}, free", f"{KERNEL}, free") == "Unstructured vs. Structured (DeepLIFT)"
+    assert printed_name(f"{WEIGHT}, greyscale", WEIGHT) == "Greyscale vs Colour (Unstructured DeepLIFT)"
+    for pair in ((WEIGHT, f"{KERNEL}, free"), (KERNEL, WEIGHT), ("a", "b"), (f"{WEIGHT}s", f"{KERNEL}s")):
+        assert printed_name(*pair) is None
 
 
 def test_a_comparison_against_scipy(pair, table):
@@ -233,11 +242,11 @@ def strip(record, count=0):
 def test_pairs_of_the_paper_and_of_others():
     frame = records_frame(grid(seeds=[0], ratios=[0.5]))
     assert choose_pairs(frame).chosen == {
-        "DeepLIFT vs. HYDRA (Unstructured)": (WEIGHT, "scaled, weight"),
-        "DeepLIFT vs. HYDRA (Structured)": (KERNEL, "scaled, kernel"),
+        "deeplift, weight vs. scaled, weight": (WEIGHT, "scaled, weight"),
+        "deeplift, kernel vs. scaled, kernel": (KERNEL, "scaled, kernel"),
         PAIR: (WEIGHT, KERNEL),
-        "Unstructured vs. Structured (HYDRA)": ("scaled, weight", "scaled, kernel"),
-        "Greyscale vs Colour (Unstructured DeepLIFT)": ("deeplift, weight, greyscale", WEIGHT),
+        "scaled, weight vs. scaled, kernel": ("scaled, weight", "scaled, kernel"),
+        "deeplift, weight, greyscale vs. deeplift, weight": ("deeplift, weight, greyscale", WEIGHT),
     }
     other = frame[:1].assign(configuration="snip, weight", init="snip")
     chosen = choose_pairs(pd.concat([frame[frame["configuration"] == WEIGHT], other])).chosen

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.engine
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
 ONNX, OPENVINO = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SIZE = 96
-ABOUT = {"classes": ["cat", "dog", "Käfer"], "image_size": SIZE, "greyscale": False}
+ABOUT: dict[str, Any] = {"classes": ["cat", "dog", "Käfer"], "image_size": SIZE, "greyscale": False}
 
 
 @pytest.fixture(scope="module")

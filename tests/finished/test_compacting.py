@@ -69,6 +69,7 @@ def test_the_files_are_those_of_the_pruned_network(grouped):
     names = {path.name for path in (grouped / "compact").iterdir()}
     assert names == {
         "architecture.json", "weights.safetensors", "network.onnx", "network.xml", "network.bin", "speed.png",
+        "detector.onnx", "detector.xml", "detector.bin",
     }  # fmt: skip
     assert not list(grouped.glob("*.partial"))
     net, about = load_compact(grouped / "compact")
@@ -132,18 +133,19 @@ def test_an_engine_that_crashes_is_left_out_and_the_others_go_on(finished, monke
     assert load_compact(finished / "crashing" / "compact")
 
 
-def test_what_was_made_is_there_when_times_are_lost(finished, monkeypatch):
+def test_what_was_made_is_there_when_scores_or_times_are_lost(finished, monkeypatch):
     run(finished, "prune=filter_group", "prune.ratio=0.6", name="untimed")
 
-    def interrupted(self):
+    def interrupted(self, *_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Compacting, "time", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        compacted(finished / "untimed", "engines=[]", "evaluate=false")
-    found = read_record(finished / "untimed" / "record.json").compaction
-    assert found is not None
-    assert found["latency"] == []
+    for lost in ("score", "time"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Compacting, lost, interrupted)
+            compacted(finished / "untimed", "engines=[]", "evaluate=false")
+        found = read_record(finished / "untimed" / "record.json").compaction
+        assert found is not None
+        assert found["latency"] == []
     assert FinishedRun(finished / "untimed").network("compact")
     assert not list((finished / "untimed").glob("*.partial"))
 

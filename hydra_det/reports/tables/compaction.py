@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hydra_det.records.record import Compaction, NetworkMetrics, Record
 from hydra_det.reports.figures.compaction import compaction_figure
+from hydra_det.reports.statistics.cautions import BUSY
 from hydra_det.reports.statistics.gains import (
     NETWORKS,
     compaction_of,
@@ -70,6 +71,11 @@ def compaction_notes(compaction: Compaction) -> Iterator[str]:
         f"Time: median ± interquartile range of {one['repeats']} repeats, networks in turn, "
         f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. Decode and NMS are torch's."
     )
+    if (load := max(entry["latency"]["load"] or 0 for entry in compaction["latency"])) > BUSY:
+        yield (
+            f"The machine was busy when these times were taken ({load:.1f} processes a core): they are too long and vary; "
+            "take them again on an idle one."
+        )
     masked, compact = faster_in(compaction, "masked"), faster_in(compaction, "compact")
     if not masked:
         yield "Masks alone bring nothing: in no engine is the masked network faster than the dense one, noise apart."

@@ -79,6 +79,14 @@ def test_what_brings_nothing_is_said_in_words(times, masks, compaction):
     assert ("Nor does compaction" in text) == compaction
 
 
+def test_a_busy_machine_is_named():
+    record = completed()
+    said = "The machine was busy when these times were taken (3.5 processes a core)"
+    assert said not in " ".join(render(compaction_tables(record)).split())
+    record.compaction["latency"][-1]["latency"]["load"] = 3.5
+    assert said in " ".join(render(compaction_tables(record)).split())
+
+
 def test_tables_fit_a_terminal_of_80_columns():
     record = completed(dense=1_234.5, masked=1_234.5, compact=1_000.0)
     for engine in record.compaction["engines"]:

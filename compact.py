@@ -41,8 +41,7 @@ def compact(settings: Config) -> Record:
             latency=[],
         )
         task.publish(found)  # the files first: what happens then costs scores and times only
-        scored = task.score(networks["compact"], exported)
-        record = task.finish({**found, "engines": scored, "latency": task.time()})
+        record = task.finish({**found, "engines": task.score(networks["compact"], exported), "latency": task.time()})
     draw_compaction(record, task.folder / "speed.png")
     show(compaction_tables(record))
     log.info("compact network: %s", task.folder)

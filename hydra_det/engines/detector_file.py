@@ -11,16 +11,13 @@ What such a program has to know is written in the file: a JSON object under `hyd
 import json
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hydra_det.boxes import PADDING
 from hydra_det.engines.onnx_suppression import BOXES, CONFIDENCES, add_suppression
-from hydra_det.modules.graph import GraphDetector
 from hydra_det.types import InputError
 
 OUTPUTS = ("raw", "decoded", "detections")
@@ -35,7 +32,7 @@ class Decoded(nn.Module):
         network: with `decode`.
     """
 
-    def __init__(self, network: GraphDetector) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
@@ -54,15 +51,15 @@ def check_output(output: Any, confidence: Any) -> None:
 
 
 def write_detector(
-    network: GraphDetector, folder: Path, example: Tensor, about: Mapping[str, Any], *, output: str, confidence: float
+    network: Any, folder: Path, example: Tensor, said: Mapping[str, Any], *, output: str, confidence: float
 ) -> Path:
     """Write `detector.onnx`.
 
     Args:
-        network: in eval mode, on the CPU.
+        network: a detector of the YOLO family in eval mode, on the CPU.
         folder: for the file.
         example: an image [1, 3, S, S]; the file takes images of this size, one or, without suppression, any number.
-        about: of the network, as `compaction.files` keeps it: classes, image_size, greyscale.
+        said: what the file says of itself; plain values.
         output: one of `OUTPUTS`.
         confidence: least one of `detections`.
 
@@ -83,9 +80,9 @@ def write_detector(
         )
     model = onnx.load(str(file))
     if output == "detections":
-        add_suppression(model, network.nms_settings, size=example.shape[-1], confidence=confidence)
-    said = described(network, about, output=output, confidence=confidence)
-    onnx.helper.set_model_props(model, {KEY: json.dumps(said, ensure_ascii=False)})
+        nms = network.nms_settings
+        add_suppression(model, size=example.shape[-1], iou=nms.iou, most=nms.max_detections, confidence=confidence)
+    onnx.helper.set_model_props(model, {KEY: json.dumps(dict(said), ensure_ascii=False)})
     onnx.save(model, str(file))
     return file
 
@@ -119,41 +116,3 @@ def answers(file: Path, images: Tensor) -> list[list[Tensor]]:
         said = made(image[None].numpy())
         found.append([torch.from_numpy(said[output].copy()) for output in made.outputs])
     return found
-
-
-def expected(network: GraphDetector, images: Tensor, *, output: str, confidence: float) -> list[list[Tensor]]:
-    """The same of torch."""
-    found = []
-    for image in images:
-        with torch.no_grad():
-            raw = network(image[None])
-            if output == "raw":
-                found.append(list(raw))
-            elif output == "decoded":
-                found.append(list(network.decode(raw)))
-            else:
-                (seen,) = network.detections(raw)
-                kept = seen.confidences >= confidence
-                found.append([part[kept] for part in seen])
-    return found
-
-
-def described(network: GraphDetector, about: Mapping[str, Any], *, output: str, confidence: float) -> dict[str, Any]:
-    """What a program has to know of a file; plain values."""
-    nms = network.nms_settings
-    said = {
-        "version": version("hydra-det"),
-        "classes": list(about["classes"]),
-        "image_size": about["image_size"],
-        "input": "images [batch, 3, image_size, image_size], RGB, float32 in [0, 1]",
-        "letterbox": "scaled to fit with its aspect ratio, bilinear with antialiasing, rounded to 8 bits; centred, "
-        "left = (image_size - width) // 2, top alike",
-        "padding": PADDING,
-        "greyscale": bool(about["greyscale"]),
-        "strides": list(network.strides),
-        "anchors": network.anchor_list,
-        "confidence": "sigmoid(objectness) * sigmoid(class)",
-        "output": output,
-        "nms": {"iou": nms.iou, "max_detections": nms.max_detections},
-    }
-    return {**said, "least_confidence": confidence} if output == "detections" else said

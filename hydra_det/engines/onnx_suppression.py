@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hydra_det.modules.yolo.base import NmsSettings
-
 BOXES, CONFIDENCES, LABELS = "boxes", "confidences", "labels"
 
 
-def add_suppression(model: Any, nms: NmsSettings, *, size: int, confidence: float) -> None:
+def add_suppression(model: Any, *, size: int, iou: float, most: int, confidence: float) -> None:
     """Put suppression behind the decoding of one image.
 
     Afterwards the answers are `boxes` [K, 4] clipped to the image, `confidences` [K] and `labels` [K], the most certain
@@ -22,16 +20,17 @@ def add_suppression(model: Any, nms: NmsSettings, *, size: int, confidence: floa
 
     Args:
         model: an ONNX model of one image whose outputs are `boxes` [1, N, 4] and `confidences` [1, N, C].
-        nms: how much may overlap, and how many stay.
         size: side of the image, pixels.
+        iou: of two boxes of one class that overlap more than this the less certain one goes.
+        most: boxes that stay.
         confidence: boxes below are left out.
     """
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415 - an optional package
 
     graph = model.graph
     constants = {
-        "nms_none": np.float32(0), "nms_size": np.float32(size), "nms_most": np.array([nms.max_detections], np.int64),
-        "nms_iou": np.array([nms.iou], np.float32), "nms_confidence": np.array([confidence], np.float32),
+        "nms_none": np.float32(0), "nms_size": np.float32(size), "nms_most": np.array([most], np.int64),
+        "nms_iou": np.array([iou], np.float32), "nms_confidence": np.array([confidence], np.float32),
         "nms_first": np.array([0], np.int64), "nms_class": np.array(1, np.int64), "nms_box": np.array(2, np.int64),
     }  # fmt: skip
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())

@@ -133,19 +133,19 @@ def test_an_engine_that_crashes_is_left_out_and_the_others_go_on(finished, monke
     assert load_compact(finished / "crashing" / "compact")
 
 
-def test_what_was_made_is_there_when_scores_or_times_are_lost(finished, monkeypatch):
+@pytest.mark.parametrize("lost", ["score", "time"])
+def test_what_was_made_is_there_when_scores_or_times_are_lost(finished, monkeypatch, lost):
     run(finished, "prune=filter_group", "prune.ratio=0.6", name="untimed")
 
     def interrupted(self, *_):
         raise KeyboardInterrupt
 
-    for lost in ("score", "time"):
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Compacting, lost, interrupted)
-            compacted(finished / "untimed", "engines=[]", "evaluate=false")
-        found = read_record(finished / "untimed" / "record.json").compaction
-        assert found is not None
-        assert found["latency"] == []
+    monkeypatch.setattr(Compacting, lost, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compacted(finished / "untimed", "engines=[]", "evaluate=false")
+    found = read_record(finished / "untimed" / "record.json").compaction
+    assert found is not None
+    assert found["latency"] == []
     assert FinishedRun(finished / "untimed").network("compact")
     assert not list((finished / "untimed").glob("*.partial"))
 

@@ -18,7 +18,8 @@ from hydra_det.compaction.files import COMPACT, load_compact, save_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import is_foreign
 from hydra_det.finished.compacting.costs import batches, engine_latency, network_size
-from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export, export_detector
+from hydra_det.finished.compacting.detector import export_detector
+from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export
 from hydra_det.finished.compacting.settings import asked_engines
 from hydra_det.finished.compacting.workplace import Workplace
 from hydra_det.finished.run import FinishedRun, compact_variant

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.compaction.files import load_compact
-from hydra_det.engines.detector_file import answers, expected, write_detector, write_openvino_detector
-from hydra_det.engines.engine import FLOAT_TOLERANCE, Forward
+from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import ENGINES, in_engine
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.process.apart import Apart
@@ -23,7 +22,6 @@ log = logging.getLogger(__name__)
 
 COMPARED = 8  # images
 TINY = 1e-30  # as a largest value: zeros alone differ by nothing
-NAMED = {"raw": "raw maps", "decoded": "boxes and confidences", "detections": "detections"}
 
 _opened: dict[str, Forward] = {}  # the engines that are open in this process
 
@@ -64,58 +62,6 @@ def export(
     log.info("%s: raw maps differ by %.1e of their largest value", engine, worst)
     size = None if file is None else sum(part.stat().st_size for part in _parts_of(file))
     return forward, EngineResult(engine=engine, file_bytes=size, difference=worst, metrics=None)
-
-
-def export_detector(
-    folder: Path,
-    network: GraphDetector,
-    *,
-    sample: Tensor,
-    output: str,
-    confidence: float,
-    openvino: bool,
-    apart: Apart,
-) -> None:
-    """`detector.onnx`, and for OpenVINO `detector.xml`, written into the folder of a network and compared with torch.
-
-    Args:
-        folder: of the compact network.
-        network: the same one.
-        sample: [N, 3, S, S], images to compare on.
-        output: one of `detector_file.OUTPUTS`.
-        confidence: least one of `detections`.
-        openvino: whether OpenVINO's files are wanted, too.
-        apart: the process of the runtimes.
-
-    Raises:
-        InputError: a file answers something else.
-        DiedError: the process is gone.
-    """
-    images = sample[:COMPARED]
-    wanted = expected(network, images, output=output, confidence=confidence)
-    found = apart.call(_write_detector, folder, images, output, confidence, openvino)
-    for file, answers_of in found.items():
-        pairs = [pair for one, other in zip(wanted, answers_of, strict=True) for pair in zip(one, other, strict=True)]
-        if output == "detections" and any(want.shape != got.shape for want, got in pairs):
-            log.warning("%s: a box at the edge of the suppression comes out otherwise than in torch", file)
-            continue
-        worst = largest_difference(*zip(*((want.float(), got.float()) for want, got in pairs), strict=True))
-        if not worst <= FLOAT_TOLERANCE:
-            raise InputError(
-                f"export.output: expected {file} to answer as torch within {FLOAT_TOLERANCE} of the largest value, got "
-                f"a difference of {worst:.1e}; take export.output=raw"
-            )
-        log.info("%s: %s differ by %.1e of their largest value", file, NAMED[output], worst)
-
-
-def _write_detector(
-    folder: Path, images: Tensor, output: str, confidence: float, openvino: bool
-) -> dict[str, list[list[Tensor]]]:
-    """Write the files; what each answers."""
-    network, about = load_compact(folder)
-    files = [write_detector(network, folder, images[:1], about, output=output, confidence=confidence)]
-    files += [write_openvino_detector(files[0])] if openvino else []
-    return {file.name: answers(file, images) for file in files}
 
 
 def _here(function: Callable[..., Any], *args: Any) -> Any:

@@ -73,8 +73,8 @@ def compaction_notes(compaction: Compaction) -> Iterator[str]:
     )
     if (load := max(entry["latency"]["load"] or 0 for entry in compaction["latency"])) > BUSY:
         yield (
-            f"The machine was busy when these times were taken ({load:.1f} processes a core): they are too long and vary; "
-            "take them again on an idle one."
+            f"The machine was busy when these times were taken ({load:.1f} processes a core): they are too long and "
+            "vary; take them again on an idle one."
         )
     masked, compact = faster_in(compaction, "masked"), faster_in(compaction, "compact")
     if not masked:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from hydra_det.engines.detector_file import (
     OUTPUTS,
     answers,
     check_output,
-    expected,
     write_detector,
     write_openvino_detector,
 )
+from hydra_det.finished.compacting.detector import described, expected
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.types import InputError
-from tests.engines.example import LEAST, trained
+from tests.finished.example import LEAST, trained
 
 pytestmark = pytest.mark.engine
 
@@ -53,6 +54,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return made
 
 
+def write(network: GraphDetector, folder: Path, about: Mapping[str, Any], *, output: str) -> Path:
+    said = described(network, about, output=output, confidence=LEAST)
+    example = torch.zeros(1, 3, SIZE, SIZE)
+    return write_detector(network, folder, example, said, output=output, confidence=LEAST)
+
+
 def page(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a page's code defines, run in a folder with the files."""
     monkeypatch.chdir(folder)
@@ -67,7 +74,7 @@ def test_the_page_finds_what_the_predictor_finds(
     network: GraphDetector, photos: list[Path], tmp_path: Path, monkeypatch: Any, runtime: str, greyscale: bool
 ) -> None:
     about = {**ABOUT, "greyscale": greyscale}
-    file = write_detector(network, tmp_path, torch.zeros(1, 3, SIZE, SIZE), about, output="decoded", confidence=0.3)
+    file = write(network, tmp_path, about, output="decoded")
     if runtime == "openvino":
         write_openvino_detector(file)
     names = page(ONNX if runtime == "onnxruntime" else f"{ONNX}\n{OPENVINO}", tmp_path, monkeypatch)
@@ -96,7 +103,7 @@ def test_the_page_finds_what_the_predictor_finds(
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_file_answers_as_torch(network: GraphDetector, tmp_path: Path, output: str) -> None:
     images = torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    file = write_detector(network, tmp_path, images, ABOUT, output=output, confidence=LEAST)
+    file = write(network, tmp_path, ABOUT, output=output)
     wanted = expected(network, images, output=output, confidence=LEAST)
     for made in (file, write_openvino_detector(file)):
         for one, other in zip(wanted, answers(made, images), strict=True):
@@ -110,12 +117,12 @@ def test_a_file_answers_as_torch(network: GraphDetector, tmp_path: Path, output:
 
 
 def test_a_file_says_what_it_is(network: GraphDetector, tmp_path: Path) -> None:
-    file = write_detector(network, tmp_path, torch.zeros(1, 3, SIZE, SIZE), ABOUT, output="detections", confidence=0.4)
+    file = write(network, tmp_path, ABOUT, output="detections")
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     said = json.loads(session.get_modelmeta().custom_metadata_map["hydra_det"])
     assert said["classes"] == ABOUT["classes"]
     assert (said["image_size"], said["padding"], said["greyscale"]) == (SIZE, 0.5, False)
-    assert (said["output"], said["least_confidence"]) == ("detections", 0.4)
+    assert (said["output"], said["least_confidence"]) == ("detections", LEAST)
     assert said["nms"] == {"iou": network.nms_settings.iou, "max_detections": 100}
     assert np.allclose(said["anchors"], network.anchors.flip(0).reshape(-1, 2))
     assert said["strides"] == [32, 16, 8]

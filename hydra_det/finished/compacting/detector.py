@@ -1,4 +1,4 @@
-"""`detector.onnx` and `detector.xml` of a compact network: what they say of themselves, and the proof of their answers."""
+"""`detector.onnx` and `detector.xml` of a compact network: what they say of themselves, and the proof of answers."""
 
 import logging
 from collections.abc import Mapping

@@ -183,8 +183,10 @@ def open_predictor(config: Config) -> Predictor:
     asked = {key: config[key] for key in ("image_size", "greyscale") if config[key] is not None}
     if run is None:
         class_names = read_names(Path(str(names)))
-        options = {"image_size": DEFAULT_SIZE, **asked, **options}
-        return Predictor(_from_weights(config["model"], class_names), class_names=class_names, **options)
+        net = _from_weights(config["model"], class_names)
+        made_for = max(getattr(net, "made_for", (DEFAULT_SIZE,)))  # a .cfg of Darknet says it
+        options = {"image_size": -(-made_for // 32) * 32, **asked, **options}
+        return Predictor(net, class_names=class_names, **options)
     finished = FinishedRun(str(run), attack=config["attack"], trusted=config["trust"])
     return Predictor.from_run(finished, config["network"], **asked, **options)
 
@@ -201,7 +203,7 @@ def content_pixels(image: Tensor, letterbox: Letterbox) -> Pixels:
 def _from_weights(model: Config, class_names: Sequence[str]) -> nn.Module:
     settings = {key: value for key, value in model.items() if value is not None and key != "weights"}
     settings["num_classes"] = len(class_names)
-    if settings["anchors"] == "auto":
+    if settings.get("anchors") == "auto":
         settings["anchors"] = build.said_anchors({**settings, "weights": model["weights"]})
         if settings["anchors"] is None:
             raise InputError(

@@ -17,6 +17,7 @@ from hydra_det.attacks import ATTACKS
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.callbacks.hardening.registry import HARDENINGS
 from hydra_det.init import INITIALISERS
+from hydra_det.modules.darknet.network import DarknetDetector
 from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
@@ -24,6 +25,7 @@ from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.pruning.settings import KINDS
 from hydra_det.reports.paper import CONFIGURATIONS, Cell
 from hydra_det.types import InputError
+from tests.modules.darknet.example import written
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -103,7 +105,7 @@ def test_names_of_stages() -> None:
     [("yolov3", 61_949_149), ("yolov3_spp", 62_998_749), ("yolov3_tiny", 8_852_366), ("yolov3_nano", None)],
 )
 def test_models_build(name: str, parameters: int | None) -> None:
-    assert names("model") == set(MODELS)
+    assert names("model") == {*MODELS, "darknet"}
     model = config_of(f"model={name}")["model"]
     if model["anchors"] == "auto":
         model["anchors"] = [[k, k] for k in range(1, 1 + MODELS[name].ANCHOR_COUNT)]
@@ -118,6 +120,17 @@ def test_models_build(name: str, parameters: int | None) -> None:
     assert count == parameters if parameters else count < 5_000_000
     assert net.loss_settings.box_weight == model["loss"]["box_weight"]
     assert net.nms_settings.iou == model["nms"]["iou"]
+
+
+def test_a_model_from_a_cfg_of_darknet(tmp_path: Path) -> None:
+    path = written("depthwise", tmp_path)
+    config = config_of("model=darknet", f"model.cfg={path}", "model.nms.iou=0.45")["model"]
+    net: Any = build.network({key: value for key, value in config.items() if value is not None} | {"num_classes": 2})
+    assert type(net) is DarknetDetector
+    assert net.nms_settings.iou == 0.45
+    assert net.loss_settings.box_weight == config["loss"]["box_weight"]
+    with pytest.raises(InputError, match=r"expected its own settings, got width=0\.5"):
+        build.network({"_target_": config["_target_"], "cfg": str(path), "width": 0.5})
 
 
 def test_coco_anchors_are_those_of_the_code() -> None:

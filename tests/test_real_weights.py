@@ -4,19 +4,26 @@ Random weights agree with another reader whatever the anchors are. The files lie
 `../shared/data`; each folder says where its own come from.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import hydra_det
+from hydra_det.modules.masked_conv import make_dense, masked_layers
+from tests.modules.darknet.opencv import OpenCVDetector
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
-TINY, COCO = REAL / "yolov3_tiny_coco", REAL / "coco_real"
+TINY, ZOO, COCO = REAL / "yolov3_tiny_coco", REAL / "darknet_zoo", REAL / "coco_real"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (TINY.is_dir() and COCO.is_dir()), reason="needs real weights and images"),
+    pytest.mark.skipif(
+        not all(folder.is_dir() for folder in (TINY, ZOO, COCO)), reason="needs real weights and images"
+    ),
 ]
 PUBLISHED_TINY = [[10, 14], [23, 27], [37, 58], [81, 82], [135, 169], [344, 319]]  # of the .cfg, masks 0,1,2 and 3,4,5
 
@@ -44,3 +51,63 @@ def test_the_anchors_of_the_published_cfg_halve_it() -> None:
     net = hydra_det.build_network("yolov3_tiny", num_classes=80, weights=weights, anchors=PUBLISHED_TINY)
     found: Any = hydra_det.evaluate(net, coco_val())["clean"]["coco"]
     assert found["map"] < 0.13
+
+
+# AP50 of both readers, measured on the 206 images at 320 px.
+NETWORKS = {"yolo-fastest-1.1": 0.269, "yolo-fastest-1.1-xl": 0.326, "MobileNetV2-YOLOv3-Nano-coco": 0.275}
+
+
+def of_the_zoo(name: str) -> Any:
+    return hydra_det.build_network("darknet", cfg=ZOO / f"{name}.cfg", weights=ZOO / f"{name}.weights").eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_public_networks_are_those_of_another_reader(name: str, tmp_path: Path) -> None:
+    net = of_the_zoo(name)
+    levels = [(stride, 3) for stride in net.strides]
+    other = OpenCVDetector(ZOO / f"{name}.cfg", ZOO / f"{name}.weights", folder=tmp_path, levels=levels)
+    data = coco_val(320)
+    data.prepare()
+    certain = 0
+    for index in range(0, 200, 10):
+        image = data.dataset("test")[index][0][None]
+        with torch.no_grad():
+            ours, (theirs,) = net.decode(net(image)), other(image)
+        torch.testing.assert_close(ours.confidences, theirs.confidences, atol=1e-4, rtol=0)
+        counted = theirs.confidences.amax(2) >= 0.001  # boxes that nobody would look at may be thousands of pixels wide
+        torch.testing.assert_close(ours.boxes[counted], theirs.boxes[counted], atol=1e-2, rtol=0)
+        torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-2, rtol=1e-4)
+        certain += int((theirs.confidences > 0.5).sum())
+    assert certain > 20
+    found: dict[str, Any] = {
+        reader: hydra_det.evaluate(made, coco_val(320))["clean"]["coco"]["map_50"]
+        for reader, made in (("ours", net), ("theirs", other))
+    }
+    assert found["ours"] == pytest.approx(found["theirs"], abs=1e-4)
+    assert found["ours"] >= NETWORKS[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("ratio", [0.5, 0.9])
+def test_public_networks_without_pruned_channels_answer_the_same(name: str, ratio: float) -> None:
+    """Depthwise convolutions lose channels with the convolutions that write and read them."""
+    net = hydra_det.make_masked(of_the_zoo(name))
+    hydra_det.initial_scores(net, (), "magnitude")
+    hydra_det.prune(net, ratio, granularity="filter_group")
+    small = hydra_det.compact(net).network
+    weights = [sum(m.weight.numel() for m in each.modules() if isinstance(m, nn.Conv2d)) for each in (net, small)]
+    assert weights[1] <= (1 - ratio) * weights[0]
+    masked = make_dense(copy.deepcopy(net)).eval()
+    image = torch.rand(1, 3, 224, 320, generator=torch.Generator().manual_seed(0))
+    for dtype, allowed in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        with torch.no_grad():
+            pairs = list(zip(masked.to(dtype)(image.to(dtype)), small.to(dtype)(image.to(dtype)), strict=True))
+        for wanted, got in pairs:
+            assert (wanted - got).abs().max() <= allowed * wanted.abs().max()
+    # One more channel gone from one depthwise convolution, and the answer is another.
+    layer = next(m for m in small.modules() if isinstance(m, nn.Conv2d) and m.groups > 1)
+    with torch.no_grad():
+        layer.weight[0] = 0
+        changed = small(image)
+    assert max(float((a - b).abs().max() / a.abs().max()) for (a, _), b in zip(pairs, changed, strict=True)) > 1e-3
+    assert masked_layers(net)

@@ -28,19 +28,23 @@ PROBE = 64  # side of the image that output positions are counted on, a multiple
 def channel_ids(graph: Graph) -> dict[str, Channels]:
     """The channels of every map: equal numbers are one channel, which stays or goes as a whole.
 
-    A convolution writes new channels, a sum makes pairs of channels one, a concatenation lists those of its parts, and
-    everything else passes them on. Numbers are dense and rise in the order of the graph.
+    A convolution writes new channels; in one with groups those that a group reads and writes are one. A sum makes pairs
+    of channels one, a concatenation lists those of its parts, a slice some of them, and everything else passes them on.
+    Numbers are dense and rise in the order of the graph.
 
     Returns:
         Node, or `IMAGES`, -> [C] int64.
     """
     found: dict[str, Channels] = {IMAGES: np.arange(COLOURS)}
-    count, ties = COLOURS, [np.zeros((2, 0), dtype=np.int64)]  # pairs of channels that a sum makes one, [2, n] each
+    count, ties = COLOURS, [np.zeros((2, 0), dtype=np.int64)]  # pairs of channels that are one, [2, n] each
     for node in graph.nodes:
         inputs = [found[name] for name in node.inputs]
         if node.operation == "conv":
             found[node.name] = np.arange(count, count + node.settings["out_channels"])
             count += node.settings["out_channels"]
+            ties += _grouped(inputs[0], found[node.name], node.settings.get("groups", 1))
+        elif node.operation == "slice":
+            found[node.name] = inputs[0][_part(node)]
         elif node.operation == "concat":
             found[node.name] = np.concatenate(inputs)
         else:
@@ -50,6 +54,14 @@ def channel_ids(graph: Graph) -> dict[str, Channels]:
     tied = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
     _, dense = connected_components(tied, directed=False)  # numbered by their oldest channel
     return {name: dense[channels].astype(np.int64) for name, channels in found.items()}
+
+
+def spread(flags: Flags, groups: int) -> Flags:
+    """Which input reaches which filter: of the kernels of a convolution with groups. [O, I/groups] -> [O, I]"""
+    outputs, inputs = flags.shape
+    blocks = np.zeros((groups, outputs // groups, groups, inputs), dtype=bool)
+    blocks[np.arange(groups), :, np.arange(groups)] = flags.reshape(groups, outputs // groups, inputs)
+    return blocks.reshape(outputs, groups * inputs)
 
 
 def layout(network: nn.Module) -> Layout:
@@ -73,6 +85,7 @@ def layout(network: nn.Module) -> Layout:
                 writes=torch.from_numpy(writes),
                 reads=torch.from_numpy(reads),
                 positions=math.prod(sizes[node.name][1]),
+                groups=layer.groups,
             )
         else:
             fixed |= _flags(count, [reads, writes])
@@ -109,7 +122,7 @@ def silent(
 
     Args:
         graph: in eval mode.
-        weights: convolution -> [O, I], True where a kernel is not all zero.
+        weights: convolution -> [O, I], True where a kernel is not all zero; of groups as from `spread`.
         biases: convolution -> [O], True where it adds something.
         quiet: BatchNorm -> [C], True where it makes zero of zero.
 
@@ -127,9 +140,11 @@ def silent(
             zero[node.name] = np.concatenate(inputs)
         elif node.operation == "add":
             zero[node.name] = inputs[0] & inputs[1]
-        elif node.operation == "pad" and node.settings["value"] not in BLIND_PADDING:
+        elif node.operation == "slice":
+            zero[node.name] = inputs[0][_part(node)]
+        elif node.operation == "logistic" or (node.operation == "pad" and node.settings["value"] not in BLIND_PADDING):
             zero[node.name] = np.zeros_like(inputs[0])
-        else:  # LeakyReLU, pooling and upsampling leave zero zero
+        else:  # the other activations, pooling and upsampling leave zero zero
             zero[node.name] = inputs[0]
     return zero
 
@@ -156,6 +171,8 @@ def needed(graph: Graph, weights: Mapping[str, Flags], zero: Mapping[str, Flags]
             ends = np.cumsum([len(zero[name]) for name in node.inputs])[:-1]
             for name, part in zip(node.inputs, np.split(here, ends), strict=True):
                 wanted[name] |= part
+        elif node.operation == "slice":
+            wanted[node.inputs[0]][_part(node)] |= here
         else:
             for name in node.inputs:
                 wanted[name] |= here
@@ -203,11 +220,23 @@ def _silent_by_masks(graph: Graph, network: nn.Module, *, biases: bool) -> dict[
             layer: Any = network.get_submodule(node.name)
             # What has no mask is trained: zeros there need not stay.
             kept = layer.mask if isinstance(layer, MaskedConv2d) else torch.ones_like(layer.weight, dtype=torch.bool)
-            weights[node.name] = kept.flatten(2).any(2).cpu().numpy()
+            weights[node.name] = spread(kept.flatten(2).any(2).cpu().numpy(), layer.groups)
             added[node.name] = np.full(len(kept), biases and layer.bias is not None)
         elif node.operation == "norm":
             quiet[node.name] = np.ones(node.settings["num_features"], dtype=bool)
     return silent(graph, weights, added, quiet)
+
+
+def _grouped(reads: Channels, writes: Channels, groups: int) -> list[Channels]:
+    """Pairs that make what each group reads and writes one channel. [2, n] each; none of a single group"""
+    if groups == 1:
+        return []
+    first = reads.reshape(groups, -1)[:, 0]  # of every group
+    return [np.stack([np.repeat(first, len(ends) // groups), ends]) for ends in (reads, writes)]
+
+
+def _part(node: Node) -> slice:
+    return slice(node.settings["start"], node.settings["stop"])
 
 
 def _convolutions(graph: Graph) -> Iterable[Node]:

@@ -6,13 +6,14 @@ or approximated: what a pruned filter still emits because of its BatchNorm keeps
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_det.compaction.channels import Channels, Flags, channel_ids, needed, silent
+from hydra_det.compaction.channels import Channels, Flags, channel_ids, needed, silent, spread
 from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, GraphDetector, Node
 from hydra_det.modules.masked_conv import make_dense
@@ -49,6 +50,9 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
         raise InputError(f"multiple: expected a whole number of at least 1, got {multiple}")
     dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
     smaller = _smaller(dense, multiple)
+    # A group that is left alone is an ordinary convolution, and such a one can lose single channels.
+    while (again := _smaller(smaller, multiple)).graph.nodes != smaller.graph.nodes:
+        smaller = again
     return Compacted(smaller, prove_equal(dense, smaller))
 
 
@@ -117,7 +121,7 @@ def _smaller(dense: Any, multiple: int) -> GraphDetector:
             same_as[node.name] = inputs[0]
             continue
         kept_inputs = np.flatnonzero(keep[ids[node.inputs[0]]])
-        nodes.append(_resized(node, inputs, len(kept_inputs), len(here)))
+        nodes.append(_resized(node, inputs, kept_inputs, len(here)))
         state |= _state(dense, node, kept_inputs, here)
     made = _detector(dense, Graph(nodes, graph.outputs))
     made.load_state_dict(state)
@@ -131,6 +135,7 @@ def _detector(dense: Any, graph: Graph) -> GraphDetector:
         num_classes=dense.num_classes,
         anchors=dense.anchor_list,
         strides=dense.strides,
+        scales=dense.scales,
         loss=dense.loss_settings,
         nms=dense.nms_settings,
     )
@@ -142,7 +147,7 @@ def _needed(graph: Graph, dense: nn.Module) -> dict[str, Flags]:
     for node in graph.nodes:
         module: Any = dense.get_submodule(node.name) if node.operation in ("conv", "norm") else None
         if node.operation == "conv":
-            weights[node.name] = (module.weight != 0).flatten(2).any(2).numpy()
+            weights[node.name] = spread((module.weight != 0).flatten(2).any(2).numpy(), module.groups)
             biases[node.name] = (
                 np.zeros(len(module.weight), bool) if module.bias is None else (module.bias != 0).numpy()
             )
@@ -182,18 +187,30 @@ def _kept(graph: Graph, ids: dict[str, Channels], need: dict[str, Flags], multip
         # A convolution cannot be without inputs: where only its bias is left it reads one channel of zeros.
         if keep[ids[node.name]].any() and not keep[ids[node.inputs[0]]].any():
             keep[ids[node.inputs[0]][0]] = True
-    for node in convolutions:
-        written = ids[node.name]
-        missing = -int(keep[written].sum()) % multiple
-        if keep[written].any():
-            keep[written[~keep[written]][:missing]] = True
+    _round_up([ids[node.name] for node in convolutions], keep, multiple)
     return keep
 
 
-def _resized(node: Node, inputs: tuple[str, ...], reads: int, writes: int) -> Node:
+def _round_up(written: Sequence[Channels], keep: Flags, multiple: int) -> None:
+    """Keep further channels, in place, until every convolution that is left writes a multiple, or all that it has."""
+    before = -1
+    while before != int(keep.sum()):  # what one convolution keeps another one may write too
+        before = int(keep.sum())
+        for channels in written:
+            while keep[channels].any() and keep[channels].sum() % multiple and not keep[channels].all():
+                # A channel of groups is several at once, so that some numbers are passed over.
+                keep[channels[~keep[channels]][0]] = True
+
+
+def _resized(node: Node, inputs: tuple[str, ...], reads: Channels, writes: int) -> Node:
     settings = dict(node.settings)
     if node.operation == "conv":
-        settings |= {"in_channels": reads, "out_channels": writes}
+        # Groups go as a whole: what they read and write is one channel.
+        groups = len(reads) * settings["groups"] // settings["in_channels"] if settings["groups"] > 1 else 1
+        settings |= {"in_channels": len(reads), "out_channels": writes, "groups": groups}
+    elif node.operation == "slice":
+        start = int((reads < settings["start"]).sum())
+        settings |= {"start": start, "stop": start + writes}
     elif node.operation == "norm":
         settings |= {"num_features": writes}
     return Node(node.name, node.operation, inputs, settings)
@@ -204,7 +221,8 @@ def _state(dense: nn.Module, node: Node, reads: Channels, writes: Channels) -> d
     if node.operation not in ("conv", "norm"):
         return {}
     state = {}
+    whole = node.settings.get("groups", 1) == 1  # a filter of a group reads all that is left of the group: itself
     for name, tensor in dense.get_submodule(node.name).state_dict().items():
         left = tensor[writes] if tensor.ndim else tensor  # BatchNorm's count of batches is a single number
-        state[f"{node.name}.{name}"] = left[:, reads].contiguous() if tensor.ndim == 4 else left
+        state[f"{node.name}.{name}"] = left[:, reads].contiguous() if tensor.ndim == 4 and whole else left
     return state

@@ -24,6 +24,7 @@ from hydra_det.types import InputError
 FORMAT, VERSION = "hydra_det compact network", 1
 COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
+EARLIER = {"conv": {"groups": 1}}  # settings that files of earlier versions do not have
 # What the constructors and operators of torch raise of values that do not fit.
 _NO_NETWORK = (
     ArithmeticError,
@@ -49,6 +50,7 @@ def save_compact(folder: Path, network: GraphDetector, about: Mapping[str, Any])
         "num_classes": network.num_classes,
         "anchors": network.anchor_list,
         "strides": network.strides,
+        "scales": network.scales,
         "loss": dataclasses.asdict(network.loss_settings),
         "nms": dataclasses.asdict(network.nms_settings),
     }
@@ -115,7 +117,8 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
     known = {IMAGES}
     nodes = []
     for entry in content["nodes"]:
-        node = Node(entry["name"], entry["operation"], tuple(entry["inputs"]), _arguments(entry["settings"]))
+        settings = {**EARLIER.get(entry["operation"], {}), **_arguments(entry["settings"])}
+        node = Node(entry["name"], entry["operation"], tuple(entry["inputs"]), settings)
         if node.name in known:
             raise ValueError(f"{node.name} is there twice")
         if missing := set(node.inputs) - known:
@@ -132,6 +135,7 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
         num_classes=detector["num_classes"],
         anchors=detector["anchors"],
         strides=detector["strides"],
+        scales=detector.get("scales"),  # files of earlier versions have none
         loss=LossSettings(**detector["loss"]),
         nms=NmsSettings(**detector["nms"]),
     ).eval()

@@ -35,7 +35,7 @@ def measure(network: nn.Module, layout: Layout, *, image_size: int) -> dict[str,
     for name in layout.layers:
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
-        key = (layer.weight.shape, layer.stride, layer.padding, sizes[name])
+        key = (layer.weight.shape, layer.groups, layer.stride, layer.padding, sizes[name])
         if key not in known:
             known[key] = _table(layer, sizes[name][0])
         tables[name] = known[key]
@@ -59,7 +59,10 @@ def _table(layer: nn.Conv2d, size: tuple[int, int]) -> Table:
     table = np.zeros((len(SHARES), len(SHARES)))
     for row, filters in enumerate(SHARES):
         for column, inputs in enumerate(SHARES):
-            kept = weight[: max(1, round(filters * len(weight))), : max(1, round(inputs * weight.shape[1]))]
+            if layer.groups == 1:
+                kept = weight[: max(1, round(filters * len(weight))), : max(1, round(inputs * weight.shape[1]))]
+            else:  # groups go as a whole, and leave what a filter reads as it is
+                kept = weight[: max(1, round(filters * layer.groups)) * (len(weight) // layer.groups)]
             table[row, column] = _milliseconds(layer, kept.detach().contiguous(), size)
     # Noise must not make a smaller layer dearer: a budget is met by making layers smaller.
     return np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1).tolist()
@@ -67,11 +70,12 @@ def _table(layer: nn.Conv2d, size: tuple[int, int]) -> Table:
 
 @torch.no_grad()
 def _milliseconds(layer: nn.Conv2d, weight: torch.Tensor, size: tuple[int, int]) -> float:
-    images = torch.rand(1, weight.shape[1], *size, device=weight.device).to(weight.dtype)
+    groups = max(1, len(weight) * layer.groups // layer.out_channels)
+    images = torch.rand(1, weight.shape[1] * groups, *size, device=weight.device).to(weight.dtype)
     times = []
     for _ in range(WARMUP + REPEATS):
         start = _now(weight.device)
-        F.conv2d(images, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+        F.conv2d(images, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=groups)
         times.append(_now(weight.device) - start)
     return min(times[WARMUP:]) * 1000  # the least disturbed
 

@@ -82,8 +82,8 @@ def _node(found: fx.Node, names: dict[fx.Node, str], network: nn.Module) -> Node
 
 def _settings(module: nn.Module, operation: str, name: str) -> dict[str, Any]:
     """The arguments that would make the module anew."""
-    if getattr(module, "groups", 1) != 1 or getattr(module, "padding_mode", "zeros") != "zeros":
-        raise _unknown(f"one with groups or with a padding other than zeros at {name}")
+    if getattr(module, "padding_mode", "zeros") != "zeros":
+        raise _unknown(f"one with a padding other than zeros at {name}")
     if getattr(module, "ceil_mode", False) or (operation == "max_pool" and getattr(module, "dilation", 1) != 1):
         raise _unknown(f"a pooling with ceil_mode or dilation at {name}")
     if operation == "norm" and not (module.affine and module.track_running_stats):
@@ -112,6 +112,6 @@ def _function(found: fx.Node, names: dict[fx.Node, str]) -> Node:
 
 def _unknown(what: str) -> InputError:
     return InputError(
-        f"compaction: expected convolutions, BatchNorm, LeakyReLU, max pooling, nearest upsampling, padding, sums and "
-        f"concatenations of channels only, got {what}"
+        f"compaction: expected convolutions, BatchNorm, known activations, max pooling, nearest upsampling, padding, "
+        f"sums, slices and concatenations of channels only, got {what}"
     )

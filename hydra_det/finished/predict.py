@@ -186,8 +186,9 @@ def open_predictor(config: Config) -> Predictor:
     asked = {key: config[key] for key in ("image_size", "greyscale") if config[key] is not None}
     if run is None:
         class_names = read_names(Path(str(names)))
-        options = {"image_size": DEFAULT_SIZE, **asked, **options}
         net = network_from_weights(config["model"], len(class_names), source="names")
+        made_for = max(getattr(net, "made_for", (DEFAULT_SIZE,)))  # a .cfg of Darknet says it
+        options = {"image_size": -(-made_for // STRIDE) * STRIDE, **asked, **options}
         return Predictor(net, class_names=class_names, **options)
     finished = FinishedRun(str(run), attack=config["attack"], trusted=config["trust"])
     return Predictor.from_run(finished, config["network"], **asked, **options)

@@ -55,6 +55,23 @@ class Concat(nn.Module):
         return torch.cat(maps, dim=1)
 
 
+class Slice(nn.Module):
+    """Some channels of a map that lie side by side.
+
+    Args:
+        start: the first of them.
+        stop: the first that is not one of them any more.
+    """
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, stop - start, H, W]"""
+        return maps[:, self.start : self.stop]
+
+
 class Operation(NamedTuple):
     """A class of modules and those of its arguments that are kept; every one is an attribute of the module."""
 
@@ -64,15 +81,20 @@ class Operation(NamedTuple):
 
 OPERATIONS: dict[str, Operation] = {
     "conv": Operation(
-        nn.Conv2d, ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias")
+        nn.Conv2d, ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
     ),
     "norm": Operation(nn.BatchNorm2d, ("num_features", "eps", "momentum")),
     "leaky_relu": Operation(nn.LeakyReLU, ("negative_slope", "inplace")),
+    "relu": Operation(nn.ReLU, ("inplace",)),
+    "mish": Operation(nn.Mish, ("inplace",)),
+    "swish": Operation(nn.SiLU, ("inplace",)),
+    "logistic": Operation(nn.Sigmoid),
     "max_pool": Operation(nn.MaxPool2d, ("kernel_size", "stride", "padding")),
     "upsample": Operation(nn.Upsample, ("scale_factor", "mode")),
     "pad": Operation(nn.ConstantPad2d, ("padding", "value")),
     "add": Operation(Add),
     "concat": Operation(Concat),
+    "slice": Operation(Slice, ("start", "stop")),
     "raw_map": Operation(SplitAnchors, ("anchors",)),
 }
 
@@ -85,6 +107,7 @@ class GraphDetector(YoloDetector):
         num_classes: C.
         anchors: of all levels, those of the finest one first.
         strides: of the raw maps, coarsest first.
+        scales: of the centres of each level, see `YoloDetector`.
         loss: see `LossSettings`.
         nms: see `NmsSettings`.
     """
@@ -96,10 +119,11 @@ class GraphDetector(YoloDetector):
         num_classes: int,
         anchors: Anchors,
         strides: Sequence[int],
+        scales: Sequence[float] | None = None,
         loss: LossSettings | None = None,
         nms: NmsSettings | None = None,
     ) -> None:
-        super().__init__(num_classes=num_classes, anchors=anchors, strides=strides, loss=loss, nms=nms)
+        super().__init__(num_classes=num_classes, anchors=anchors, strides=strides, scales=scales, loss=loss, nms=nms)
         self.graph = graph
         for node in graph.nodes:
             _place(self, node.name, OPERATIONS[node.operation].module(**node.settings))

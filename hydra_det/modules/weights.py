@@ -59,7 +59,7 @@ def trained_with(path: Path) -> Trained | None:
         anchors = [[round(float(width), 4), round(float(height), 4)] for width, height in content["anchors"]]
         return Trained(anchors, int(content["num_classes"]))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: expected anchors and classes in what it says of itself, got {said:.60}") from error
+        raise InputError(f"{path}: expected anchors and classes in what it says of itself, got {said!r:.60}") from error
 
 
 def same_anchors(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:

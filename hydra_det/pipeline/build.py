@@ -20,9 +20,10 @@ from torch import nn
 
 from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.modules.darknet.network import text_of
+from hydra_det.modules.darknet.weights import is_darknet, load_darknet_weights
 from hydra_det.modules.masked_conv import make_masked
 from hydra_det.modules.weights import load_pretrained, trained_with
-from hydra_det.modules.yolo.darknet_weights import load_darknet_weights
 from hydra_det.process.progress_bar import may_draw
 from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, plain  # noqa: F401 - found here
 from hydra_det.process.typed.spelling import did_you_mean
@@ -135,6 +136,8 @@ def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
     from the boxes of the data.
     """
     model = dict(config["model"])
+    if model.get("cfg"):
+        model["cfg"] = text_of(model["cfg"])  # the run stays what it is when the file changes
     if isinstance(model["anchors"], str) and model["anchors"] != "auto":
         raise InputError(
             f"model.anchors: expected auto or [[width,height],...] in pixels of the input, got {model['anchors']}"
@@ -143,7 +146,9 @@ def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
         log.info("model.anchors: those that %s was trained with: %s", model["weights"], trained)
         model["anchors"] = trained
     elif model["anchors"] == "auto":
-        count = getattr(target(model), "ANCHOR_COUNT")  # noqa: B009 - every network says it
+        count = getattr(target(model), "ANCHOR_COUNT", None)
+        if count is None:
+            raise InputError("model.anchors: expected none, since the network has its own, got auto")
         anchors = kmeans_anchors(module.train_boxes(), count, seed=0)
         model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in anchors]
     return {key: value for key, value in model.items() if value is not None} | {"num_classes": module.num_classes}
@@ -157,7 +162,7 @@ def said_anchors(model: Mapping[str, Any]) -> list[list[float]] | None:
     """
     weights = model.get("weights")
     trained = trained_with(Path(weights)) if weights and Path(weights).suffix == ".safetensors" else None
-    return trained.anchors if trained and trained.num_classes == model["num_classes"] else None
+    return trained.anchors if trained and trained.num_classes == model.get("num_classes") else None
 
 
 def network(model: Mapping[str, Any]) -> nn.Module:
@@ -183,8 +188,9 @@ def build_network(
     """A network by its name, with random weights or those of a file.
 
     Args:
-        name: of a file in `conf/model`: `yolov3`, `yolov3_tiny`, `yolov3_spp`, `yolov3_nano`.
-        num_classes: how many it tells apart; not needed beside `data`.
+        name: of a file in `conf/model`: `yolov3`, `yolov3_tiny`, `yolov3_spp`, `yolov3_nano`; or `darknet` with
+            `cfg="path.cfg"`.
+        num_classes: how many it tells apart; not needed beside `data` or `cfg`.
         data: takes the number of classes and, for `anchors="auto"`, the sizes of the objects from its training images.
         weights: a `.safetensors` file of ours, or Darknet's `.weights`; those of other classes fill all but the heads.
         **settings: what the file in `conf/model` says otherwise, such as `width=0.5` or `anchors=[[10, 14], ...]`.
@@ -199,7 +205,7 @@ def build_network(
         raise InputError(f"num_classes: expected the {data.num_classes} of the data, or none, got {num_classes}")
     if data is not None:
         return network(model_config({"model": model}, data))
-    if num_classes is None:
+    if num_classes is None and not model.get("cfg"):
         raise InputError("num_classes: expected how many classes the network tells apart, or data, got neither")
     if model["anchors"] == "auto":
         model["anchors"] = said_anchors({**model, "num_classes": num_classes}) or "auto"
@@ -208,7 +214,7 @@ def build_network(
             f"anchors: expected those of {name}, or data to make them from, got neither; give "
             "anchors=[[width, height], ...] in pixels of the input, or data="
         )
-    return network({key: value for key, value in model.items() if value is not None} | {"num_classes": num_classes})
+    return network({key: value for key, value in {**model, "num_classes": num_classes}.items() if value is not None})
 
 
 def _named_model(name: str) -> dict[str, Any]:
@@ -228,7 +234,7 @@ def _named_model(name: str) -> dict[str, Any]:
 
 def load(made: nn.Module, path: Path) -> list[str]:
     """Fill a network from a file of weights; the names of the tensors that were left out, as of other classes."""
-    return (load_darknet_weights if path.suffix == ".weights" else load_pretrained)(made, path)
+    return (load_darknet_weights if is_darknet(path) else load_pretrained)(made, path)
 
 
 def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Module:

@@ -118,6 +118,7 @@ class FilterGroups:
     The score of a channel is the mean over the layers that write or read it, of the mean |score| of its weights there.
     While scores are trained only the reading weights are masked. The network answers as if the channel were gone, and
     yet the channel is computed, so that what it would add reaches the scores of its readers: a channel can come back.
+    For the same reason a convolution with groups, which hands channels on, is not masked before the end.
 
     Args:
         layout: of the network.
@@ -133,7 +134,10 @@ class FilterGroups:
         pool_of = {int(channel): name for name, channels in self.groups.items() for channel in channels}
         # Layer -> (fixed filters, filters per unit of each pool), and the same for what it reads.
         self._ends = {
-            name: (self._sides(layer.writes, pool_of), self._sides(layer.reads, pool_of))
+            name: (
+                self._sides(layer.writes, pool_of),
+                self._sides(layer.reads, pool_of) if layer.groups == 1 else (layer.shape[1], []),
+            )
             for name, layer in layout.layers.items()
         }
 
@@ -143,7 +147,7 @@ class FilterGroups:
         total, ends = torch.zeros(2, len(self.layout.fixed), device=device)
         for name, layer in self.layout.layers.items():
             kernels = scores[name].detach().float().abs().mean(dim=(2, 3))  # [O, I]
-            for channels, means in ((layer.writes, kernels.mean(1)), (layer.reads, kernels.mean(0))):
+            for channels, means in ((layer.writes, kernels.mean(1)), (layer.reads, layer.by_input(kernels).mean(1))):
                 total.index_add_(0, channels.to(device), means)
                 ends.index_add_(0, channels.to(device), torch.ones_like(means))
         return self._by_group(total / ends.clamp(min=1))
@@ -152,7 +156,7 @@ class FilterGroups:
         """Sum over the weights that read a channel: what is written and not read changes nothing."""
         device = next(iter(slopes.values())).device
         total = torch.zeros(len(self.layout.fixed), device=device)
-        for name, layer in self.layout.layers.items():
+        for name, layer in self._readers():
             total.index_add_(0, layer.reads.to(device), slopes[name].float().sum(dim=(0, 2, 3)))
         return self._by_group(total)
 
@@ -164,9 +168,11 @@ class FilterGroups:
             keep[channels.to(device)] = kept[name]
         answer = {}
         for name, layer in self.layout.layers.items():
-            kernels = keep[layer.reads.to(device)].expand(layer.shape[:2])
+            kernels = layer.kernels_reading(keep[layer.reads.to(device)])
             if final:
                 kernels = kernels & keep[layer.writes.to(device)][:, None]
+            elif layer.groups > 1:
+                kernels = torch.ones_like(kernels)
             answer[name] = kernels[:, :, None, None].expand(layer.shape).contiguous()
         return answer
 
@@ -174,7 +180,7 @@ class FilterGroups:
         """True where somebody reads a channel."""
         device = next(iter(masks.values())).device
         read = torch.zeros(len(self.layout.fixed), device=device)
-        for name, layer in self.layout.layers.items():
+        for name, layer in self._readers():
             read.index_add_(0, layer.reads.to(device), masks[name].any(dim=3).any(dim=2).any(dim=0).float())
         return self._by_group(read > 0)
 
@@ -190,6 +196,10 @@ class FilterGroups:
         """The layers that write the channels of a group."""
         channels = set(self.groups[pool].tolist())
         return [layer for layer in self.layout.layers.values() if channels & set(layer.writes.tolist())]
+
+    def _readers(self) -> list[tuple[str, Layer]]:
+        """The layers whose masks say which channels are read."""
+        return [(name, layer) for name, layer in self.layout.layers.items() if layer.groups == 1]
 
     def _by_group(self, values: Tensor) -> dict[str, Tensor]:
         return {name: values[channels.to(values.device)] for name, channels in self.groups.items()}

@@ -14,13 +14,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 # Modules of 0.1 whose classes configs name.
-_FAMILY = ("loss", "yolov3", "darknet_weights", "decode", "disagreement")
+_FAMILY = ("loss", "yolov3", "decode", "disagreement")
 _HARDENING = (
     "adversarial_batch", "consistent_batch", "free_adversarial_batch", "overfitting_watch", "attacked_images",
 )  # fmt: skip
 _WATCHING = ("progress", "numbers_watch", "inspection", "mask_history", "pictures", "whereabouts")
 MODULES = {
     **{f"hydra_det.modules.{name}": f"hydra_det.modules.yolo.{name}" for name in _FAMILY},
+    "hydra_det.modules.darknet_weights": "hydra_det.modules.darknet.weights",
     "hydra_det.modules.yolo": "hydra_det.modules.yolo.base",
     **{f"hydra_det.callbacks.{name}": f"hydra_det.callbacks.hardening.{name}" for name in _HARDENING},
     **{f"hydra_det.callbacks.{name}": f"hydra_det.callbacks.watching.{name}" for name in _WATCHING},

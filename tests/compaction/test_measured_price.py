@@ -38,7 +38,8 @@ def test_noise_does_not_make_less_cost_more(monkeypatch):
     assert rising == sorted(rising)
 
 
-def test_real_times_are_positive():
-    net = make_masked(network("yolov3_tiny"))
+@pytest.mark.parametrize("name", ["yolov3_tiny", "darknet_depthwise", "darknet_varied"])
+def test_real_times_are_positive(name):
+    net = make_masked(network(name))
     price = price_of(measure(net, layout(net), image_size=64), layout(net))
     assert all(price(name, *layer.shape[:2]) > 0 for name, layer in layout(net).layers.items())

@@ -117,10 +117,12 @@ OTHER = "a forward that returns something else than a list of raw maps"
         (Named(), "a call of conv with keywords"),
         (Functional(lambda maps: torch.add(maps, maps, alpha=2)), "got add at add"),
         (chain(nn.Upsample(size=(8, 8))), "an upsampling by nearest to (8, 8) at layers.1"),
-        (chain(nn.Sigmoid()), "got Sigmoid at layers.1"),
+        (chain(nn.Tanh()), "got Tanh at layers.1"),
         (chain(nn.GroupNorm(2, 4)), "got GroupNorm at layers.1"),
-        (chain(nn.Conv2d(4, 4, 3, groups=2)), "groups or with a padding other than zeros at layers.1"),
-        (chain(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "padding other than zeros at layers.1"),
+        (
+            chain(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
+            "one with a padding other than zeros at layers.1",
+        ),
         (chain(nn.BatchNorm2d(4, affine=False)), "a BatchNorm without scale or statistics at layers.1"),
         (chain(nn.MaxPool2d(2, ceil_mode=True)), "a pooling with ceil_mode or dilation at layers.1"),
         (chain(nn.Upsample(scale_factor=2, mode="bilinear")), "an upsampling by bilinear to a multiple at layers.1"),
@@ -167,7 +169,8 @@ def test_channels_are_numbered_by_the_oldest_of_those_that_are_one():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+# A logistic activation makes 0.5 of zero.
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "darknet_varied"])
 def test_a_channel_is_all_that_depends_on_it(name):
     """Making a channel of a group zero everywhere is the same as never reading it."""
     net = make_masked(network(name)).eval()
@@ -178,7 +181,11 @@ def test_a_channel_is_all_that_depends_on_it(name):
         channel = int(channels[len(channels) // 2])
         unread, unwritten = (make_masked(network(name)).eval() for _ in range(2))
         for key, layer in found.layers.items():
-            dict(masked_layers(unread))[key].mask[:, layer.reads == channel] = False
+            mask = dict(masked_layers(unread))[key].mask
+            if layer.groups == 1:
+                mask[:, layer.reads == channel] = False
+            else:  # every filter reads one channel
+                mask[layer.reads == channel] = False
             rows = layer.writes == channel
             dict(masked_layers(unwritten))[key].mask[rows] = False
             if rows.any():

@@ -20,7 +20,7 @@ from hydra_det.data.media.video import VideoWriter
 from hydra_det.finished.pictures import Pictures
 from hydra_det.finished.predict import Predictor, content_pixels, open_predictor
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.yolo.darknet_weights import save_darknet_weights
+from hydra_det.modules.darknet.weights import save_darknet_weights
 from hydra_det.modules.yolo.yolov3 import YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import SCRIPTS

@@ -28,8 +28,9 @@ from hydra_det.data.sources import CocoData, KittiData, VocData, YoloData
 from hydra_det.errors import InputError
 from hydra_det.finished.predict import Predictor
 from hydra_det.finished.run import FinishedRun
+from hydra_det.modules.darknet.network import DarknetDetector
+from hydra_det.modules.darknet.weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.weights import load_pretrained, save_weights
-from hydra_det.modules.yolo.darknet_weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.yolo.yolov3 import YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import to_yaml
@@ -100,6 +101,13 @@ VOC = (
 KITTI = (
     "Car 0.00 0 1.57 4.00 5.00 24.00 15.00 1.5 1.6 3.9 1.0 1.5 20.0 1.57\n"
     "DontCare -1 -1 -10 1 2 9 9 -1 -1 -1 -1 -1 -1 -10\n"
+)
+CFG = (
+    "[net]\nwidth=64\nchannels=3\n[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=mish\n"
+    "[convolutional]\nfilters=8\nsize=3\npad=1\ngroups=4\nactivation=leaky\n[shortcut]\nfrom=-2\n[maxpool]\nsize=2\n"
+    "stride=2\n[route]\nlayers=-1,-1\ngroups=2\ngroup_id=1\n[upsample]\nstride=2\n"
+    "[convolutional]\nfilters=14\nactivation=linear\n"
+    "[yolo]\nmask=0,1\nanchors=6,8, 11,5\nclasses=2\nnum=2\nscale_x_y=1.1\n"
 )
 NAMES = "path: ../elsewhere\nnames:\n  0: cat\n  1: dog\n"
 
@@ -277,6 +285,11 @@ READERS: dict[str, Reader] = {
         "tiny.weights",
         lambda f: save_darknet_weights(tiny(), f / "tiny.weights"),
         lambda f: load_darknet_weights(copy.deepcopy(tiny()), f / "tiny.weights"),
+    ),
+    "darknet_cfg": Reader(
+        "net.cfg",
+        lambda f: _text(f / "net.cfg", CFG),
+        lambda f: DarknetDetector(cfg=f / "net.cfg"),
     ),
     "weights": Reader(
         "net.safetensors",

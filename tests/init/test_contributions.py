@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,7 @@ def test_the_difference_is_that_of_the_target():
 
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks", "ignore:Input Tensor 0")
-@pytest.mark.parametrize("name", ["yolov3", "yolov3_nano"])
+@pytest.mark.parametrize("name", ["yolov3", "yolov3_nano", "darknet_depthwise"])
 def test_agreement_with_captum(name, dtype, allowed):
     net, made = answering(name, dtype=dtype), batch()
     images = made["images"].to(dtype)
@@ -225,6 +226,30 @@ def test_a_maximum_is_put_down_to_the_input_that_made_it():
         max_pool(nn.MaxPool2d(2), pixels, reference).sum().backward()
         assert pixels.grad is not None
         assert pixels.grad.flatten().tolist() == expected
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(4, 6, 2), (3, 3, 3), (2, 6, 2)])
+@pytest.mark.parametrize("activation", [nn.Mish, nn.SiLU, nn.Sigmoid, nn.ReLU])
+def test_groups_are_the_loop_over_the_formula(activation, inputs, outputs, groups):
+    """C = w * sum of m * (x - xref), kernel by kernel, where a filter reads the inputs of its own group alone."""
+    torch.manual_seed(0)
+    conv, head = nn.Conv2d(inputs, outputs, 3, 2, 1, groups=groups), nn.Conv2d(outputs, 2, 1)
+    net = Single(conv, activation(), head).double()
+    images, reference = torch.randn(2, inputs, 6, 6).double(), torch.randn(1, inputs, 6, 6).double()
+    with torch.no_grad():
+        here, there = conv(images), conv(reference)
+        f = net.parts[1]
+        slopes = (f(here) - f(there)) / (here - there) * head.weight.sum(0)[:, 0, 0].view(-1, 1, 1)
+    moved = F.pad(images - reference, (1, 1, 1, 1)).numpy()
+    expected = np.zeros(conv.weight.shape)
+    for o, j, down, across in np.ndindex(*expected.shape):
+        i = o // (outputs // groups) * (inputs // groups) + j
+        for n, row, column in np.ndindex(2, 3, 3):
+            expected[o, j, down, across] += slopes[n, o, row, column] * moved[n, i, 2 * row + down, 2 * column + across]
+    expected *= conv.weight.detach().numpy()
+    found = contributions(net, images, reference, coefficients=whole, rule=Rescale())
+    np.testing.assert_allclose(found.weights["parts.0"], expected, rtol=1e-9, atol=1e-12)
+    assert found.gap < 1e-9
 
 
 @pytest.mark.parametrize("rule", RULES)

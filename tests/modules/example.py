@@ -9,8 +9,10 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from hydra_det.boxes import Letterbox
+from hydra_det.modules.darknet.network import DarknetDetector
 from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import Batch, Target
+from tests.modules.darknet.example import DEPTHWISE, VARIED
 
 SIZE = 64
 CLASSES = 2
@@ -21,13 +23,18 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "yolov3_spp": lambda: YOLOv3SPP(num_classes=CLASSES, width=0.125, depth=0.125),
     "yolov3_tiny": lambda: YOLOv3Tiny(num_classes=CLASSES, width=0.125),
     "yolov3_nano": lambda: YOLOv3(num_classes=CLASSES, width=NANO.width, depth=NANO.depth),
+    "darknet_depthwise": lambda: DarknetDetector(cfg=DEPTHWISE),
+    "darknet_varied": lambda: DarknetDetector(cfg=VARIED),
 }
-ARCHITECTURES = ("yolov3", "yolov3_spp", "yolov3_tiny")  # nano is YOLOv3, only wider
+# nano is YOLOv3, only wider
+ARCHITECTURES = ("yolov3", "yolov3_spp", "yolov3_tiny", "darknet_depthwise", "darknet_varied")
 STRIDES = {
     "yolov3": (32, 16, 8),
     "yolov3_spp": (32, 16, 8),
     "yolov3_tiny": (32, 16),
     "yolov3_nano": (32, 16, 8),
+    "darknet_depthwise": (32, 16),
+    "darknet_varied": (32, 16),
 }
 
 

@@ -1,5 +1,6 @@
 """Masks of whole networks, over all granularities, allocations and ratios: counts, nesting, budgets, consistency."""
 
+import itertools
 from itertools import pairwise
 
 import numpy as np
@@ -57,14 +58,17 @@ def test_what_is_kept_is_within_the_budget_and_nearly_all_of_it(name, granularit
         plan.check(masks)
         kept = kept_share(masks)
         layers = len(masks)
-        if granularity == "nm":  # the stem has three input channels: no block of four
-            assert kept == pytest.approx(1 - ratio, abs=0.002)
+        if granularity == "nm":  # filters of three inputs, or of one, have no block of four
+            cut = {name: mask for name, mask in masks.items() if mask.shape[1] % 4 == 0}
+            assert kept_share(cut) == pytest.approx(1 - ratio, abs=1e-9)
+            assert all(mask.all() for name, mask in masks.items() if name not in cut)
         elif granularity in ("weight", "hybrid") or (granularity == "kernel" and allocation == "uniform"):
             # Every layer is rounded by itself.
             slack = layers * (9 if granularity == "kernel" else 1)
             assert abs(kept - (1 - ratio)) * sum(m.numel() for m in masks.values()) <= slack
         else:
-            assert 1 - ratio - 0.006 <= kept <= 1 - ratio + 1e-9
+            # A unit of the last is up to seven channels at once, in three layers and all that read them.
+            assert 1 - ratio - (0.02 if name == "darknet_varied" else 0.006) <= kept <= 1 - ratio + 1e-9
 
 
 @pytest.mark.parametrize(("granularity", "allocation"), [case for case in CASES if case[0] != "hybrid"])
@@ -94,7 +98,17 @@ def test_filter_groups_are_consistent(name, allocation):
     masks = plan.masks(scores_of(net), final=True)
     state: dict[int, bool] = {}
     for layer_name, layer in found.layers.items():
-        rows, columns = masks[layer_name].flatten(2).any(2).any(1), masks[layer_name].flatten(2).any(2).any(0)
+        kernels = masks[layer_name].flatten(2).any(2)
+        rows = kernels.any(1)
+        if layer.groups > 1:  # kernel by kernel: a filter reads the inputs of its own group
+            filters, inputs = len(layer.writes) // layer.groups, len(layer.reads) // layer.groups
+            for row, column in itertools.product(range(len(layer.writes)), range(inputs)):
+                channel = int(layer.reads[row // filters * inputs + column])
+                assert state.setdefault(channel, bool(kernels[row, column])) == kernels[row, column]
+                assert channel == int(layer.writes[row])
+            assert torch.equal(masks[layer_name], rows[:, None, None, None].expand_as(masks[layer_name]))
+            continue
+        columns = kernels.any(0)
         for channel, flag in [*zip(layer.writes.tolist(), rows.tolist(), strict=True)]:
             assert state.setdefault(channel, flag) == flag
         for channel, flag in [*zip(layer.reads.tolist(), columns.tolist(), strict=True)]:
@@ -128,15 +142,20 @@ def test_residual_sums_tie_the_filters_of_a_stage():
     assert not set(first.tolist()) & set(found.layers["backbone.stages.1.1.reduce.conv"].writes.tolist())
 
 
-def test_while_scores_learn_only_readers_are_masked():
-    net = masked()
+@pytest.mark.parametrize("name", ["yolov3_tiny", "darknet_depthwise"])
+def test_while_scores_learn_only_readers_are_masked(name):
+    net = masked(name)
     plan = mask_plan(PruneSettings(ratio=0.6, granularity="filter_group"), layout(net))
     scores = scores_of(net)
     training, final = plan.masks(scores), plan.masks(scores, final=True)
-    for name, mask in training.items():
+    for layer, mask in training.items():
+        if dict(masked_layers(net))[layer].groups > 1:  # hands on what those behind it may learn to read again
+            assert mask.all()
+            assert not final[layer].all()
+            continue
         columns = mask.flatten(2).any(2).any(0)
         assert torch.equal(mask, columns[None, :, None, None].expand_as(mask))
-        assert torch.equal(final[name].flatten(2).any(2).any(0), columns)
+        assert torch.equal(final[layer].flatten(2).any(2).any(0), columns)
     assert plan.counts_in(training) == plan.counts_in(final)
 
 

@@ -7,7 +7,7 @@ the loss terms, `net.detections(raw)` the boxes.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,7 @@ class YoloDetector(nn.Module):
         num_classes: C.
         anchors: of all levels, those of the finest one first; one may stand on several levels.
         strides: of the raw maps, coarsest first.
+        scales: how far the centres of each level reach, see `decode_boxes`; None: no further than their cells.
         loss: weights and choices of the loss.
         nms: how detections are selected.
     """
@@ -79,6 +80,7 @@ class YoloDetector(nn.Module):
         num_classes: int,
         anchors: Anchors,
         strides: Sequence[int],
+        scales: Sequence[float] | None = None,
         loss: LossSettings | None = None,
         nms: NmsSettings | None = None,
     ) -> None:
@@ -89,6 +91,9 @@ class YoloDetector(nn.Module):
             raise InputError(f"model.anchors: expected a multiple of {len(strides)} pairs, got {len(anchors)}")
         self.num_classes = num_classes
         self.strides = list(strides)
+        self.scales = [1.0] * len(self.strides) if scales is None else [float(scale) for scale in scales]
+        if len(self.scales) != len(self.strides):
+            raise ValueError(f"expected a scale for each of {len(self.strides)} levels, got {len(self.scales)}")
         self.loss_settings = loss or LossSettings()
         self.nms_settings = nms or NmsSettings()
         per_level = len(anchors) // len(strides)
@@ -107,8 +112,7 @@ class YoloDetector(nn.Module):
 
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
-        anchors = list(self.anchors)
-        return yolo_losses(raw, targets, anchors=anchors, strides=self.strides, settings=self.loss_settings)
+        return yolo_losses(raw, targets, **self._levels(), settings=self.loss_settings)
 
     def evidence(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
         """Objectness plus true-class logit, summed over the anchors assigned to objects. -> [B]"""
@@ -122,8 +126,7 @@ class YoloDetector(nn.Module):
 
     def disagreement(self, raw: Sequence[Tensor], other: Sequence[Tensor]) -> LossTerms:
         """What a second answer about the same images loses against a first one; see `yolo_disagreement`. [B] each"""
-        anchors = list(self.anchors)
-        return yolo_disagreement(raw, other, anchors=anchors, strides=self.strides, settings=self.loss_settings)
+        return yolo_disagreement(raw, other, **self._levels(), settings=self.loss_settings)
 
     def objectness(self, raw: Sequence[Tensor]) -> Tensor:
         """The objectness logit of every anchor of every cell. -> [B, N]"""
@@ -131,7 +134,7 @@ class YoloDetector(nn.Module):
 
     def decode(self, raw: Sequence[Tensor]) -> Candidates:
         """Every box with its confidence per class, before suppression."""
-        return decode(raw, list(self.anchors), self.strides)
+        return decode(raw, **self._levels())
 
     def suppress(self, candidates: Candidates, image_size: tuple[int, int]) -> list[Detections]:
         """Class-wise non-maximum suppression by `self.nms_settings`; `image_size` is (height, width) of the input."""
@@ -155,9 +158,16 @@ class YoloDetector(nn.Module):
         height, width = (side * self.strides[0] for side in raw[0].shape[2:4])
         return self.suppress(self.decode(raw), (height, width))
 
+    def _levels(self) -> dict[str, Any]:
+        """What the raw maps mean, level by level."""
+        return {"anchors": list(self.anchors), "strides": self.strides, "scales": self.scales}
+
     def _head(self, inputs: int) -> nn.Conv2d:
         """The 1x1 convolution that writes a raw map."""
-        head = nn.Conv2d(inputs, self.anchors.shape[1] * (5 + self.num_classes), 1)
+        return self._at_prior(nn.Conv2d(inputs, self.anchors.shape[1] * (5 + self.num_classes), 1))
+
+    def _at_prior(self, head: nn.Conv2d) -> nn.Conv2d:
+        """The convolution that writes a raw map, changed in place: untrained it sees hardly an object anywhere."""
         assert head.bias is not None
         with torch.no_grad():
             head.weight.mul_(0.1)  # start near the prior whatever the image

@@ -25,13 +25,15 @@ class Candidates(NamedTuple):
     confidences: Tensor  # [B, N, C] float32, objectness times class probability
 
 
-def decode_boxes(raw: Tensor, anchors: Tensor, stride: int) -> Tensor:
+def decode_boxes(raw: Tensor, anchors: Tensor, stride: int, scale: float = 1.0) -> Tensor:
     """Boxes of one raw map.
 
     Args:
         raw: [B, A, H, W, 5 + C].
         anchors: [A, 2] width and height in pixels of the network input.
         stride: pixels a cell.
+        scale: Darknet's `scale_x_y`: above 1 a centre reaches beyond its cell, by (scale - 1) / 2 cells on every side,
+            so that the edge of a cell is no longer infinitely far (Bochkovskiy et al. 2020, arXiv 2004.10934).
 
     Returns:
         [B, A, H, W, 4] float32, xyxy in pixels of the network input, not clipped.
@@ -40,18 +42,21 @@ def decode_boxes(raw: Tensor, anchors: Tensor, stride: int) -> Tensor:
     xywh = raw[..., :4].float()
     rows = torch.arange(height, device=raw.device).view(height, 1)
     columns = torch.arange(width, device=raw.device).view(1, width)
-    x = (xywh[..., 0].sigmoid() + columns) * stride
-    y = (xywh[..., 1].sigmoid() + rows) * stride
+    centre_in_cell = xywh[..., :2].sigmoid() * scale - (scale - 1) / 2
+    x = (centre_in_cell[..., 0] + columns) * stride
+    y = (centre_in_cell[..., 1] + rows) * stride
     half = xywh[..., 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() * anchors.float().view(1, -1, 1, 1, 2) / 2
     centre = torch.stack([x, y], dim=-1)
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def decode(raw: Sequence[Tensor], anchors: Sequence[Tensor], strides: Sequence[int]) -> Candidates:
+def decode(
+    raw: Sequence[Tensor], anchors: Sequence[Tensor], strides: Sequence[int], scales: Sequence[float]
+) -> Candidates:
     """All boxes of all maps with a confidence per class."""
     boxes, confidences = [], []
-    for level, level_anchors, stride in zip(raw, anchors, strides, strict=True):
-        boxes.append(decode_boxes(level, level_anchors, stride).flatten(1, 3))
+    for level, level_anchors, stride, scale in zip(raw, anchors, strides, scales, strict=True):
+        boxes.append(decode_boxes(level, level_anchors, stride, scale).flatten(1, 3))
         certainty = level[..., 4:].float().sigmoid()
         confidences.append((certainty[..., :1] * certainty[..., 1:]).flatten(1, 3))
     return Candidates(torch.cat(boxes, dim=1), torch.cat(confidences, dim=1))

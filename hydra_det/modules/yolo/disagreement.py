@@ -18,6 +18,7 @@ def yolo_disagreement(
     *,
     anchors: Sequence[Tensor],
     strides: Sequence[int],
+    scales: Sequence[float],
     settings: LossSettings,
 ) -> LossTerms:
     """What a second answer loses against a first one; 0 where both are equal, never below.
@@ -31,6 +32,7 @@ def yolo_disagreement(
         other: the same shapes.
         anchors: per level [A, 2] in pixels of the network input.
         strides: per level, pixels a cell.
+        scales: per level, how far a centre reaches; see `decode_boxes`.
         settings: weights of the terms.
 
     Returns:
@@ -38,8 +40,8 @@ def yolo_disagreement(
     """
     nothing = raw[0].new_zeros(raw[0].shape[0], dtype=torch.float32)
     box, objectness, classification = nothing, nothing, nothing
-    for one, two, level_anchors, stride in zip(raw, other, anchors, strides, strict=True):
-        boxes, others = (decode_boxes(maps.float(), level_anchors, stride).flatten(1, 3) for maps in (one, two))
+    for one, two, shapes, stride, scale in zip(raw, other, anchors, strides, scales, strict=True):
+        boxes, others = (decode_boxes(maps.float(), shapes, stride, scale).flatten(1, 3) for maps in (one, two))
         first, second = (maps.float().flatten(1, 3) for maps in (one, two))  # [B, N, 5 + C]
         certainty = first[..., 4].sigmoid().detach()  # [B, N]
         box = box + (certainty * complete_box_iou_loss(others, boxes)).sum(1)

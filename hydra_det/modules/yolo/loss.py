@@ -68,6 +68,7 @@ def yolo_losses(
     *,
     anchors: Sequence[Tensor],
     strides: Sequence[int],
+    scales: Sequence[float],
     settings: LossSettings,
 ) -> LossTerms:
     """The loss terms of a batch.
@@ -77,6 +78,7 @@ def yolo_losses(
         targets: B of them.
         anchors: per level [A, 2] in pixels of the network input.
         strides: per level, pixels a cell.
+        scales: per level, how far a centre reaches; see `decode_boxes`.
         settings: weights and choices.
 
     Returns:
@@ -84,7 +86,7 @@ def yolo_losses(
     """
     batch = raw[0].shape[0]
     levels = [level.float() for level in raw]
-    decoded = [decode_boxes(*level) for level in zip(levels, anchors, strides, strict=True)]
+    decoded = [decode_boxes(*level) for level in zip(levels, anchors, strides, scales, strict=True)]
     near = _near_objects(decoded, targets, settings.ignore_iou)
     pairs = assign(raw, targets, anchors=anchors, strides=strides, anchor_iou=settings.anchor_iou)
 

@@ -18,16 +18,18 @@ def sigmoid(value):
     return 1 / (1 + math.exp(-value))
 
 
-def slow_decode(raw, anchors, strides):
+def slow_decode(raw, anchors, strides, scales):
     """Per image a list of (box, confidence per class), cell by cell."""
     answer = []
     for image in range(raw[0].shape[0]):
         found = []
-        for level, shapes, stride in zip(raw, anchors, strides, strict=True):
+        for level, shapes, stride, scale in zip(raw, anchors, strides, scales, strict=True):
             for anchor, maps in enumerate(level[image].tolist()):
                 for row, cells in enumerate(maps):
                     for column, (tx, ty, tw, th, objectness, *classes) in enumerate(cells):
-                        x, y = (column + sigmoid(tx)) * stride, (row + sigmoid(ty)) * stride
+                        # scale_x_y = 1.2: from -0.1 to 1.1 of a cell
+                        inner = [sigmoid(t) * scale - 0.5 * (scale - 1) for t in (tx, ty)]
+                        x, y = (column + inner[0]) * stride, (row + inner[1]) * stride
                         width = shapes[anchor][0].item() * math.exp(tw)
                         height = shapes[anchor][1].item() * math.exp(th)
                         box = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
@@ -69,18 +71,19 @@ def random_candidates(seed, *, boxes=120, classes=3):
     return Candidates(torch.cat([centre - half, centre + half], dim=2), confidences)
 
 
-def test_decode():
+@pytest.mark.parametrize("scales", [[1.0, 1.0], [1.2, 1.05]])
+def test_decode(scales):
     generator = torch.Generator().manual_seed(0)
     raw = [torch.randn(2, 2, 64 // s, 96 // s, 8, generator=generator) for s in STRIDES]
-    boxes, confidences = decode(raw, ANCHORS, STRIDES)
-    for image, expected in enumerate(slow_decode(raw, ANCHORS, STRIDES)):
+    boxes, confidences = decode(raw, ANCHORS, STRIDES, scales)
+    for image, expected in enumerate(slow_decode(raw, ANCHORS, STRIDES, scales)):
         torch.testing.assert_close(boxes[image], torch.tensor([box for box, _ in expected]), atol=1e-4, rtol=1e-5)
         torch.testing.assert_close(confidences[image], torch.tensor([values for _, values in expected]))
 
 
 def test_an_overflowing_width_stays_finite():
     raw = [torch.full((1, 2, 1, 1, 6), 1000.0) for _ in STRIDES]
-    boxes, confidences = decode(raw, ANCHORS, STRIDES)
+    boxes, confidences = decode(raw, ANCHORS, STRIDES, [1.0, 1.0])
     assert boxes.isfinite().all()
     assert torch.equal(confidences, torch.ones_like(confidences))
 

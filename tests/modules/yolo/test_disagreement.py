@@ -14,7 +14,7 @@ SETTINGS = LossSettings(box_weight=2.0, objectness_weight=0.5, classification_we
 
 
 def apart(first, second):
-    return yolo_disagreement([first], [second], anchors=ANCHORS, strides=[8], settings=SETTINGS)
+    return yolo_disagreement([first], [second], anchors=ANCHORS, strides=[8], scales=[1.0], settings=SETTINGS)
 
 
 def maps(seed):

@@ -41,7 +41,9 @@ def random_targets(seed, raw):
 
 
 def losses(raw, targets, **settings):
-    return yolo_losses(raw, targets, anchors=ANCHORS, strides=STRIDES, settings=LossSettings(**settings))
+    return yolo_losses(
+        raw, targets, anchors=ANCHORS, strides=STRIDES, scales=[1.0] * len(STRIDES), settings=LossSettings(**settings)
+    )
 
 
 def slow_assign(box, anchor_iou):

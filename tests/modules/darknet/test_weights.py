@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from hydra_det.modules.darknet.weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.masked_conv import make_masked
 from hydra_det.modules.yolo.backbones import ResidualUnit
-from hydra_det.modules.yolo.darknet_weights import load_darknet_weights, save_darknet_weights
 from hydra_det.modules.yolo.yolov3 import COCO_TINY_ANCHORS, YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.types import InputError
 from tests.modules.darknet_cfg import CFGS

@@ -33,8 +33,10 @@ def test_a_run_with_a_changed_record_is_not_opened(copied):
 
 def test_a_changed_record_is_said_and_made_anew(finished, caplog):
     folder = finished / "run"
-    before = json.loads((folder / "record.json").read_text())["metrics"]
+    kept = (folder / "record.json").read_bytes()
+    before = json.loads(kept)["metrics"]
     change_one_digit(folder)
     again = run(finished, "prune.ratio=0.75")
     assert "record.json: sha256: expected" in caplog.text
     assert json.loads((folder / "record.json").read_text())["metrics"] == before == again.metrics
+    (folder / "record.json").write_bytes(kept)  # that of a run whose stages were trained, as other tests expect it

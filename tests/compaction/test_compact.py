@@ -180,8 +180,9 @@ def test_nan_is_no_equality():
         prove_equal(net, broken)
 
 
-def test_a_compact_network_detects_and_learns_like_another():
-    net = with_masks("yolov3", "filter_group", 0.75)
+@pytest.mark.parametrize("name", ["yolov3", "darknet_depthwise"])
+def test_a_compact_network_detects_and_learns_like_another(name):
+    net = with_masks(name, "filter_group", 0.75)
     made = compact(net).network
     sample = batch()
     wanted, got = (n.losses(n(sample["images"]), sample["targets"]).total for n in (net, made))
@@ -189,6 +190,8 @@ def test_a_compact_network_detects_and_learns_like_another():
     found = [n.detections(n(sample["images"])) for n in (net, made)]
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a.confidences, b.confidences, rtol=1e-3, atol=1e-5)
+    for a, b in zip(*(n.decode(n(sample["images"])).boxes for n in (net, made)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     got.mean().backward()
     assert all(parameter.grad is not None for parameter in made.parameters())
 

@@ -1,5 +1,7 @@
 """Prices of layers: every shape is timed once, and a smaller layer is never dearer."""
 
+from typing import Any
+
 import pytest
 
 from hydra_det.compaction import measured_price as module
@@ -36,6 +38,22 @@ def test_noise_does_not_make_less_cost_more(monkeypatch):
     price = price_of(measure(net, layout(net), image_size=64), layout(net))
     rising = [price("neck.conv", 32 * share, 128 * share) for share in (0.1, 0.2, 0.4, 0.7, 1.0)]
     assert rising == sorted(rising)
+
+
+def test_of_groups_whole_groups_are_timed(monkeypatch):
+    """By hand: 32 groups of two inputs and three filters; an eighth of them is four groups."""
+    asked = []
+
+    def conv2d(images, weight, *, groups, **_):
+        asked.append((images.shape[1], tuple(weight.shape), groups))
+
+    monkeypatch.setattr(module.F, "conv2d", conv2d)
+    net = make_masked(network("darknet_varied"))
+    layer: Any = net.get_submodule("layers.9.conv")
+    assert (layer.in_channels, layer.out_channels, layer.groups) == (64, 96, 32)
+    module._table(layer, (4, 4))
+    wanted = [(2 * count, (3 * count, 2, 3, 3), count) for count in (4, 8, 16, 24, 32)]
+    assert list(dict.fromkeys(asked)) == wanted
 
 
 @pytest.mark.parametrize("name", ["yolov3_tiny", "darknet_depthwise", "darknet_varied"])

@@ -49,7 +49,7 @@ def compact(settings: Config) -> Record:
     return record
 
 
-@command("compact")
+@command("compact")  # @hydra.main; shells complete what says so
 @job
 def main(config: DictConfig) -> None:
     """The command line of `compact`."""

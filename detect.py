@@ -29,7 +29,7 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 
-@command("detect")
+@command("detect")  # @hydra.main; shells complete what says so
 @job
 def main(config: DictConfig) -> None:
     """Pictures with boxes, and a table of the boxes."""

@@ -31,7 +31,7 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 
-@command("doctor")
+@command("doctor")  # @hydra.main; shells complete what says so
 @job
 def main(config: DictConfig) -> None:
     """What a data set holds, and what is wrong with it."""

@@ -28,7 +28,7 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 
-@command("evaluate")
+@command("evaluate")  # @hydra.main; shells complete what says so
 @job
 def main(config: DictConfig) -> None:
     """AP of a trained network, clean and under the given attack or suite of attacks."""

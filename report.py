@@ -31,7 +31,7 @@ from hydra_det.reports.tables.terminal import show
 log = logging.getLogger(__name__)
 
 
-@command("report")
+@command("report")  # @hydra.main; shells complete what says so
 @job
 def main(config: DictConfig) -> None:
     """What a sweep has found."""

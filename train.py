@@ -47,7 +47,7 @@ def train(config: Config, folder: Path, typed: list[str] | None = None) -> Recor
     )
 
 
-@command("train")
+@command("train")  # @hydra.main; shells complete what says so
 @job
 def main(config: DictConfig) -> list[float] | float | None:
     """The command line of `train`: one run, or with a target one for every ratio that is tried."""

@@ -9,6 +9,9 @@ from hydra_det.types import InputError
 
 LONGEST_NAME, LONGEST_PATH = 255, 1000  # bytes of a name in a folder, on nearly every file system, and of a path below
 DEEPEST, MOST = 4, 2000  # folders below each other, and folders at all, that are looked into for a message
+# By format, what files of it end in; the first that is there tells.
+MARKS = {"yolo": ("data.yaml", "obj.names", "classes.txt"), "voc": (".xml",), "coco": (".json",)}
+NO_MARKS = ("notes.json",)  # Label Studio's, beside labels of YOLO
 NAMED = 6  # in a message
 
 
@@ -69,6 +72,21 @@ def folders_with(root: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Folders below the root that hold files with such a suffix, relative to it."""
     found = (folder for folder in folders(root) if any(True for _ in _files(folder, root, suffixes)))
     return [folder.relative_to(root).as_posix() for folder in found]
+
+
+def other_format(root: Path, asked: str) -> str:
+    """The question whether another format was meant, where the files of another one are there; else nothing.
+
+    Args:
+        root: of the data set.
+        asked: the format that was asked for, one of `MARKS`.
+    """
+    for name, ends in MARKS.items():
+        found = () if name == asked else (file for folder in folders(root) for file in _files(folder, root, ends))
+        for file in found:
+            if base_name(file) not in NO_MARKS:
+                return f"; there is {file}: is it data={name}?"
+    return ""
 
 
 def base_name(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra_det.data.formats.places import folders
+from hydra_det.data.formats.places import folders, other_format
 from hydra_det.data.layouts.words import TRAIN, WORDS, spelled, with_test
 from hydra_det.types import InputError
 
@@ -43,7 +43,7 @@ def coco_layout(root: Path, *, testing: bool = False) -> dict[str, CocoFiles]:
     raise InputError(
         f"data.train_annotations: expected COCO files below {root} where COCO, Roboflow, CVAT or Label Studio put them "
         f"({next(_annotation_folder())[1].annotations}, {WORDS[TRAIN][0]}/{ROBOFLOW}, {SINGLE[0]}, {SINGLE[2]}), found "
-        f"none; {listed}; name data.train_annotations and data.train_images_dir"
+        f"none; {listed}; name data.train_annotations and data.train_images_dir{other_format(root, 'coco')}"
     )
 
 

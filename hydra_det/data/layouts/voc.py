@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra_det.data.formats.lists import names_inside
-from hydra_det.data.formats.places import files_with, folder_inside, folders_with
+from hydra_det.data.formats.places import files_with, folder_inside, folders_with, other_format
 from hydra_det.data.formats.voc import XmlFile
 from hydra_det.data.images import image_files, is_foreign
 from hydra_det.data.layouts.words import TEST, TRAIN, VAL, spelled, with_test
@@ -54,7 +54,7 @@ def voc_layout(root: Path) -> dict[str, VocFolders]:
     raise InputError(
         f"data.annotations_dir: expected {XML} files below {root} where VOC, CVAT, Roboflow, Label Studio or labelImg "
         f"put them ({ANNOTATIONS[0]}, train, beside the images), found none; {listed}; name data.annotations_dir and "
-        "data.images_dir"
+        f"data.images_dir{other_format(root, 'voc')}"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra_det.data.formats.places import folder_inside, folders_with
+from hydra_det.data.formats.places import folder_inside, folders_with, other_format
 from hydra_det.data.formats.text_labels import Pair
 from hydra_det.data.images import SUFFIXES, find_images, image_files, is_foreign
 from hydra_det.data.layouts.words import TRAIN, WORDS, spelled, with_test
@@ -19,11 +19,21 @@ IMAGES, LABELS = "images", "labels"
 
 
 def names_file(root: Path) -> str:
-    """The file with the class names; the first of the usual names where there is none."""
+    """The file with the class names.
+
+    Raises:
+        InputError: there is none.
+    """
     own = sorted(
         path.name for kind in ("*.yaml", "*.yml", "*.names") for path in root.glob(kind) if not is_foreign(path)
     )
-    return next((name for name in (*NAMES, *own) if (root / name).is_file()), NAMES[0])
+    for name in (*NAMES, *own):
+        if (root / name).is_file():
+            return name
+    raise InputError(
+        f"data.names: expected class names at {root} ({NAMES[0]}, classes.txt, obj.names), found none; name their file"
+        f"{other_format(root, 'yolo')}"
+    )
 
 
 def folder_layout(root: Path) -> dict[str, tuple[str, str]]:

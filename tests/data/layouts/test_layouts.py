@@ -175,6 +175,27 @@ def test_a_root_in_no_layout_is_refused_with_what_is_there(kind, said, tmp_path)
 
 
 @pytest.mark.parametrize(
+    ("kind", "there", "said"),
+    [
+        ("yolo", ["train/_annotations.coco.json"], "there is train/_annotations.coco.json: is it data=coco?"),
+        ("yolo", ["photos/a.xml"], "there is photos/a.xml: is it data=voc?"),
+        ("coco", ["data.yaml", "labels/train/a.txt"], "there is data.yaml: is it data=yolo?"),
+        ("coco", ["Annotations/a.xml"], "there is Annotations/a.xml: is it data=voc?"),
+        ("voc", ["obj.names", "obj_train_data/a.txt"], "there is obj.names: is it data=yolo?"),
+        ("voc", ["notes.json", "result.json"], "there is result.json: is it data=coco?"),
+        ("voc", ["notes.json"], "name data.annotations_dir and data.images_dir"),
+    ],
+    ids=str,
+)
+def test_files_of_another_format_are_asked_about(kind, there, said, tmp_path):
+    for name in there:
+        text(tmp_path / name, "")
+    with pytest.raises(InputError) as refused:
+        KINDS[kind](root=tmp_path, **OPTIONS).prepare()
+    assert str(refused.value).endswith(said)
+
+
+@pytest.mark.parametrize(
     ("yaml", "said"),
     [
         ("train: images/trein\n", r"data\.yaml: train: expected a folder.*, got images/trein; there are images/train"),

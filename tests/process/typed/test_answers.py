@@ -1,9 +1,11 @@
 """What is said of a command that no config can be made of: one line, with what may have been meant."""
 
+import inspect
 import os
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -102,6 +104,13 @@ def test_a_value_that_needs_quotes_is_shown_with_them(value):
     with pytest.raises(HydraException):
         OverridesParser.create().parse_override(f"store={value}")
     assert said("train", f"store={value}").endswith(f"needs two kinds of quotes: {advice}")
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "detect", "compact", "report", "doctor"])
+def test_shells_complete_the_words_of_a_script(name):
+    for shell in ("bash", "fish"):  # their rules look for it in the text of a script
+        assert "@hydra.main" in inspect.getsource(import_module(f"hydra._internal.core_plugins.{shell}_completion"))
+    assert "@hydra.main" in (SCRIPTS / f"{name}.py").read_text()
 
 
 def test_options_may_stand_anywhere():

@@ -195,7 +195,7 @@ def test_what_is_wrong_is_one_line_with_the_file(name, spoil, said, tmp_path):
     assert "\n" not in str(refused.value)
 
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
+REAL = Path(__file__).parents[4] / "shared" / "data"
 
 
 @pytest.mark.skipif(not (REAL / "voc2012_100").is_dir(), reason="needs the example images")

@@ -1,6 +1,7 @@
 """COCO AP of every evaluation pass, clean and attacked."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from hydra_det.evaluation.coco_map import CocoResult, average_precision, coco_re
 from hydra_det.types import Batch, Detections
 
 LOGGED = ("map", "map_50")
+SO_FAR = 5.0  # seconds between two looks at AP, at least
 
 
 class DetectionMetrics(pl.Callback):
@@ -19,14 +21,14 @@ class DetectionMetrics(pl.Callback):
     Logs `val/map`, `val/map_50` and, for the attacked pass, `val/map_attacked`, `val/map_50_attacked`.
 
     Args:
-        so_far: seconds after which a test pass shows on its bar the AP of the images that it has seen; None: never.
+        show: is told now and then in a test pass what the AP of the images is that it has seen; None: nobody is.
 
     Attributes:
         results: pass name -> COCO result dicts of the last evaluation, of all ranks.
     """
 
-    def __init__(self, *, so_far: float | None = None) -> None:
-        self.so_far = so_far
+    def __init__(self, *, show: Callable[[str], None] | None = None) -> None:
+        self.show = show
         self.results: dict[str, list[CocoResult]] = {}
         self._found: dict[str, dict[int, list[CocoResult]]] = {}
         self._due = 0.0
@@ -69,8 +71,8 @@ class DetectionMetrics(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-        if self.so_far is not None:
-            self._show_so_far(trainer, pl_module, PASSES[dataloader_idx])
+        if self.show is not None and time.monotonic() >= self._due:
+            self._show_so_far(trainer, PASSES[dataloader_idx], self.show)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._finish(trainer, pl_module, split="test")
@@ -88,18 +90,16 @@ class DetectionMetrics(pl.Callback):
                 if value is not None:
                     pl_module.log(f"{split}/{key}{suffix}", value, rank_zero_only=True)
 
-    def _show_so_far(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:
-        """AP of the images seen, on the bar; no more of the time goes into that than a twentieth."""
+    def _show_so_far(self, trainer: pl.Trainer, name: str, show: Callable[[str], None]) -> None:
+        """AP of the images seen; no more of the time goes into that than a twentieth."""
         start = time.monotonic()
-        if start < self._due:
-            return
         seen = self._found[name]
         truth = only_images(trainer.datamodule.ground_truth("test"), seen)  # type: ignore[attr-defined]
         ap = average_precision(truth, [result for results in seen.values() for result in results])["map"]
         if ap is not None:
-            pl_module.log(f"AP {name} so far", ap, prog_bar=True, logger=False, add_dataloader_idx=False)
+            show(f"{name}: AP {ap:.3f} of {len(seen)} images")
         now = time.monotonic()
-        self._due = now + max(self.so_far or 0.0, 20 * (now - start))
+        self._due = now + max(SO_FAR, 20 * (now - start))
 
 
 def _gather(found: dict[int, list[CocoResult]]) -> dict[int, list[CocoResult]]:

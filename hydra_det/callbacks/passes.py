@@ -71,7 +71,7 @@ def run_passes(
     seed: int,
     source: nn.Module | None = None,
     watchers: Sequence[pl.Callback] = (),
-    so_far: float | None = None,
+    show: Callable[[str], None] | None = None,
 ) -> tuple[pl.Trainer, Results]:
     """Let a trainer go over the test images; what it found in each pass, in coordinates of the original images.
 
@@ -83,10 +83,10 @@ def run_passes(
         seed: of attacks that draw.
         source: the network that adversarial images are made on; None: `net`.
         watchers: further callbacks; they come first, to know where they are when the others fail.
-        so_far: of `DetectionMetrics`.
+        show: of `DetectionMetrics`.
     """
     data.evaluation_passes = 1 if attack is None else 2
-    metrics = DetectionMetrics(so_far=so_far)
+    metrics = DetectionMetrics(show=show)
     trainer = make_trainer([*watchers, AdversarialBatch(attack, seed=seed, source=source), metrics])
     trainer.test(Detector(make_dense(net)), datamodule=data, verbose=False)
     return trainer, metrics.results

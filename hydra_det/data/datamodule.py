@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache, reserve_caches
 from hydra_det.data.checks.arguments import STRIDE, check_arguments
-from hydra_det.data.checks.decoding import check_decoding
-from hydra_det.data.checks.findings import Notes, counted
+from hydra_det.data.checks.decoding import say_decoding
+from hydra_det.data.checks.findings import Notes
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
 from hydra_det.data.formats.splits import (
     Choice,
@@ -151,7 +151,7 @@ class DetectionData(pl.LightningDataModule, ABC):
         if self.cache_images:
             self._caches = reserve_caches(self._splits, name=str(self.name))
         if self.decoded is not None and not self.keep_going:
-            self._check_decoding(Path(self.decoded))
+            say_decoding(self._splits, Path(self.decoded), name=str(self.name))
         log.info(self.summary())
 
     def notes(self, source: Path) -> Notes:
@@ -162,6 +162,11 @@ class DetectionData(pl.LightningDataModule, ABC):
     def reading(self) -> dict[str, bool]:
         """What a reader does about it."""
         return {"strict": self.strict, "keep_going": self.keep_going}
+
+    @property
+    def tests_alone(self) -> bool:
+        """Whether test images are looked for and no others."""
+        return self.testing and self.split is None
 
     def prepare_data(self) -> None:
         """Lightning's hook for one process a machine: what is written to disk is written once."""
@@ -275,11 +280,6 @@ class DetectionData(pl.LightningDataModule, ABC):
     def _choice(self) -> Choice:
         counts = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
         return Choice(counts, self.split, not self.allow_overlap, self.TEST_KEY, looks=self.keep_going)
-
-    def _check_decoding(self, memory: Path) -> None:
-        records = [record for split in self.splits.values() for record in split.records]
-        for _, text in counted(check_decoding(records, memory)):
-            log.info("%s: %s", self.name, text)
 
     def _loader(self, split: str, batch_size: int, *, training: bool = False) -> DataLoader[Sample]:
         dataset = self.dataset(split, augment=training)

@@ -23,14 +23,14 @@ def add_suppression(model: Any, *, size: int, iou: float, most: int, confidence:
         size: side of the image, pixels.
         iou: of two boxes of one class that overlap more than this the less certain one goes.
         most: boxes that stay.
-        confidence: boxes below are left out.
+        confidence: boxes below are left out; those that reach it stay, though ONNX asks for more.
     """
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415 - an optional package
 
-    graph = model.graph
+    graph, just_below = model.graph, np.nextafter(np.float32(confidence), np.float32(0))
     constants = {
         "nms_none": np.float32(0), "nms_size": np.float32(size), "nms_most": np.array([most], np.int64),
-        "nms_iou": np.array([iou], np.float32), "nms_confidence": np.array([confidence], np.float32),
+        "nms_iou": np.array([iou], np.float32), "nms_confidence": just_below.reshape(1),
         "nms_first": np.array([0], np.int64), "nms_class": np.array(1, np.int64), "nms_box": np.array(2, np.int64),
     }  # fmt: skip
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())

@@ -10,6 +10,7 @@ from torch import nn
 
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.names import read_names
+from hydra_det.modules.darknet.network import text_of
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
@@ -64,7 +65,13 @@ class GivenWeights:
     def network(self, network: str) -> nn.Module:
         """The network, built and filled anew."""
         self._check_classes()
-        return network_from_weights(self.model, self.data.num_classes, source="data")
+        net = network_from_weights(self.model, self.data.num_classes, source="data")
+        size = self.data.image_size
+        if (made_for := getattr(net, "made_for", None)) and max(made_for) != size:
+            log.warning(
+                "the .cfg is made for images of %d px, they are scored at data.image_size=%d", max(made_for), size
+            )
+        return net
 
     def score(
         self,
@@ -77,6 +84,8 @@ class GivenWeights:
         """As `Scored.score`."""
         net = self.network(network)
         settings = {key: value for key, value in self.model.items() if key != "weights"}
+        if settings.get("cfg"):
+            settings["cfg"] = text_of(settings["cfg"])  # what it says, wherever it lies
         with self.weights.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         origin: dict[str, Any] = {"sha256": sha256, "model": {**settings, "anchors": net.anchor_list}}
@@ -90,10 +99,10 @@ class GivenWeights:
     def _check_classes(self) -> None:
         if self._checked:
             return
-        self._checked = True
         mine = self.data.class_names
         if self._names is None:
             log.info("the classes of the weights are taken to be those of the data, in this order: %s", _listed(mine))
+            self._checked = True
             return
         theirs = read_names(self._names)
         if not _same_order(theirs, mine):
@@ -101,6 +110,7 @@ class GivenWeights:
                 f"names: expected the classes of the data in their order ({_listed(mine)}), got {_listed(theirs)} from "
                 f"{self._names}; score these weights on data that have their classes"
             )
+        self._checked = True
         other = [f"{one} for {two}" for one, two in zip(theirs, mine, strict=True) if _key(one) != _key(two)]
         if other:
             log.info("classes of other names at the same place are taken to be the same: %s", ", ".join(other))

@@ -100,6 +100,12 @@ def write_scores(folder: Path, scored: Scored, network: str, scores: NetworkMetr
     about = {
         "run": str(scored.place),
         "network": network,
+        "model": scored.config["model"],
+        "dataset": {
+            "name": scored.data.name,
+            "test": len(scored.data.splits["test"].records),
+            "fingerprint": scored.data.fingerprints["test"],
+        },
         "attack": scored.attack,
         "metrics": scores,
         "detections": str(detections.resolve()),

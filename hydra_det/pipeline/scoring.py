@@ -33,7 +33,6 @@ from hydra_det.store.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
 
-SO_FAR = 5.0  # seconds between two looks at AP
 NAME, SCORES, SAMPLES = "evaluate", "scores.json", "samples"
 
 
@@ -86,9 +85,9 @@ def _evaluate(
 ) -> None:
     settings, folder = config["evaluation"], store.partial(NAME, key)
     watchers = [Whereabouts(name=NAME), SamplePictures(folder / SAMPLES, count=settings["samples"])]
-    bar = build.wants_bar(config)
+    bar = StageBar() if build.wants_bar(config) else None
     if bar:
-        watchers.append(StageBar())
+        watchers.append(bar)
 
     def make_trainer(callbacks: list[pl.Callback]) -> pl.Trainer:
         return build.trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
@@ -96,7 +95,7 @@ def _evaluate(
     with processes.together():
         trainer, results = run_passes(
             net, data, build.instantiate(settings["attack"]), make_trainer=make_trainer, seed=settings["attack_seed"],
-            source=attacked, watchers=watchers, so_far=SO_FAR if bar else None,
+            source=attacked, watchers=watchers, show=bar.say if bar else None,
         )  # fmt: skip
     if trainer.is_global_zero:
         names = dict(zip(data.category_ids, data.class_names, strict=True))

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from hydra_det.boxes import Letterbox
+from hydra_det.callbacks import detection_metrics
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
+from hydra_det.callbacks.watching.progress import StageBar
 from hydra_det.modules.detector import Detector
 from hydra_det.types import Batch, Detections
 from tests.callbacks.example import CATEGORY_IDS, TinyData, coco_form, fake_trainer, trainer
@@ -124,22 +127,38 @@ def test_in_a_trainer(split):
         assert [len(callback.results[name]) for name in ("clean", "attacked")] == [3, 0]
 
 
-def test_a_test_pass_shows_the_ap_of_what_it_has_seen():
+def test_a_test_pass_shows_the_ap_of_what_it_has_seen(monkeypatch):
     truth = coco_form([target(ORIGINAL, [1, 0], image_id=number) for number in (42, 43)])
     for image in truth["images"]:
         image |= {"width": 128, "height": 64}
     data = TinyData()
     data.ground_truth = lambda split: truth  # type: ignore[method-assign]
-    seen = []
-    for so_far in (None, 0.0):
-        log: Any = Log()
-        callback, run = DetectionMetrics(so_far=so_far), fake_trainer(datamodule=data)
-        callback.on_test_epoch_start(run, log)
-        for number, answer in ((42, PERFECT), (43, NOTHING)):
-            callback._due = 0.0  # a pass of seconds in no time
-            one = [target(INPUT, [1, 0], image_id=number, letterbox=WIDE)]
-            callback.on_test_batch_end(run, log, [answer], Batch(images=torch.zeros(1, 3, 64, 64), targets=one), 0, 0)
-            seen.append(log.logged.get("AP clean so far"))
-    assert seen[:2] == [None, None]
-    assert seen[2] == pytest.approx(1), "of the first image alone, which was found"
-    assert seen[3] == pytest.approx(51 / 101), "half of the objects: COCO takes precision at 101 recalls"
+    monkeypatch.setattr(detection_metrics, "SO_FAR", 0.0)
+    shown: list[str] = []
+    log: Any = Log()
+    callback, run = DetectionMetrics(show=shown.append), fake_trainer(datamodule=data)
+    callback.on_test_epoch_start(run, log)
+    for number, answer in ((42, PERFECT), (43, NOTHING)):
+        callback._due = 0.0  # a pass of seconds in no time
+        one = [target(INPUT, [1, 0], image_id=number, letterbox=WIDE)]
+        callback.on_test_batch_end(run, log, [answer], Batch(images=torch.zeros(1, 3, 64, 64), targets=one), 0, 0)
+    # Half of the objects, perfectly: COCO takes precision at 101 recalls, of which 51 are reached.
+    assert shown == ["clean: AP 1.000 of 1 images", f"clean: AP {51 / 101:.3f} of 2 images"]
+    callback.on_test_batch_end(run, log, [NOTHING], Batch(images=torch.zeros(1, 3, 64, 64), targets=one), 0, 0)
+    assert len(shown) == 2, "the last look has cost some time, so the next one waits"
+
+
+def test_the_bar_of_a_test_says_it(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    bar, told = StageBar(), []
+
+    def show(text):
+        bar.say(text)
+        told.append(bar.test_progress_bar.description)
+
+    shown = DetectionMetrics(show=show)
+    data = TinyData(passes=1)
+    run = pl.Trainer(accelerator="cpu", devices=1, logger=False, callbacks=[bar, shown], enable_model_summary=False)
+    run.test(Detector(Oracle(data.batches[0]["targets"])), datamodule=data, verbose=False)
+    assert told, "the first batch is looked at"
+    assert "clean: AP" in told[0]

@@ -1,5 +1,6 @@
 """docs/deploy.md as its reader runs it: the file and the page alone find what detect.py finds."""
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from PIL import Image
 
 import hydra_det
 from hydra_det.compaction.compact import as_graph
+from hydra_det.compaction.files import save_compact
 from hydra_det.engines.detector_file import (
     OUTPUTS,
     answers,
@@ -21,8 +23,9 @@ from hydra_det.engines.detector_file import (
     write_detector,
     write_openvino_detector,
 )
-from hydra_det.finished.compacting.detector import described, expected
+from hydra_det.finished.compacting.detector import described, detections_differ, expected, export_detector
 from hydra_det.modules.graph import GraphDetector
+from hydra_det.process.apart import Apart
 from hydra_det.types import InputError
 from tests.finished.example import LEAST, trained
 
@@ -134,3 +137,38 @@ def test_a_file_says_what_it_is(network: GraphDetector, tmp_path: Path) -> None:
 def test_what_is_no_output_is_refused(output: Any, confidence: Any) -> None:
     with pytest.raises(InputError, match=r"export\.(output: expected one of raw|confidence: expected a number)"):
         check_output(output, confidence)
+
+
+def test_detections_are_compared_box_by_box() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 90, 80], [20, 0, 40, 30]])
+    one = [boxes, torch.tensor([0.9, 0.5, 0.5]), torch.tensor([0, 1, 1])]
+    turned = [part[[0, 2, 1]] for part in one]
+    assert detections_differ(one, turned) == 0, "equally certain ones may come in any order"
+    assert detections_differ(one, [boxes + 0.9, *one[1:]]) == pytest.approx(0.9 / 90.9)
+    assert detections_differ(one, [one[0], one[1] + 0.05, one[2]]) == pytest.approx(0.05)
+    for broken in ([part[:2] for part in one], [part[:0] for part in one], [one[0], one[1], torch.tensor([0, 1, 2])]):
+        assert detections_differ(one, broken) > 0.1
+        assert detections_differ(broken, one) > 0.1
+    assert detections_differ([part[:0] for part in one], [part[:0] for part in one]) == 0
+
+
+def test_a_file_that_answers_something_else_is_left_out(
+    network: GraphDetector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_compact(tmp_path, network, {**ABOUT, "category_ids": [1, 2, 3]})
+    images = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    options: dict[str, Any] = {"sample": images, "confidence": LEAST, "openvino": True}
+    for output in OUTPUTS:
+        with Apart() as apart:
+            export_detector(tmp_path, network, output=output, apart=apart, **options)
+        assert (tmp_path / "detector.onnx").is_file()
+        assert (tmp_path / "detector.bin").is_file()
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.mul_(1.2)
+        with Apart() as apart:
+            export_detector(tmp_path, other, output=output, apart=apart, **options)
+        assert "expected detector.onnx to answer as torch" in caplog.text
+        assert not list(tmp_path.glob("detector.*"))
+        caplog.clear()

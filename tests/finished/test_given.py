@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from hydra_det.finished.given import GivenWeights
 from hydra_det.finished.run import FinishedRun
 from hydra_det.finished.scored import open_scored
 from hydra_det.finished.suite.suite import Suite
+from hydra_det.modules.weights import save_weights
 from hydra_det.types import InputError
 from tests.data.layouts import exports
+from tests.modules.darknet.example import darknet, written
 from tests.pipeline.tiny import compose
 
 MODEL = ["model=yolov3_nano", "model.width=0.125"]
@@ -64,6 +67,39 @@ def coco_val_alone(root: Path) -> None:
     (root / "annotations" / "instances_train2017.json").unlink()
 
 
+def voc_test_alone(root: Path) -> None:
+    exports.voc(root)
+    lists = root / "ImageSets" / "Main"
+    shutil.rmtree(lists)
+    lists.mkdir()
+    (lists / "test.txt").write_text("img 0\nimg5\n")
+
+
+def yolo_without_train(root: Path) -> None:
+    exports.ultralytics(root)
+    for kind in ("images", "labels"):
+        shutil.rmtree(root / kind / "train")
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind", "options", "images"),
+    [
+        (voc_test_alone, hydra_det.VocData, {}, 2),
+        (voc_test_alone, hydra_det.VocData, {"test_list": "ImageSets/Main/test.txt"}, 2),
+        (exports.labelimg_voc, hydra_det.VocData, {}, 6),
+        (yolo_without_train, hydra_det.YoloData, {}, 2),
+        (yolo_without_train, hydra_det.YoloData, {"test_images_dir": "images/val"}, 2),
+    ],
+)
+def test_other_formats_need_no_training_images_either(
+    layout: Any, kind: Any, options: dict[str, Any], images: int, tmp_path: Path
+) -> None:
+    layout(tmp_path)
+    data = kind(name="own", root=tmp_path, image_size=64, **options)
+    data.testing = True
+    assert {split: len(ids) for split, ids in data.chosen_ids().items()} == {"train": 0, "val": 0, "test": images}
+
+
 @pytest.mark.parametrize("layout", [coco_val_alone, exports.cvat_coco])
 def test_images_of_one_split_are_all_scored(layout: Any, tmp_path: Path) -> None:
     layout(tmp_path)
@@ -112,3 +148,23 @@ def test_names_may_differ_where_the_order_does_not(finished: Path, tmp_path: Pat
     names.write_text("\n".join([mine[1], mine[0], *mine[2:]]))
     with pytest.raises(InputError, match="expected the classes of the data in their order"):
         given(*words(finished, tmp_path, f"names={names}")).network("given")
+
+
+def test_a_cfg_counts_by_what_it_says(tmp_path: Path) -> None:
+    weights, cfg, moved = tmp_path / "net.safetensors", written("depthwise", tmp_path), tmp_path / "moved.cfg"
+    save_weights(darknet("depthwise"), weights)
+    exports.cvat_coco(tmp_path / "images")
+
+    def scored(file: Path) -> Path:
+        _, folder = given(
+            "model=darknet", f"model.cfg={file}", f"model.weights={weights}", "data=coco", "data.image_size=64",
+            f"data.root={tmp_path / 'images'}", "data.workers=0", "data.decoded=null", "attack=none",
+            f"store={tmp_path / 'store'}",
+        ).score("given")  # fmt: skip
+        return folder
+
+    first = scored(cfg)
+    moved.write_text(cfg.read_text())
+    assert scored(moved) == first, "the same network, wherever its text lies"
+    cfg.write_text(cfg.read_text().replace("scale_x_y=1.1", "scale_x_y=2.0"))
+    assert scored(cfg) != first, "another network in the same file"

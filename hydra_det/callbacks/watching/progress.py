@@ -21,6 +21,11 @@ class StageBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=False)
 
+    def say(self, text: str) -> None:
+        """Put a text beside the bar of a test; Lightning shows numbers beside that of a training only."""
+        if self.progress is not None and self.test_progress_bar_id is not None:
+            self.progress.update(self.test_progress_bar_id, description=f"{self.test_description}  {text}")
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """The loss, without the version of the logger."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}

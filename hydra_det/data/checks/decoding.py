@@ -4,14 +4,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra_det.data.checks.findings import KINDS, REFUSED, Finding
+from hydra_det.data.checks.findings import KINDS, REFUSED, Finding, counted
 from hydra_det.data.images import look
-from hydra_det.data.samples import ImageRecord
+from hydra_det.data.samples import ImageRecord, Split
 from hydra_det.files.atomic import write_atomically
 from hydra_det.types import InputError
 
@@ -54,6 +54,13 @@ def decode_all(
             yield decoded
     if memory and records:
         memory.write()
+
+
+def say_decoding(splits: Mapping[str, Split], folder: Path, *, name: str) -> None:
+    """`check_decoding` of all pictures of a data set; what it says of them goes to the log, a line a kind."""
+    records = [record for split in splits.values() for record in split.records]
+    for _, text in counted(check_decoding(records, folder)):
+        log.info("%s: %s", name, text)
 
 
 def check_decoding(records: Sequence[ImageRecord], folder: Path) -> list[Finding]:

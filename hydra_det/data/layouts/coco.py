@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra_det.data.formats.places import folders, other_format
-from hydra_det.data.layouts.words import TRAIN, WORDS, spelled, with_test
+from hydra_det.data.layouts.words import TEST, TRAIN, WORDS, is_enough, spelled, with_test
 from hydra_det.types import InputError
 
 ROBOFLOW = "_annotations.coco.json"
@@ -33,17 +33,18 @@ def coco_layout(root: Path, *, testing: bool = False) -> dict[str, CocoFiles]:
         for split, files in layout():
             if split not in found and (root / files.annotations).is_file():
                 found[split] = files
-        if TRAIN in found or (testing and found):
+        if is_enough(found, testing=testing):
             return with_test(found)
     for file in SINGLE:
         if (root / file).is_file():
             return {TRAIN: CocoFiles(file, ["images/default", "images", "."])}
     there = [path.relative_to(root).as_posix() for folder in folders(root) for path in sorted(folder.glob("*.json"))]
     listed = f"there are {', '.join(there[:NAMED])}" if there else "no .json file is there"
+    split = TEST if testing else TRAIN
     raise InputError(
-        f"data.train_annotations: expected COCO files below {root} where COCO, Roboflow, CVAT or Label Studio put them "
-        f"({next(_annotation_folder())[1].annotations}, {WORDS[TRAIN][0]}/{ROBOFLOW}, {SINGLE[0]}, {SINGLE[2]}), found "
-        f"none; {listed}; name data.train_annotations and data.train_images_dir{other_format(root, 'coco')}"
+        f"data.{split}_annotations: expected COCO files below {root} where COCO, Roboflow, CVAT or Label Studio put "
+        f"them ({next(_annotation_folder())[1].annotations}, {WORDS[TRAIN][0]}/{ROBOFLOW}, {SINGLE[0]}, {SINGLE[2]}), "
+        f"found none; {listed}; name data.{split}_annotations and data.{split}_images_dir{other_format(root, 'coco')}"
     )
 
 

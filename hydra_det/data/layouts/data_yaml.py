@@ -9,7 +9,7 @@ from hydra_det.data.formats.names import YAML, read_data_yaml, read_text
 from hydra_det.data.formats.places import folders_with, inside
 from hydra_det.data.formats.text_labels import Pair
 from hydra_det.data.images import SUFFIXES, is_foreign
-from hydra_det.data.layouts.words import TEST, TRAIN, VAL, with_test
+from hydra_det.data.layouts.words import TEST, TRAIN, VAL, is_enough, with_test
 from hydra_det.data.layouts.yolo import LABELS, image_sources, label_of
 from hydra_det.types import InputError
 
@@ -19,7 +19,7 @@ KEYS = {TRAIN: ("train",), VAL: ("val", "valid"), TEST: ("test",)}
 LIST = ".txt"
 
 
-def yaml_pairs(root: Path, names: str) -> dict[str, tuple[Path, list[Pair]]]:
+def yaml_pairs(root: Path, names: str, *, testing: bool = False) -> dict[str, tuple[Path, list[Pair]]]:
     """By split, the folder of the images, and the images, each with the file of its labels; none if it names none.
 
     Paths are relative to `path`, which is relative to the file; they may lead out of the data set, since the yaml is
@@ -28,6 +28,7 @@ def yaml_pairs(root: Path, names: str) -> dict[str, tuple[Path, list[Pair]]]:
     Args:
         root: of the data set.
         names: the file with the class names, relative to it.
+        testing: only the images to test on are looked for: those of `test`, else `val`, else `train`.
     """
     file = inside(root, names, what="the file of class names")
     if file.suffix not in YAML:
@@ -35,12 +36,14 @@ def yaml_pairs(root: Path, names: str) -> dict[str, tuple[Path, list[Pair]]]:
     content = read_data_yaml(file)
     _pass_over_missing_test(file, content)
     given = {split: next((content[key] for key in keys if content.get(key)), None) for split, keys in KEYS.items()}
+    if testing:
+        given = dict([(split, given[split]) for split in (TEST, VAL, TRAIN) if given[split] is not None][:1])
     found = {
         split: _pairs(_Entry(file, KEYS[split][0], content.get("path")), value)
         for split, value in given.items()
         if value is not None
     }
-    return with_test(found) if TRAIN in found else {}
+    return with_test(found) if is_enough(found, testing=testing) else {}
 
 
 def _pass_over_missing_test(file: Path, content: dict[str, Any]) -> None:

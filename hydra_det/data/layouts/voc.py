@@ -7,7 +7,7 @@ from hydra_det.data.formats.lists import names_inside
 from hydra_det.data.formats.places import files_with, folder_inside, folders_with, other_format
 from hydra_det.data.formats.voc import XmlFile
 from hydra_det.data.images import image_files, is_foreign
-from hydra_det.data.layouts.words import TEST, TRAIN, VAL, spelled, with_test
+from hydra_det.data.layouts.words import TEST, TRAIN, VAL, is_enough, spelled, with_test
 from hydra_det.types import InputError
 
 LISTS = "ImageSets/Main"
@@ -27,8 +27,8 @@ class VocFolders(NamedTuple):
     images_list: str | None = None
 
 
-def voc_layout(root: Path) -> dict[str, VocFolders]:
-    """The splits that a folder holds in one of the layouts.
+def voc_layout(root: Path, *, testing: bool = False) -> dict[str, VocFolders]:
+    """The splits that a folder holds in one of the layouts; for `testing` it needs no training images.
 
     Raises:
         InputError: it holds none of them.
@@ -37,14 +37,14 @@ def voc_layout(root: Path) -> dict[str, VocFolders]:
     for everything in ("trainval", "default", "Default"):
         if TRAIN not in lists and _is(root, everything):
             lists[TRAIN] = f"{LISTS}/{everything}.txt"
-    if TRAIN in lists:
+    if is_enough(lists, testing=testing):
         # Of VOC's own two further lists the first was published with its objects, and is what people test on.
-        lists = {TRAIN: lists[TRAIN]} | ({TEST: lists[VAL]} if VAL in lists else {}) | lists_of_test(lists)
+        lists = lists_of_train(lists) | ({TEST: lists[VAL]} if VAL in lists else {}) | lists_of_test(lists)
         return {split: VocFolders(annotations_folder(root), images_folder(root), file) for split, file in lists.items()}
     parts = {
         split: VocFolders(word, word) for split, word in spelled() if (root / word).is_dir() and _has_xml(root / word)
     }
-    if TRAIN in parts:
+    if is_enough(parts, testing=testing):
         return with_test(parts)
     for annotations in (*ANNOTATIONS, *IMAGES, "."):
         if _beside(root) if annotations == "." else _has_xml(root / annotations):
@@ -68,6 +68,11 @@ def xml_files(root: Path, part: VocFolders, *, split: str) -> list[XmlFile]:
         return [XmlFile(path, path.relative_to(folder).with_suffix("").as_posix()) for path in files_with(folder, XML)]
     names = names_inside(root, part.images_list, split=split, folders=(images, folder), suffix=XML)
     return [XmlFile(folder / f"{name}{XML}", name) for name in names]
+
+
+def lists_of_train(lists: dict[str, str]) -> dict[str, str]:
+    """The list of training images, if there is one."""
+    return {TRAIN: lists[TRAIN]} if TRAIN in lists else {}
 
 
 def lists_of_test(lists: dict[str, str]) -> dict[str, str]:

@@ -22,6 +22,11 @@ def spelled() -> Iterator[tuple[str, str]]:
             yield split, word.capitalize()
 
 
+def is_enough(parts: Mapping[str, Part], *, testing: bool) -> bool:
+    """Whether the splits of a layout are a data set: with training images, or, to test on, with any."""
+    return TRAIN in parts or (testing and bool(parts))
+
+
 def with_test(parts: Mapping[str, Part]) -> dict[str, Part]:
     """Where a set has two splits, the second is the one that is tested on: nothing has been chosen by it."""
     found = dict(parts)

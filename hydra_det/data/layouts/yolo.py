@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra_det.data.formats.places import folder_inside, folders_with, other_format
 from hydra_det.data.formats.text_labels import Pair
 from hydra_det.data.images import SUFFIXES, find_images, image_files, is_foreign
-from hydra_det.data.layouts.words import TRAIN, WORDS, spelled, with_test
+from hydra_det.data.layouts.words import TRAIN, WORDS, is_enough, spelled, with_test
 from hydra_det.types import InputError
 
 # Files with class names, the first that is there.
@@ -36,8 +36,8 @@ def names_file(root: Path) -> str:
     )
 
 
-def folder_layout(root: Path) -> dict[str, tuple[str, str]]:
-    """By split, the folders of images and of labels, relative to the root.
+def folder_layout(root: Path, *, testing: bool = False) -> dict[str, tuple[str, str]]:
+    """By split, the folders of images and of labels, relative to the root; for `testing` without training images, too.
 
     Raises:
         InputError: there are none in one of the layouts.
@@ -47,7 +47,7 @@ def folder_layout(root: Path) -> dict[str, tuple[str, str]]:
         for split, images, labels in layout():
             if split not in found and (root / images).is_dir():
                 found[split] = images, labels
-        if TRAIN in found:
+        if is_enough(found, testing=testing):
             return with_test(found)
     if (root / IMAGES).is_dir() and (root / LABELS).is_dir():
         return {TRAIN: (IMAGES, LABELS)}

@@ -87,7 +87,7 @@ class Yolo(NamedTuple):
 Layer = Convolutional | Shortcut | Route | MaxPool | Upsample | Dropout | Yolo
 
 # What Darknet's training alone looks at; the suppression of `nms_kind` is this package's own.
-TRAINING = ("stopbackward", "dontload", "dontloadscales", "learning_rate", "onlyforward", "train_only_bn")
+TRAINING = ("stopbackward", "learning_rate", "onlyforward", "train_only_bn")
 NET_IGNORED = (
     "B1", "B2", "adam", "adversarial_lr", "angle", "aspect", "attention", "augment_speed", "batch",
     "batches_cycle_mult", "batches_per_cycle", "blur", "burn_in", "cutmix", "decay", "dynamic_minibatch",
@@ -144,8 +144,9 @@ def read_layer(section: Section) -> Layer:
 
 def _convolutional(section: Section) -> Convolutional:
     used = ("batch_normalize", "filters", "size", "stride", "pad", "padding", "groups", "activation")
-    # Darknet's own way to say that strides are equal, and what it can do besides.
-    fixed = {"dilation": "1", "antialiasing": "0", "binary": "0", "xnor": "0", "flipped": "0", "deform": "0"}
+    # What Darknet can do besides; the last two leave numbers of the file unread.
+    fixed = {"dilation": "1", "antialiasing": "0", "binary": "0", "xnor": "0", "flipped": "0", "deform": "0",
+             "dontload": "0", "dontloadscales": "0"}  # fmt: skip
     section.check_options(used, TRAINING, fixed)
     size = section.whole("size", 1)
     return Convolutional(

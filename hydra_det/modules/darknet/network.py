@@ -81,6 +81,7 @@ def _check_classes(made: Assembly, num_classes: int | None) -> None:
              for sections, key in ((yolos, "classes"), (heads, "filters"))]  # fmt: skip
     filters = len(made.levels[0].yolo.anchors) * (5 + num_classes)
     raise InputError(
-        f"{yolos[0].file}: expected classes={num_classes} as the data have, got {found}; write classes={num_classes} "
-        f"at line {lines[0]} and filters={filters} at line {lines[1]} of a copy; the same weights fill its other layers"
+        f"{yolos[0].file}: expected the {num_classes} classes of the data or of names=, got {found}; write "
+        f"classes={num_classes} at line {lines[0]} and filters={filters} at line {lines[1]} of a copy; the same "
+        "weights fill its other layers"
     )

@@ -89,7 +89,7 @@ def save_darknet_weights(network: nn.Module, path: Path, *, seen: int = 0) -> No
     """Write a dense network as a `.weights` file of version 0.2.5.
 
     Args:
-        network: dense; a masked one is made dense first.
+        network: dense; of a masked one `make_dense` gives that.
         path: of the file, written whole or not at all.
         seen: images that it was trained on, for Darknet's schedule.
     """

@@ -38,7 +38,11 @@ def draw_figures(runs: Runs, comparisons: pd.DataFrame, *, paper: bool) -> dict[
         **forest_figures(comparisons),
         **learning_figures(trainings(runs.records, frame), look),
         **layer_figures(layer_table(runs.records, frame)),
-        **({"compaction": compaction_figure(alone)} if alone and alone.compaction else {}),
+        **(
+            {"compaction": compaction_figure(alone)}
+            if alone and alone.compaction and alone.compaction["latency"]
+            else {}
+        ),
     }
 
 

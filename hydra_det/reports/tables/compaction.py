@@ -46,7 +46,9 @@ def compaction_tables(record: Record) -> Group:
 
 
 def draw_compaction(record: Record, path: Path) -> None:
-    """A PNG of `compaction_figure`."""
+    """A PNG of `compaction_figure`; nothing where nothing was timed."""
+    if not compaction_of(record)["latency"]:
+        return
     with matplotlib.rc_context({"savefig.dpi": 110}):
         compaction_figure(record).savefig(path)
 
@@ -58,13 +60,17 @@ def compaction_rows(record: Record) -> list[Rows]:
         ValueError: compact.py was not run on it.
     """
     compaction = compaction_of(record)
-    return [_sizes(compaction), _precision(record, compaction), _times(compaction), _rest(compaction)]
+    timed = [_times(compaction), _rest(compaction)] if compaction["latency"] else []
+    return [_sizes(compaction), _precision(record, compaction), *timed]
 
 
 def compaction_notes(compaction: Compaction) -> Iterator[str]:
     """What a reader must know before quoting the numbers."""
     differences = ", ".join(f"{value:.1e} in {name}" for name, value in compaction["differences"].items())
     yield f"Compact and masked network give the same raw maps: largest difference, of the largest value, {differences}."
+    if not compaction["latency"]:
+        yield "Nothing was timed; run compact.py on it again."
+        return
     one = compaction["latency"][0]["latency"]
     height, width = one["image_size"]
     yield (

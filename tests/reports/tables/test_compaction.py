@@ -7,6 +7,9 @@ from matplotlib.image import imread
 
 from hydra_det.records.record import read_record, write_record
 from hydra_det.reports.figures.compaction import compaction_figure
+from hydra_det.reports.figures.drawings import draw_figures
+from hydra_det.reports.runs import read_runs
+from hydra_det.reports.statistics.comparisons import compare
 from hydra_det.reports.statistics.gains import fewer_operations, gain
 from hydra_det.reports.tables.compaction import compaction_tables, draw_compaction
 from tests.reports.example import example_record, latency, network
@@ -125,3 +128,15 @@ def test_no_whisker_goes_below_no_time():
     assert len(ends) == 12, "both ends of three networks in two engines"
     assert min(height for _, height in ends) == 0
     assert max(height for _, height in ends) == pytest.approx(410 + 0.75)
+
+
+def test_a_network_that_was_not_timed_has_the_other_tables(tmp_path):
+    record = completed()
+    record.compaction["latency"] = []
+    text = " ".join(render(compaction_tables(record)).split())
+    assert "AP of the compact network" in text
+    assert "Nothing was timed" in text
+    draw_compaction(record, tmp_path / "speed.png")
+    assert not (tmp_path / "speed.png").exists()
+    write_record(tmp_path / "run" / "record.json", record)
+    assert "compaction" not in draw_figures(read_runs(tmp_path), compare({}, read_runs(tmp_path).frame), paper=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hydra_det.compaction.files import load_compact
 from hydra_det.data.media.video import VideoWriter
 from tests.faults.launch import ROOT
 from tests.faults.outcome import differences, outcome
@@ -278,7 +279,8 @@ def test_the_other_scripts(nursery, tmp_path, sent):
     suite = [*COMMANDS["evaluate"][1], "suite=quick"]
     suite = [word for word in suite if not word.startswith("attack")]
     interrupted(nursery.start(folder, "evaluate", suite), "attack 2 of", 0.2, sent=sent)
-    assert not list((folder / "sweep").glob("*/compact*"))
+    assert not list((folder / "sweep").glob("*/*.partial"))
+    assert load_compact(folder / "sweep" / "r0.75_s0" / "compact"), "files are there before anything is timed"
 
 
 @pytest.mark.slow

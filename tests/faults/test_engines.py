@@ -1,5 +1,6 @@
 """compact.py with all engines, again and again: they bring signal handlers and threads that have ended such runs."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from hydra_det.records.record import read_record
+from hydra_det.records.record import read_record, write_record
 from tests.faults.launch import ROOT
 from tests.faults.scenes import ONE, SMALL_TIMES
 from tests.faults.warm import ENVIRONMENT
@@ -53,5 +54,5 @@ def test_a_network_is_made_small_in_the_process_that_trained_it_and_in_others(tm
     assert_all_engines_were_timed(tmp_path, done(tmp_path, "-c", ONE_AFTER_THE_OTHER, both))
     for _ in range(TIMES):
         record = tmp_path / "run" / "record.json"
-        record.write_text(json.dumps({**json.loads(record.read_text()), "compaction": None}))
+        write_record(record, dataclasses.replace(read_record(record), compaction=None))
         assert_all_engines_were_timed(tmp_path, done(tmp_path, f"{ROOT}/compact.py", *COMPACT))

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hydra_det.compaction.files import load_compact
+from hydra_det.data.media.video import VideoWriter
 from tests.faults.launch import ROOT
 from tests.faults.outcome import differences, outcome
 from tests.faults.scenes import COMMANDS, ONE, SWEEP, run_all, succeed
@@ -275,7 +279,22 @@ def test_the_other_scripts(nursery, tmp_path, sent):
     suite = [*COMMANDS["evaluate"][1], "suite=quick"]
     suite = [word for word in suite if not word.startswith("attack")]
     interrupted(nursery.start(folder, "evaluate", suite), "attack 2 of", 0.2, sent=sent)
-    assert not list((folder / "sweep").glob("*/compact*"))
+    assert not list((folder / "sweep").glob("*/*.partial"))
+    assert load_compact(folder / "sweep" / "r0.75_s0" / "compact"), "files are there before anything is timed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1], ids=lambda sent: sent.name)
+def test_a_video_that_is_under_way_is_left(nursery, tmp_path, undisturbed, sent):
+    pytest.importorskip("av")
+    with VideoWriter(tmp_path / "street.mp4", rate=Fraction(25)) as video:
+        for number in range(2000):
+            video.write(np.full((64, 96, 3), number % 256, np.uint8))
+    words = [f"run={undisturbed[0] / 'run'}", "source=street.mp4", "attack=pgd", "hydra.run.dir=found"]
+    process = nursery.start(tmp_path, "detect", words)
+    interrupted(process, lambda: list((tmp_path / "found").glob(".*.mp4")), 0.5, sent=sent)
+    assert not list((tmp_path / "found").glob("*.mp4"))
+    assert not list((tmp_path / "found").glob("detections.*"))
 
 
 def leaves_nobody(process):

@@ -59,7 +59,7 @@ def test_every_box_is_drawn_and_counted():
     panels = [seen(2, 1, 3), seen(0, 4, 5)]
     axes = draw(panels, titles=["clean", "attacked"]).axes
     assert [panel.get_title() for panel in axes] == [
-        "clean\n2 of 5 objects found, 1 wrong boxes",
+        "clean\n2 of 5 objects found, 1 wrong box",
         "attacked\n0 of 5 objects found, 4 wrong boxes",
     ]
     for panel, counts in zip(axes, [{"right": 2, "wrong": 1, "missed": 3}, {"wrong": 4, "missed": 5}], strict=True):

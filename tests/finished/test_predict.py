@@ -103,7 +103,7 @@ def test_weights_of_darknet_with_a_file_of_names(tmp_path: Path) -> None:
     assert predict.image_size == 64
     predict(np.zeros((20, 90, 3), dtype=np.uint8))
     (tmp_path / "one.names").write_text("cat\n")
-    with pytest.raises(InputError, match=r"names: expected the names of all classes of .*net.weights, got 1"):
+    with pytest.raises(InputError, match=r"names: expected all classes of .*net.weights, got 1"):
         open_predictor(compose([*words, f"names={tmp_path / 'one.names'}"], "detect"))
 
 

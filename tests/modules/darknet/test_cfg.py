@@ -228,7 +228,9 @@ def test_data_of_other_classes_are_told_what_to_change(tmp_path: Path) -> None:
         for wanted in ("classes=2", "filters=21")
     )
     coarse, fine = classes.split("/")
-    with pytest.raises(InputError, match="expected the 7 classes of the data or of names=, got 2; write classes=7 at line") as refused:
+    with pytest.raises(
+        InputError, match="expected the 7 classes of the data or of names=, got 2; write classes=7 at line"
+    ) as refused:
         DarknetDetector(cfg=path, num_classes=7)
     assert f"write classes=7 at line {coarse}/{fine} and filters=36 at line {filters} of a copy" in str(refused.value)
 

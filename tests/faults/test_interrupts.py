@@ -178,6 +178,7 @@ def test_a_sweep_ends_when_a_scheduler_ends_all_of_its_processes(nursery, tmp_pa
 def test_what_schedulers_send_is_an_interrupt(sent):
     code = f"""
 import os, signal, time
+signal.signal({int(sent)}, signal.SIG_DFL)  # whoever starts the tests may ignore it, as nohup does
 from hydra_det.process import interrupts
 interrupts.leave_at_once()
 interrupts.started()

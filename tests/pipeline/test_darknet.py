@@ -63,7 +63,7 @@ def test_data_of_other_classes_and_anchors_of_ones_own_are_refused(cfg: Path, tm
     with pytest.raises(InputError, match=r"model\.anchors: expected none, since the network has its own, got auto"):
         a_run(tmp_path, cfg, "model.anchors=auto")
     cfg.write_text(CFGS["depthwise"])
-    with pytest.raises(InputError, match="expected classes=6 as the data have, got 2; write classes=6 at line"):
+    with pytest.raises(InputError, match="expected the 6 classes of the data or of names=, got 2; write classes=6 at"):
         a_run(tmp_path, cfg)
     with pytest.raises(InputError, match=r"model\.cfg: expected the path of a \.cfg file of Darknet, got none"):
         run(tmp_path, "model=darknet", "model.width=null")

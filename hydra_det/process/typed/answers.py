@@ -119,6 +119,9 @@ def _of_a_key(error: Exception, cause: Any, script: str) -> str:
     """A setting that there is not."""
     key = next(iter(re.findall(r"override '([^']+)'", str(error))), None) or str(cause.full_key)
     config = _root(cause)
+    if choices := _not_chosen(key, config):
+        group = key.partition(".")[0]
+        return f"{key}: expected {group}= beside it, one of {', '.join(choices)}, got none; beside run= leave it out"
     known = _near_the_top({*keys_of(config), *groups_of(script)})
     if near := close_keys(key, known):
         return f"{key}: no such setting{asked([name.replace('.', '/') if '/' in key else name for name in near])}"
@@ -136,6 +139,14 @@ def _which_has(branch: str, script: str, known: Sequence[str]) -> str:
     around = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == branch]
     shown = sorted(name for name in around if not name.startswith("_"))
     return f"; {branch or f'{script}.py'} has {', '.join(shown)}" if 0 < len(shown) <= WORTH_LISTING else ""
+
+
+def _not_chosen(key: str, config: Mapping[str, Any]) -> list[str]:
+    """The choices of a group of which something is set, where none was made; as of `evaluate.py`, which needs none."""
+    group, dot, _ = key.partition(".")
+    if not dot or config.get(group) is not None or "run" not in config:
+        return []
+    return sorted(file.stem for file in Path(CONFIG_DIR, group).glob("*.yaml"))
 
 
 def _of_a_group(text: str, script: str, typed: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ def dense_rows(frame: pd.DataFrame, metric: str, ratios: list[float]) -> list[Ro
     hard = ~frame["pretraining"].isin(UNHARDENED)
     parts = {"dense": frame}
     if hard.any() and not hard.all():
-        parts = {"dense, before hardening": frame[~hard], "dense, after hardening": frame[hard]}
+        parts = {"dense, not hardened": frame[~hard], "dense, hardened": frame[hard]}
     made = []
     for name, part in parts.items():
         found = part.groupby(["ratio", "seed"])[column].mean().groupby("ratio").agg(["count", "mean", "std"])

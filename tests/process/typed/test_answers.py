@@ -150,3 +150,19 @@ def test_a_script_answers_in_one_line_and_still_shows_its_config(tmp_path):
     assert "runs: a" in shown.stdout
     assert "more: 1" in shown.stdout
     assert "paper" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (
+            ["model.weights=x.weights", "data=coco"],
+            "model.weights: expected model= beside it, one of darknet, yolov3, ",
+        ),
+        (["run=outputs/x", "data.root=a"], "data.root: expected data= beside it, one of bccd, coco, "),
+        (["model=yolov3", "model.weigths=a"], "model.weigths: no such setting; did you mean model.weights?"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_a_part_of_something_that_was_not_chosen(words, meant):
+    assert meant in said("evaluate", *words)

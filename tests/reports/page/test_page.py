@@ -308,4 +308,4 @@ def test_the_dense_networks_stand_above_the_pruned_ones():
     clean = frame["configuration"] == "scaled, kernel"
     frame["pretraining"] = np.where(clean, "clean", "adversarial")
     headings = [row.heading for row in dense_rows(frame, "map_attacked", [0.5])]
-    assert headings == ["dense, before hardening", "dense, after hardening"]
+    assert headings == ["dense, not hardened", "dense, hardened"]

@@ -239,7 +239,10 @@ def _end_helpers() -> None:
 
 def _speak_alone(reason: str) -> None:
     """Say an error of this process; if all of them met it, the first one says it and ends this one in the meantime."""
-    time.sleep(ALONE)
+    try:
+        time.sleep(ALONE)
+    except KeyboardInterrupt:  # which is how it ends this one
+        sys.exit(1)
     log.critical("error: %s", reason)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_det.finished.scored import open_scored, write_scores
+from hydra_det.finished.opening import open_scored
+from hydra_det.finished.scored import write_scores
 from hydra_det.finished.suite.suite import Suite
 from hydra_det.pipeline.build import overrides, plain
 from hydra_det.process.script import job

@@ -163,11 +163,6 @@ class DetectionData(pl.LightningDataModule, ABC):
         """What a reader does about it."""
         return {"strict": self.strict, "keep_going": self.keep_going}
 
-    @property
-    def tests_alone(self) -> bool:
-        """Whether test images are looked for and no others."""
-        return self.testing and self.split is None
-
     def prepare_data(self) -> None:
         """Lightning's hook for one process a machine: what is written to disk is written once."""
         self.prepare()

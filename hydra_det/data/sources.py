@@ -62,8 +62,8 @@ class CocoData(DetectionData):
 
     def _files(self) -> dict[str, CocoFiles]:
         inside(self.root, ".", what="the data set")
-        named = any(self.annotations.values()) if self.tests_alone else self.annotations[TRAIN]
-        files = {} if named else coco_layout(self.root, testing=self.tests_alone)
+        named = any(self.annotations.values()) if self.testing else self.annotations[TRAIN]
+        files = {} if named else coco_layout(self.root, testing=self.testing)
         for split, annotations in self.annotations.items():
             if annotations:
                 files[split] = CocoFiles(annotations, [*IMAGES, *COCO_IMAGES[split]])
@@ -127,7 +127,7 @@ class VocData(DetectionData):
         if any(self.lists.values()):
             found: dict[str, VocFolders] = {}
             asked = dict(self.lists)
-            if not self.tests_alone:
+            if not self.testing:
                 asked[TRAIN] = self.lists[TRAIN] or "ImageSets/Main/train.txt"
             for split, file in asked.items():
                 if file:
@@ -135,7 +135,7 @@ class VocData(DetectionData):
         elif self.annotations_dir:
             found = {TRAIN: VocFolders(self.annotations_dir, images_folder(self.root, beside=self.annotations_dir))}
         else:
-            found = voc_layout(self.root, testing=self.tests_alone)
+            found = voc_layout(self.root, testing=self.testing)
         return {
             split: VocFolders(
                 self.annotations_dir or part.annotations, self.images_dir or part.images, part.images_list
@@ -215,10 +215,10 @@ class YoloData(DetectionData):
         """By split, the folder of the images, and the images, each with the file of its labels."""
         found: dict[str, tuple[Path, list[Pair]]] = {}
         asked: dict[str, tuple[str, str]] = {}
-        alone = self.tests_alone
-        if not self.folders[TEST][0] if alone else None in self.folders[TRAIN]:
-            found = yaml_pairs(self.root, names, testing=alone)
-            asked = {} if found else folder_layout(self.root, testing=alone)
+        named = any(images for images, _ in self.folders.values()) if self.testing else None not in self.folders[TRAIN]
+        if not named:
+            found = yaml_pairs(self.root, names, testing=self.testing)
+            asked = {} if found else folder_layout(self.root, testing=self.testing)
         for split, (images, labels) in self.folders.items():
             if images or labels:
                 known = asked.get(split, (f"images/{split}", f"labels/{split}"))
@@ -264,7 +264,7 @@ class KittiData(DetectionData):
     def read(self) -> dict[str, Split]:
         splits = {}
         for split, file in self.lists.items():
-            if (file is None and split != TRAIN) or (self.tests_alone and self.lists[TEST] and split != TEST):
+            if (file is None and split != TRAIN) or (self.testing and self.lists[TEST] and split != TEST):
                 continue
             images, pairs = kitti_pairs(self.root, self.images_dir, self.annotations_dir, file=file, split=split)
             notes = self.notes(_labels_of(pairs))

@@ -1,8 +1,10 @@
 """A network from a file of weights, and the images that it is scored on: what `evaluate.py` takes in place of a run."""
 
+import copy
+import functools
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,12 @@ from torch import nn
 
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.names import read_names
+from hydra_det.finished.scored import Scored
 from hydra_det.modules.darknet.network import text_of
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
-from hydra_det.pipeline.scoring import score
-from hydra_det.records.record import Attack, NetworkMetrics
+from hydra_det.records.record import Attack
 from hydra_det.store.store import Store
 from hydra_det.types import InputError
 
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 NETWORK = "given"  # what files and tables call it
 
 
-class GivenWeights:
+class GivenWeights(Scored):
     """Weights to be scored under attacks. They are loaded when they are asked for; all test images are scored.
 
     Args:
@@ -47,7 +49,6 @@ class GivenWeights:
         self.data.testing = True
         self.store = Store(Path(str(settings["store"])))
         self._names = None if settings["names"] is None else Path(str(settings["names"]))
-        self._checked = False
 
     def __str__(self) -> str:
         return f"{self.weights.name} on {self.data.name}"
@@ -63,7 +64,24 @@ class GivenWeights:
         return self.data.class_names
 
     def network(self, network: str) -> nn.Module:
-        """The network, built and filled anew."""
+        """A copy of the network."""
+        return copy.deepcopy(self._network)
+
+    def origin(self, network: str) -> dict[str, Any]:
+        """The bytes of the weights, and what else makes the network."""
+        settings = {key: value for key, value in self.model.items() if key != "weights"}
+        if settings.get("cfg"):
+            settings["cfg"] = text_of(settings["cfg"])  # what it says, wherever it lies
+        return {"sha256": self._sha256, "model": {**settings, "anchors": self._network.anchor_list}}
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        with self.weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @functools.cached_property
+    def _network(self) -> Any:
+        """Built and filled once; others work on copies."""
         self._check_classes()
         net = network_from_weights(self.model, self.data.num_classes, source="data")
         size = self.data.image_size
@@ -73,36 +91,10 @@ class GivenWeights:
             )
         return net
 
-    def score(
-        self,
-        network: str,
-        *,
-        attack: Mapping[str, Any] | None = None,
-        source: nn.Module | None = None,
-        source_key: str | None = None,
-    ) -> tuple[NetworkMetrics, Path]:
-        """As `Scored.score`."""
-        net = self.network(network)
-        settings = {key: value for key, value in self.model.items() if key != "weights"}
-        if settings.get("cfg"):
-            settings["cfg"] = text_of(settings["cfg"])  # what it says, wherever it lies
-        with self.weights.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        origin: dict[str, Any] = {"sha256": sha256, "model": {**settings, "anchors": net.anchor_list}}
-        if source_key is not None:
-            origin["source"] = source_key
-        config = self.config
-        if attack is not None:
-            config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
-        return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
-
     def _check_classes(self) -> None:
-        if self._checked:
-            return
         mine = self.data.class_names
         if self._names is None:
             log.info("the classes of the weights are taken to be those of the data, in this order: %s", _listed(mine))
-            self._checked = True
             return
         theirs = read_names(self._names)
         if not _same_order(theirs, mine):
@@ -110,7 +102,6 @@ class GivenWeights:
                 f"names: expected the classes of the data in their order ({_listed(mine)}), got {_listed(theirs)} from "
                 f"{self._names}; score these weights on data that have their classes"
             )
-        self._checked = True
         other = [f"{one} for {two}" for one, two in zip(theirs, mine, strict=True) if _key(one) != _key(two)]
         if other:
             log.info("classes of other names at the same place are taken to be the same: %s", ", ".join(other))

@@ -10,15 +10,15 @@ from torch import nn
 
 from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
 from hydra_det.engines.registry import ENGINES
+from hydra_det.finished.scored import Scored
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.description import threat_model
 from hydra_det.pipeline.run_config import read_run_config
-from hydra_det.pipeline.scoring import score
 from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.provenance import collect_versions
-from hydra_det.records.record import RECORD_NAME, Attack, NetworkMetrics, Record, RecordError, read_record
+from hydra_det.records.record import RECORD_NAME, Attack, Record, RecordError, read_record
 from hydra_det.store.store import ABOUT, Store, read_about
 from hydra_det.types import InputError
 
@@ -26,7 +26,7 @@ from hydra_det.types import InputError
 NETWORKS = {"dense": "pretrain", "pruned": "finetune", "compact": "finetune"}
 
 
-class FinishedRun:
+class FinishedRun(Scored):
     """The networks of a run, to be scored under another attack or used. Its data are read only when it is scored.
 
     Args:
@@ -91,30 +91,9 @@ class FinishedRun:
             )
         return made
 
-    def score(
-        self,
-        network: str,
-        *,
-        attack: Mapping[str, Any] | None = None,
-        source: nn.Module | None = None,
-        source_key: str | None = None,
-    ) -> tuple[NetworkMetrics, Path]:
-        """AP of a network, and the folder with its detections.
-
-        Args:
-            network: a key of `NETWORKS`.
-            attack: config of an attack; None: that of the run.
-            source: the network that adversarial images are made on; None: the one that is scored.
-            source_key: what says which one that is.
-        """
-        net, config = self.network(network), self.config
-        origin = {**self.stage(network).origin, **self.variant(network)}
-        if source_key is not None:
-            origin["source"] = source_key
-        if attack is not None:
-            config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
-        self.data.prepare()
-        return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
+    def origin(self, network: str) -> dict[str, Any]:
+        """Its stage, and how it differs from what that left."""
+        return {**self.stage(network).origin, **self.variant(network)}
 
     def variant(self, network: str) -> dict[str, Any]:
         """How a network differs from what its stage left."""

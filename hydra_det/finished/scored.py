@@ -1,54 +1,56 @@
-"""What can be scored under attacks: the networks of a finished run, or weights of anybody's."""
+"""What can be scored under attacks: networks, of a finished run or from a file, with their images."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.files.atomic import write_atomically
-from hydra_det.finished.given import NETWORK as GIVEN
-from hydra_det.finished.given import GivenWeights
-from hydra_det.finished.run import FinishedRun
-from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.scoring import score
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Attack, NetworkMetrics
-from hydra_det.types import InputError
+from hydra_det.store.store import Store
 
 FILE = "evaluation.json"
-OF_WEIGHTS = ("model", "data", "names", "evaluation", "trainer", "seed", "store")  # settings that a run has itself
 
 
-class Scored(Protocol):
+class Scored(ABC):
     """Networks with the images that they are scored on; as a text, what a table calls them.
 
     Attributes:
         config: `evaluation`, `data`, `model` and `trainer` are read.
         data: with the test images.
+        store: where scores are kept.
         attack: that `score` runs if it is given none.
     """
 
     config: dict[str, Any]
     data: DetectionData
+    store: Store
     attack: Attack
 
     @property
+    @abstractmethod
     def place(self) -> Path:
         """Where they come from: a folder or a file, absolute."""
-        ...
 
     @property
+    @abstractmethod
     def class_names(self) -> list[str]:
         """By label."""
-        ...
 
+    @abstractmethod
     def network(self, network: str) -> nn.Module:
         """A new copy of one of them."""
-        ...
+
+    @abstractmethod
+    def origin(self, network: str) -> dict[str, Any]:
+        """What says, in the store, which network it is; plain values."""
 
     def score(
         self,
@@ -66,33 +68,12 @@ class Scored(Protocol):
             source: the network that adversarial images are made on; None: the one that is scored.
             source_key: what says which one that is.
         """
-        ...
-
-
-def open_scored(settings: Config, *, typed: Sequence[str] = ()) -> tuple[Scored, str]:
-    """What a config asks for, and which of its networks: of the run under `run`, or the weights under `model`.
-
-    Args:
-        settings: as in `conf/evaluate.yaml`.
-        typed: the words of the command.
-
-    Raises:
-        InputError: neither is given, or both.
-    """
-    run, model, data = settings["run"], settings.get("model"), settings.get("data")
-    if run is not None:
-        if odd := [word for word in typed if re.split(r"[.=@]", word.lstrip("+~"))[0] in OF_WEIGHTS]:
-            raise InputError(f"{odd[0]}: expected nothing of the kind beside run=, which has its own; leave it out")
-        finished = FinishedRun(run, attack=settings["attack"], trusted=settings["trust"])
-        return finished, "pruned" if settings["network"] is None else settings["network"]
-    weights = None if model is None else model.get("weights")
-    parts = {"model": model, "model.weights": weights, "data": data}
-    if missing := [f"{key}=" for key, part in parts.items() if part is None]:
-        raise InputError(
-            "expected run=, the folder of a finished run, or model=, model.weights= and data=; got no "
-            f"{' and no '.join(missing if len(missing) < len(parts) else ['run=', *missing])}"
-        )
-    return GivenWeights(settings), GIVEN
+        net, config = self.network(network), self.config
+        origin = self.origin(network) | ({} if source_key is None else {"source": source_key})
+        if attack is not None:
+            config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
+        self.data.prepare()
+        return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
 
 
 def write_scores(folder: Path, scored: Scored, network: str, scores: NetworkMetrics, detections: Path) -> Path:

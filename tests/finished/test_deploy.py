@@ -172,3 +172,14 @@ def test_a_file_that_answers_something_else_is_left_out(
         assert "expected detector.onnx to answer as torch" in caplog.text
         assert not list(tmp_path.glob("detector.*"))
         caplog.clear()
+
+
+def test_a_box_that_just_reaches_the_least_confidence_stays(network: GraphDetector, tmp_path: Path) -> None:
+    image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    everything = write(network, tmp_path, ABOUT, output="detections")
+    ((_, confidences, _),) = answers(everything, image)
+    least = float(confidences[len(confidences) // 2])
+    said = described(network, ABOUT, output="detections", confidence=least)
+    file = write_detector(network, tmp_path, image, said, output="detections", confidence=least)
+    ((_, found, _),) = answers(file, image)
+    assert len(found) == int((confidences >= least).sum()) > 1

@@ -10,8 +10,9 @@ import pytest
 
 import hydra_det
 from hydra_det.finished.given import GivenWeights
+from hydra_det.finished.opening import open_scored
 from hydra_det.finished.run import FinishedRun
-from hydra_det.finished.scored import open_scored
+from hydra_det.finished.scored import write_scores
 from hydra_det.finished.suite.suite import Suite
 from hydra_det.modules.weights import save_weights
 from hydra_det.types import InputError
@@ -150,21 +151,55 @@ def test_names_may_differ_where_the_order_does_not(finished: Path, tmp_path: Pat
         given(*words(finished, tmp_path, f"names={names}")).network("given")
 
 
-def test_a_cfg_counts_by_what_it_says(tmp_path: Path) -> None:
+def test_a_cfg_counts_by_what_it_says(tmp_path: Path, caplog: Any) -> None:
     weights, cfg, moved = tmp_path / "net.safetensors", written("depthwise", tmp_path), tmp_path / "moved.cfg"
     save_weights(darknet("depthwise"), weights)
     exports.cvat_coco(tmp_path / "images")
 
-    def scored(file: Path) -> Path:
+    def scored(file: Path, size: int = 64) -> Path:
         _, folder = given(
-            "model=darknet", f"model.cfg={file}", f"model.weights={weights}", "data=coco", "data.image_size=64",
+            "model=darknet", f"model.cfg={file}", f"model.weights={weights}", "data=coco", f"data.image_size={size}",
             f"data.root={tmp_path / 'images'}", "data.workers=0", "data.decoded=null", "attack=none",
             f"store={tmp_path / 'store'}",
         ).score("given")  # fmt: skip
         return folder
 
-    first = scored(cfg)
+    with caplog.at_level("WARNING"):
+        first = scored(cfg)
+    assert "made for images of" not in caplog.text
     moved.write_text(cfg.read_text())
     assert scored(moved) == first, "the same network, wherever its text lies"
     cfg.write_text(cfg.read_text().replace("scale_x_y=1.1", "scale_x_y=2.0"))
     assert scored(cfg) != first, "another network in the same file"
+    first = scored(cfg)
+    save_weights(darknet("depthwise", seed=1), weights)
+    assert scored(cfg) != first, "other weights in the same file"
+    with caplog.at_level("WARNING"):
+        scored(cfg, 96)
+    assert "the .cfg is made for images of 64 px, they are scored at data.image_size=96" in caplog.text
+
+
+def test_what_is_held_out_is_what_a_run_held_out(tmp_path: Path) -> None:
+    exports.cvat_coco(tmp_path)
+    exports.label_studio_yolo(tmp_path / "yolo")
+    options: dict[str, Any] = {"name": "own", "image_size": 64, "split": 0.34, "allow_overlap": True}
+    folders = {"train_images_dir": "images", "train_labels_dir": "labels"}
+    for kind, own in (
+        (hydra_det.CocoData, {"root": tmp_path}),
+        (hydra_det.YoloData, {"root": tmp_path / "yolo"}),
+        (hydra_det.YoloData, {"root": tmp_path / "yolo", **folders}),
+    ):
+        trained, tested = kind(**options, **own), kind(**options, **own)
+        tested.testing = True
+        assert tested.chosen_ids() == {"train": [], "val": [], "test": trained.chosen_ids()["test"]}
+        assert len(tested.chosen_ids()["test"]) == 2
+
+
+def test_the_file_says_what_was_scored_on_what(finished: Path, tmp_path: Path) -> None:
+    scored = given(*words(finished, tmp_path))
+    metrics, detections = scored.score("given")
+    said = json.loads(write_scores(tmp_path, scored, "given", metrics, detections).read_text())
+    assert said["run"] == str((finished / "run" / "stages" / "pretrain" / "weights.safetensors").resolve())
+    assert said["dataset"] == {"name": "shapes", "test": 6, "fingerprint": scored.data.fingerprints["test"]}
+    assert said["model"]["width"] == 0.125
+    assert said["metrics"] == metrics

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from hydra_det.attacks.corruptions import CORRUPTIONS, SEVERITIES
 from hydra_det.evaluation.alarms import MEMBERS
+from hydra_det.finished.opening import open_scored
 from hydra_det.finished.run import FinishedRun
-from hydra_det.finished.scored import open_scored
 from hydra_det.finished.suite.suite import Suite
 from hydra_det.reports.tables.corruptions import corruption_frame
 from hydra_det.reports.tables.robustness import draw_robustness, suite_table

@@ -5,14 +5,20 @@ Random weights agree with another reader whatever the anchors are. The files lie
 """
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import hydra_det
+from hydra_det.compaction.compact import as_graph
+from hydra_det.data.formats.names import read_names
+from hydra_det.engines.detector_file import write_detector
+from hydra_det.finished.compacting.detector import described
 from hydra_det.modules.masked_conv import make_dense
 from tests.modules.darknet.opencv import OpenCVDetector
 
@@ -110,3 +116,30 @@ def test_public_networks_without_pruned_channels_answer_the_same(name: str, rati
         layer.weight[0] = 0
         changed = small(image.double())
     assert max(float((a - b).abs().max() / a.abs().max()) for (a, _), b in zip(pairs, changed, strict=True)) > 1e-6
+
+
+def test_the_page_for_programs_without_us_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the JPEG to boxes: Pillow's rounding of a scaled photo is not quite torch's, so no closer than this."""
+    names = read_names(TINY / "coco.names")
+    net = as_graph(hydra_det.build_network("yolov3_tiny", num_classes=80, weights=TINY / "yolov3-tiny.weights"))
+    said = described(net, {"classes": names, "image_size": 416, "greyscale": False}, output="decoded", confidence=0.3)
+    write_detector(net, tmp_path, torch.zeros(1, 3, 416, 416), said, output="decoded", confidence=0.3)
+    page = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    defined: dict[str, Any] = {}
+    exec(compile(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], "deploy.md", "exec"), defined)
+    predict = hydra_det.Predictor(net, class_names=names, image_size=416, confidence=0.3)
+    seen = 0
+    for photo in sorted((COCO / "images" / "val2017").glob("*.jpg"))[:20]:
+        found = predict(photo)
+        wanted, left = found.clean.objects, defined["detect"](photo, least=0.3)
+        enlarged = max(1.0, max(found.clean.pixels.shape) / 416)
+        for one in wanted:
+            same = [other for other in left if other[0] == one.name]
+            near = min(same, key=lambda other: float(np.abs(np.subtract(other[2], one.box)).max()))
+            np.testing.assert_allclose(near[2], one.box, atol=0.1 * enlarged)
+            assert near[1] == pytest.approx(one.confidence, abs=0.005)
+            left.remove(near)
+        assert not left, photo.name
+        seen += len(wanted)
+    assert seen > 40

@@ -10,6 +10,7 @@ from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.answers import BARE, SMALL, shown
 from hydra_det.reports.statistics.cautions import timed_beside_others
 from hydra_det.reports.statistics.cells import metric_values
+from hydra_det.reports.statistics.gains import from_confidence
 from publish.results_limits import network_of, side_of
 from publish.results_tables import DENSE_CLEAN, DENSE_HARDENED, dense_by_seed
 
@@ -94,7 +95,8 @@ def opening(found: Mapping[str, Found]) -> Iterator[str]:
     if costs := list(_costs(found)):
         yield f"- **What does hardening cost on clean images?** AP of the dense networks: {'; '.join(costs)}."
     yield from (f"- {_asked(questions, found)}" for questions in others)
-    speeds = f"1 is the speed of the dense network: {'; '.join(_speeds(found))}."
+    floors = from_confidence(value for one in found.values() for value in one.runs.frame["nms_confidence"])
+    speeds = f"1 is the speed of the dense network: {'; '.join(_speeds(found))}. {floors}"
     yield f"- **How fast are pruned networks?** {speeds} {_asked(KERNELS_FASTER, found)}"
 
 

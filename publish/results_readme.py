@@ -8,6 +8,7 @@ import pandas as pd
 from hydra_det.reports.page.overview import overview
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.cells import metric_values
+from hydra_det.reports.statistics.gains import from_confidence
 from publish.results_limits import network_of, side_of
 from publish.results_opening import first_of
 from publish.results_tables import (
@@ -87,12 +88,12 @@ def _remarks(runs: Runs) -> Iterator[str]:
     """What to know of the table."""
     yield f"- {_attack(runs)}"
     devices = sorted({latency["device"] for record in runs.records.values() for latency in record.latency.values()})
+    frame = runs.frame
     yield (
         "- **Zeros bring no speed by themselves**: they are multiplied like any other number. Speed is that of the "
         "network after compaction, with decoding and NMS, as a multiple of the dense network's"
-        + (f", on {' or '.join(devices)}." if devices else ".")
+        + (f", on {' or '.join(devices)}. {from_confidence(frame['nms_confidence'])}" if devices else ".")
     )
-    frame = runs.frame
     unpruned = frame[frame["configuration"].isin(PAPERS) & (frame["ratio"] == 0)]
     if len(unpruned):
         ends = (unpruned.groupby("seed")[f"map_{side}_pruned"].mean().mean() for side in ("clean", "attacked"))

@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_det.records.record import Record
+from hydra_det.records.record import PROTOCOLS, Record
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.answers import AS_ABOVE, BARE, SMALL, shown
 from hydra_det.reports.statistics.cells import METRICS, metric_values, seed_values
 from hydra_det.reports.statistics.claims import BEST_THERE
+from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.tables.paper_tables import Table, to_markdown
 
 SHOWN_RATIO = 0.75  # removed
@@ -83,7 +84,8 @@ def speed_table(frame: pd.DataFrame) -> str:
     caption = (
         "How many times as fast as the dense network of the same run, timed in turn with it (below 1: slower): masked "
         "/ compact / the forward pass of the compact network alone; last, its share of the dense network's parameters. "
-        "What is not the forward pass is decode and NMS, which take the longer the more candidates a network leaves."
+        "What is not the forward pass is decode and NMS, which take the longer the more boxes a network leaves. "
+        f"{from_confidence(frame['nms_confidence'])}"
     )
     return _pair_table(frame, columns, caption, "{:.2f}")
 
@@ -182,10 +184,17 @@ def _row(at: pd.DataFrame, name: str) -> dict[str, str]:
         "AP clean": _metric(at, name, "map_clean"),
         "AP attacked": _metric(at, name, "map_attacked"),
         "kept of its dense network's AP attacked": _metric(at, name, "retention_attacked"),
-        "speed-up, compact": _metric(at, name, "speed_up"),
+        f"speed-up, compact{_marked(at)}": _metric(at, name, "speed_up"),
         "parameters, compact / dense": _metric(at, name, "parameters_share"),
         "seeds": str(at.loc[at["configuration"] == name, "seed"].nunique()),
     }
+
+
+def _marked(frame: pd.DataFrame) -> str:
+    """What is said beside totals whose NMS did not start where a product would start it."""
+    floors = sorted(frame["nms_confidence"].dropna().unique())
+    low = [floor for floor in floors if floor < PROTOCOLS["paper"]]
+    return f" (NMS ≥ {' or '.join(f'{floor:g}' for floor in floors)})" if low else ""
 
 
 def _dense(frame: pd.DataFrame) -> Iterator[dict[str, str]]:

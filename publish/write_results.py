@@ -19,6 +19,7 @@ from hydra_det.reports.page.overview import overview
 from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics.answers import RULE, answers
 from hydra_det.reports.statistics.claims import IMPROVEMENTS, PAPER
+from hydra_det.reports.statistics.gains import from_confidence
 from publish.results_figure import DENSE, draw
 from publish.results_limits import limits, network_of, side_of
 from publish.results_opening import Found, counted, first_of, opening
@@ -211,7 +212,8 @@ def _at_a_glance(one: Replication) -> Iterator[str]:
         f"{100 * ratio:g} % of the weights of `{network_of(record)}` removed: AP@[.5:.95] on "
         f"{record.dataset['test']:,} test images{side_of(record)}, mean ± standard deviation over seeds. Speed-up: of "
         f"forward, decode and NMS of one image at a time on {' or '.join(devices)}. Below 1 the network is slower, as "
-        "decode and NMS take longer the more candidates it leaves. The attack is that of the training"
+        f"decode and NMS take longer the more boxes it leaves. {from_confidence(one.runs.frame['nms_confidence'])} "
+        "The attack is that of the training"
         + ("; some networks met [suites of attacks](#under-suites-of-attacks) too." if one.runs.suites else ".")
         + (f" `{UNPRUNED}`: nothing removed, but trained on as the pruned ones." if UNPRUNED in table else "")
         + "\n"

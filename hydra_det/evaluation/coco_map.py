@@ -15,12 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
 
-from hydra_det.records.record import AveragePrecision, Protocols
+from hydra_det.records.record import PROTOCOLS, AveragePrecision, Protocols
 from hydra_det.types import Detections, InputError
-
-# Least confidence that counts. COCO's own figures keep nearly everything; the paper cuts at 0.5, which alone costs an
-# undefended YOLOv3 a quarter of its AP50.
-PROTOCOLS: dict[str, float] = {"coco": 0.001, "paper": 0.5}
 
 # Places in `COCOeval.stats`, the order in which pycocotools prints its summary.
 _STATS = {"map": 0, "map_50": 1, "map_75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "mar_100": 8}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.compaction.channels import layout
+from hydra_det.evaluation.latency import check_confidence
 from hydra_det.modules.weights import other_anchors, same_anchors
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
@@ -38,7 +39,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "stage": STAGES,
     **{f"stage.{name}": (*STAGE_KEYS, *(("ema",) if name in AVERAGED else ())) for name in STAGES},
     "evaluation": ("attack", "attack_seed", "bootstrap", "samples", "latency"),
-    "evaluation.latency": ("device", "images", "warmup", "repeats"),
+    "evaluation.latency": ("device", "confidence", "images", "warmup", "repeats"),
 }  # fmt: skip
 NO_KEYS = ("experiment", "configuration", "sweep")  # groups that are spread over the config
 LENGTHS = ("epochs", "clean_epochs", "ramp_epochs", "warmup_steps")
@@ -148,6 +149,7 @@ def _check_values(config: Config) -> None:
             )
     if (device := config["evaluation"]["latency"]["device"]) not in ("auto", "cpu"):
         raise InputError(f"evaluation.latency.device: expected auto or cpu, got {device}")
+    check_confidence("evaluation.latency.confidence", config["evaluation"]["latency"]["confidence"])
     minutes = config["checkpoint_minutes"]
     if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 <= minutes < math.inf:
         raise InputError(f"checkpoint_minutes: expected a number of at least 0, got {minutes!r}")

@@ -22,7 +22,7 @@ from hydra_det.callbacks.watching.whereabouts import Whereabouts
 from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
-from hydra_det.evaluation.latency import Parts, measure_latency
+from hydra_det.evaluation.latency import measure_latency, network_parts
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
@@ -119,9 +119,11 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
     samples = data.dataset("test")
     images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
     size = (data.image_size, data.image_size)
+    ready = {name: make_dense(net).to(device).eval() for name, net in networks.items()}
     return measure_latency(
-        {name: _parts(make_dense(net).to(device).eval(), size) for name, net in networks.items()},
+        {name: network_parts(net, net, size) for name, net in ready.items()},
         images,
+        confidence=settings["confidence"],
         warmup=settings["warmup"],
         repeats=settings["repeats"],
     )
@@ -138,7 +140,3 @@ def sizes(networks: Mapping[str, nn.Module], image_size: int) -> dict[str, Netwo
         )
         for name, net in networks.items()
     }
-
-
-def _parts(net: Any, size: tuple[int, int]) -> Parts:
-    return Parts(net, net.decode, lambda candidates: net.suppress(candidates, size), net.count_candidates)

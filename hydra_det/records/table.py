@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_det.records.record import RECORD_NAME, Protocols, Record, RecordError, read_record
+from hydra_det.records.record import (
+    PROTOCOLS,
+    RECORD_NAME,
+    Protocols,
+    Record,
+    RecordError,
+    nms_confidence,
+    read_record,
+    suppressed,
+)
 
 NETWORKS = ("dense", "pruned")
 TIMED = (*NETWORKS, "compact")
@@ -30,9 +39,9 @@ _PRECISION = tuple(
     for condition in ("clean", "attacked")
     for network in NETWORKS
 )
-_LATENCY = tuple(f"{part}_ms_{network}" for part in PARTS for network in TIMED)
+_LATENCY = tuple(f"{part}_ms_{network}" for part in (*PARTS, "nms_coco", "total_coco") for network in TIMED)
 _SIZE = tuple(f"{size}_{network}" for size in ("parameters", "flops", "megabytes") for network in ("dense", "compact"))
-_MEASURED = (*_PRECISION, *_LATENCY, *_SIZE)
+_MEASURED = (*_PRECISION, *_LATENCY, "nms_confidence", *_SIZE)
 _TIME = ("seconds", "seconds_of_stages")
 COLUMNS = (
     "name",
@@ -75,10 +84,11 @@ def load_records(folder: str | Path) -> tuple[dict[str, Record], dict[str, str]]
 def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
     """One row a record, with `COLUMNS`; what a run did not measure is NaN.
 
-    AP in [0, 1], latency in ms, time in s, a megabyte is 10^6 bytes. `configuration` names what runs have in common
-    that differ by seed and ratio only; `varied` holds the overrides of a run that not all runs have. `seconds` is what
-    this run spent in its stages, `seconds_of_stages` what these cost whichever run trained them. `recipe` is the same
-    for runs whose configs differ in their `TRAITS` only.
+    AP in [0, 1], latency in ms, time in s, a megabyte is 10^6 bytes. NMS, and with it the total, counts boxes from
+    `nms_confidence` on, and those with `coco` in their name from COCO's 0.001 on. `configuration` names what runs have
+    in common that differ by seed and ratio only; `varied` holds the overrides of a run that not all runs have.
+    `seconds` is what this run spent in its stages, `seconds_of_stages` what these cost whichever run trained them.
+    `recipe` is the same for runs whose configs differ in their `TRAITS` only.
     """
     common = set.intersection(*(set(record.overrides) for record in records.values())) if records else set()
     names = configurations(records)
@@ -192,6 +202,9 @@ def _row(record: Record) -> dict[str, Any]:
     for network, latency in record.latency.items():
         parts = (latency["forward"], latency["decode"], latency["nms"], latency["total"])
         row |= {f"{part}_ms_{network}": spread["median_ms"] for part, spread in zip(PARTS, parts, strict=True)}
+        if coco := suppressed(latency, PROTOCOLS["coco"]):
+            row |= {f"{part}_coco_ms_{network}": coco[part]["median_ms"] for part in ("nms", "total")}
+        row["nms_confidence"] = nms_confidence(latency)
     for network, size in record.sizes.items():
         row |= {f"{key}_{network}": size[key] for key in ("parameters", "flops")}
         row[f"megabytes_{network}"] = size["file_bytes"] / 1e6

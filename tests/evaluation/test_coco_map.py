@@ -14,7 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import batched_nms
 
-from hydra_det.evaluation.coco_map import PROTOCOLS, average_precision, coco_results, evaluate_protocols
+from hydra_det.evaluation.coco_map import average_precision, coco_results, evaluate_protocols
+from hydra_det.records.record import PROTOCOLS
 from hydra_det.types import Detections, InputError
 
 CATEGORY_IDS = [2, 17, 90]  # gapped, as COCO's own

@@ -9,7 +9,7 @@ import pytest
 
 from hydra_det.records.record import write_record
 from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame, typed_apart
-from tests.reports.example import example_record, network
+from tests.reports.example import example_record, network, older
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
 STAGE = {"attacked_share": 0.5, "callbacks": {"topk_mask": {"granularity": "weight"}}}
@@ -81,6 +81,13 @@ def test_row_holds_every_number(sweep):
         "decode_ms_compact": 3.25,
         "nms_ms_compact": 2.5,
         "total_ms_compact": 306.75,
+        "nms_coco_ms_dense": 9.5,
+        "nms_coco_ms_pruned": 9.5,
+        "nms_coco_ms_compact": 9.5,
+        "total_coco_ms_dense": 438.75,
+        "total_coco_ms_pruned": 429.75,
+        "total_coco_ms_compact": 313.75,
+        "nms_confidence": 0.5,
         "parameters_dense": 11_000,
         "parameters_compact": 7_000,
         "flops_dense": 9_900_000,
@@ -91,6 +98,14 @@ def test_row_holds_every_number(sweep):
         "seconds_of_stages": 7_384.0 + 3.5 + 125.0 + 0.25 + 600.0,
         "folder": "a/deep",
     }
+
+
+def test_nms_of_an_older_record_is_that_from_cocos_confidence_on():
+    timed = {name: older(latency) for name, latency in example_record().latency.items()}
+    row = records_frame({"a": example_record(latency=timed)}).iloc[0]
+    assert row["nms_confidence"] == 0.001
+    assert row["nms_ms_dense"] == row["nms_coco_ms_dense"] == 2.5
+    assert row["total_ms_compact"] == row["total_coco_ms_compact"] == 306.75
 
 
 def test_every_seed_may_start_from_weights_of_its_own_but_none_is_another_configuration():

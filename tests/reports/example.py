@@ -1,11 +1,20 @@
 """A complete record with a different number in every place, so that a mix-up shows."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from hydra_det.records.record import AveragePrecision, Latency, NetworkMetrics, NetworkSize, Protocols, Record, Spread
+from hydra_det.records.record import (
+    AveragePrecision,
+    Latency,
+    NetworkMetrics,
+    NetworkSize,
+    Protocols,
+    Record,
+    Spread,
+    Suppressed,
+)
 
 
 def precision(value: float) -> AveragePrecision:
@@ -36,6 +45,12 @@ def latency(forward: float) -> Latency:
         nms=Spread(median_ms=2.5, iqr_ms=0.125),
         total=Spread(median_ms=forward + 5.75, iqr_ms=1.75),
         candidates=84.0,
+        confidence=0.5,
+        coco=Suppressed(
+            nms=Spread(median_ms=9.5, iqr_ms=0.75),
+            total=Spread(median_ms=forward + 12.75, iqr_ms=2.25),
+            candidates=1234.5,
+        ),
         batch_size=1,
         image_size=[416, 416],
         repeats=20,
@@ -45,6 +60,12 @@ def latency(forward: float) -> Latency:
         threads=2,
         load=0.5,
     )
+
+
+def older(latency: Latency) -> Latency:
+    """As it was recorded when NMS was timed from COCO's confidence on alone."""
+    kept = {key: value for key, value in latency.items() if key not in ("confidence", "coco")}
+    return cast(Latency, kept)
 
 
 def size(parameters: int) -> NetworkSize:

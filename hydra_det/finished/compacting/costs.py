@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from hydra_det.compaction.counts import count_flops, count_parameters
 from hydra_det.compaction.files import WEIGHTS, load_compact
 from hydra_det.engines.registry import in_engine
-from hydra_det.evaluation.latency import Parts, measure_latency
+from hydra_det.evaluation.latency import measure_latency, network_parts
 from hydra_det.evaluation.memory import peak_memory
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.pipeline.build import Config
@@ -47,12 +46,12 @@ def engine_latency(
     for name, folder in folders.items():
         network, _ = load_compact(folder)
         forward, _ = in_engine(engine, network, folder, sample, threads=threads)
-        suppress = partial(network.suppress, image_size=(height, width))
-        parts[name] = Parts(forward, network.decode, suppress, network.count_candidates)
+        parts[name] = network_parts(network, forward, (height, width))
     answer = []
     for batch_size, chosen in images.items():
         log.info("time: %s, batches of %d", engine, batch_size)
-        found = measure_latency(parts, chosen, warmup=settings["warmup"], repeats=settings["repeats"])
+        timing = {key: settings[key] for key in ("confidence", "warmup", "repeats")}
+        found = measure_latency(parts, chosen, **timing)
         answer += [EngineLatency(network=name, engine=engine, latency=found[name]) for name in parts]
     return answer
 

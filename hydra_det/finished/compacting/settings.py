@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from hydra_det.engines.detector_file import check_output
 from hydra_det.engines.registry import check_installed
+from hydra_det.evaluation.latency import check_confidence
 from hydra_det.pipeline.build import Config
 from hydra_det.process.apart import Apart
 from hydra_det.types import InputError
@@ -34,6 +35,7 @@ def _check_counts(settings: Config) -> None:
     sizes = latency["batch_sizes"]
     if not isinstance(sizes, list) or not sizes:
         raise InputError(f"latency.batch_sizes: expected a list, as in [1,8], got {sizes}")
+    check_confidence("latency.confidence", latency["confidence"])
     counts = {
         "multiple": (settings["multiple"], 1),
         "calibration_images": (settings["calibration_images"], 1),

@@ -136,21 +136,30 @@ class YoloDetector(nn.Module):
         """Every box with its confidence per class, before suppression."""
         return decode(raw, **self._levels())
 
-    def suppress(self, candidates: Candidates, image_size: tuple[int, int]) -> list[Detections]:
-        """Class-wise non-maximum suppression by `self.nms_settings`; `image_size` is (height, width) of the input."""
+    def suppress(
+        self, candidates: Candidates, image_size: tuple[int, int], *, confidence: float | None = None
+    ) -> list[Detections]:
+        """Class-wise non-maximum suppression by `self.nms_settings`.
+
+        Args:
+            candidates: of a batch.
+            image_size: (height, width) of the input in pixels.
+            confidence: the least one that counts; None: that of the settings, by which AP is measured.
+        """
         nms = self.nms_settings
         return suppress(
             candidates,
             image_size=image_size,
-            confidence=nms.confidence,
+            confidence=nms.confidence if confidence is None else confidence,
             iou=nms.iou,
             max_detections=nms.max_detections,
             max_candidates=nms.max_candidates,
         )
 
-    def count_candidates(self, candidates: Candidates) -> int:
+    def count_candidates(self, candidates: Candidates, *, confidence: float | None = None) -> int:
         """Number of (box, class) pairs of a batch that `suppress` compares."""
-        reached = (candidates.confidences >= self.nms_settings.confidence).flatten(1).sum(1)  # [B]
+        floor = self.nms_settings.confidence if confidence is None else confidence
+        reached = (candidates.confidences >= floor).flatten(1).sum(1)  # [B]
         return int(reached.clamp(max=self.nms_settings.max_candidates).sum())
 
     def detections(self, raw: Sequence[Tensor]) -> list[Detections]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from hydra_det.records.record import Record
+from hydra_det.records.record import Record, nms_confidence
+from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.statistics.significance import LEVEL, POWER, detectable_effect
 from hydra_det.reports.tables.terminal import threat_in_words
 
@@ -41,12 +42,13 @@ def _time(records: Mapping[str, Record]) -> str:
     repeats = sorted({latency["repeats"] for record in records.values() for latency in record.latency.values()})
     if not repeats:
         return "No run was timed."
+    floors = from_confidence(nms_confidence(one) for record in records.values() for one in record.latency.values())
     return (
         f"Median of {' or '.join(map(str, repeats))} repeats of one image: forward, decoding, and suppression of "
-        "double boxes. The networks of a run take turns, so that their ratio, the speed-up, compares between runs; "
-        "milliseconds depend on the machine and on what else it did. A masked network multiplies its zeros and is as "
-        "slow as the dense one. The compact network is what is left when every channel is removed that the masks leave "
-        "without use; it answers the same."
+        f"double boxes (NMS). {floors} The networks of a run take turns, so that their ratio, the speed-up, compares "
+        "between runs; milliseconds depend on the machine and on what else it did. A masked network multiplies its "
+        "zeros and is as slow as the dense one. The compact network is what is left when every channel is removed that "
+        "the masks leave without use; it answers the same."
     )
 
 

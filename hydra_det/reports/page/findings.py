@@ -8,7 +8,7 @@ import pandas as pd
 
 from hydra_det.records.record import Record
 from hydra_det.reports.page.summary import LEARNED, NOTHING, UNDEFINED, leaders, learned, percent
-from hydra_det.reports.statistics.gains import gain, timed_cells
+from hydra_det.reports.statistics.gains import from_confidence, gain, timed_cells
 from hydra_det.reports.statistics.significance import detectable_effect
 from hydra_det.reports.tables.terminal import threat_in_words
 
@@ -128,6 +128,7 @@ def _brings(own: pd.DataFrame, runs: Mapping[str, Record]) -> Iterator[str]:
     else:
         verdict = f"It is {total:.2f} times as fast" if total >= NOTHING else f"It is not faster ({total:.2f} times)"
         yield f"{verdict}, decoding and NMS included; the forward pass alone {forward:.2f} times."
+        yield from_confidence(own["nms_confidence"])
     yield from _engines(runs)
 
 

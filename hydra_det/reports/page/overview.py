@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hydra_det.records.record import Record
+from hydra_det.records.record import Record, nms_confidence
 from hydra_det.records.table import name_of, traits, typed_apart
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.tables.terminal import threat_in_words
@@ -92,7 +92,7 @@ def _machine(record: Record) -> list[str]:
     return [
         f"{latency['device_name']}, {latency['dtype']}, {latency['threads']} CPU threads, batch of "
         f"{latency['batch_size']}, {latency['image_size'][1]} x {latency['image_size'][0]} px, "
-        f"{latency['repeats']} repeats"
+        f"{latency['repeats']} repeats, NMS from confidence {nms_confidence(latency):g} on"
         for latency in record.latency.values()
     ]
 

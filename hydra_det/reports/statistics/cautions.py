@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from hydra_det.records.record import Attack, Latency, Record
+from hydra_det.records.record import Attack, Latency, Record, nms_confidence
 from hydra_det.records.robustness import Robustness
 from hydra_det.records.table import achieved_sparsity
 from hydra_det.reports.statistics.cells import METRICS
@@ -237,7 +237,7 @@ def _place(latency: Latency) -> str:
     height, width = latency["image_size"]
     return (
         f"{latency['device']} {latency['device_name']}, {latency['threads']} threads, {width} x {height} px, batch "
-        f"{latency['batch_size']}, {latency['dtype']}"
+        f"{latency['batch_size']}, {latency['dtype']}, NMS from confidence {nms_confidence(latency):g} on"
     )
 
 

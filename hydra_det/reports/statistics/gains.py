@@ -1,6 +1,10 @@
 """What compaction brought, from the record of a run: times by engine, and how many fewer operations."""
 
-from hydra_det.records.record import Compaction, Latency, Record
+from collections.abc import Iterable
+
+import pandas as pd
+
+from hydra_det.records.record import PROTOCOLS, Compaction, Latency, Record
 
 NETWORKS = ("dense", "masked", "compact")
 NOTHING = 1.05  # a ratio of times below this is no gain
@@ -42,6 +46,21 @@ def timed_cells(compaction: Compaction) -> list[tuple[int, str]]:
     """(batch, engine) of everything that was timed, small batches first."""
     seen = [(entry["latency"]["batch_size"], entry["engine"]) for entry in compaction["latency"]]
     return sorted(dict.fromkeys(seen), key=lambda cell: cell[0])
+
+
+def from_confidence(confidences: Iterable[float]) -> str:
+    """From which confidence on the NMS of a total counts boxes, as a sentence; empty where nothing was timed.
+
+    Args:
+        confidences: of the timings, NaN where there is none.
+    """
+    found = sorted({value for value in confidences if not pd.isna(value)})
+    if not found:
+        return ""
+    sentence = f"NMS counts boxes of confidence {' or '.join(f'{value:g}' for value in found)} and more"
+    if found == [PROTOCOLS["coco"]]:
+        return f"{sentence}, as COCO's AP does: thousands that no product would use."
+    return f"{sentence}, as a product would." if len(found) == 1 else f"{sentence}: these totals do not compare."
 
 
 def faster_in(compaction: Compaction, network: str) -> list[str]:

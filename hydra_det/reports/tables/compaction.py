@@ -1,6 +1,6 @@
 """What compaction brought, from the record of a run: as rows of words, as tables for the terminal, as a picture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hydra_det.records.record import Compaction, NetworkMetrics, Record
+from hydra_det.records.record import (
+    PROTOCOLS,
+    Compaction,
+    NetworkMetrics,
+    Record,
+    Spread,
+    nms_confidence,
+    suppressed,
+)
 from hydra_det.reports.figures.compaction import compaction_figure
 from hydra_det.reports.statistics.cautions import BUSY
 from hydra_det.reports.statistics.gains import (
@@ -17,6 +25,7 @@ from hydra_det.reports.statistics.gains import (
     compaction_of,
     faster_in,
     fewer_operations,
+    from_confidence,
     gain,
     time_of,
     timed_cells,
@@ -75,7 +84,8 @@ def compaction_notes(compaction: Compaction) -> Iterator[str]:
     height, width = one["image_size"]
     yield (
         f"Time: median ± interquartile range of {one['repeats']} repeats, networks in turn, "
-        f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. Decode and NMS are torch's."
+        f"{width} x {height} px, {one['device_name']}, {one['threads']} CPU threads. Decode and NMS are torch's. "
+        f"{from_confidence(nms_confidence(entry['latency']) for entry in compaction['latency'])}"
     )
     if (load := max(entry["latency"]["load"] or 0 for entry in compaction["latency"])) > BUSY:
         yield (
@@ -143,10 +153,19 @@ def _times(compaction: Compaction) -> Rows:
 
 
 def _rest(compaction: Compaction) -> Rows:
-    rows = []
+    rows, floors = [], dict[float, None]()
     for batch, engine in timed_cells(compaction):
-        found = [time_of(compaction, name, engine, batch) for name in NETWORKS]
-        decode, nms = [latency["decode"] for latency in found], [latency["nms"] for latency in found]
-        medians = (" / ".join(f"{spread['median_ms']:.1f}" for spread in spreads) for spreads in (decode, nms))
-        rows.append([engine, str(batch), *medians])
-    return Rows("decode and NMS, ms a batch: dense / masked / compact", ("engine", "batch", "decode", "NMS"), rows)
+        found = [time_of(compaction, name, engine, batch) for name in ("dense", "compact")]
+        floors = dict.fromkeys((nms_confidence(found[0]), PROTOCOLS["coco"]))
+        parts: list[list[Spread | None]] = [[latency["decode"] for latency in found]]
+        for floor in floors:
+            from_there = [suppressed(latency, floor) for latency in found]
+            parts.append([one and one["nms"] for one in from_there])
+        totals = [latency["total"]["median_ms"] for latency in found]
+        rows.append([engine, str(batch), *(_medians(part) for part in parts), f"{totals[0] / totals[1]:.2f}"])
+    headings = ("engine", "batch", "decode", *(f"NMS,\n≥ {floor:g}" for floor in floors), "all, dense\n/ compact")
+    return Rows("decode and NMS, ms a batch: dense / compact", headings, rows)
+
+
+def _medians(spreads: Iterable[Spread | None]) -> str:
+    return " / ".join(ABSENT if spread is None else f"{spread['median_ms']:.1f}" for spread in spreads)

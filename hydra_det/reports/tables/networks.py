@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hydra_det.records.record import Latency, Protocols, Record, Spread
+from hydra_det.records.record import PROTOCOLS, Protocols, Record, Spread, nms_confidence, suppressed
 from hydra_det.records.table import achieved_sparsity
 
 ABSENT = "-"
@@ -15,12 +15,6 @@ PRECISION_ROWS: tuple[tuple[str, Callable[[Protocols], float | None]], ...] = (
     ("AP {}", lambda protocols: protocols["coco"]["map"]),
     ("AP50 {}", lambda protocols: protocols["coco"]["map_50"]),
     ("AP50 {}, confidence ≥ 0.5", lambda protocols: protocols["paper"]["map_50"]),
-)
-_LATENCY_ROWS: tuple[tuple[str, Callable[[Latency], Spread]], ...] = (
-    ("forward", lambda latency: latency["forward"]),
-    ("decode", lambda latency: latency["decode"]),
-    ("NMS", lambda latency: latency["nms"]),
-    ("total", lambda latency: latency["total"]),
 )
 
 
@@ -81,17 +75,20 @@ def _weights(record: Record) -> Rows:
 
 
 def _times(record: Record) -> Rows:
-    before, after = record.latency.get("dense"), record.latency.get("pruned")
-    for name, read in _LATENCY_ROWS if before or after else ():
-        slow, fast = (read(latency) if latency else None for latency in (before, after))
-        yield (
-            f"{name} ms",
-            (_spread(slow), _spread(fast), share(slow and slow["median_ms"], fast and fast["median_ms"])),
-        )
-    counts = [latency["candidates"] if latency else None for latency in (before, after)]
-    if any(count is not None for count in counts):
-        large, small = (number(count, "{:,.1f}") for count in counts)
-        yield "(box, class) pairs in NMS", (large, small, share(*counts))
+    """Forward and decode; NMS, the total and what enters NMS from the confidence of use on; then from COCO's on."""
+    both = record.latency.get("dense"), record.latency.get("pruned")
+    timed = [latency for latency in both if latency]
+    for part in ("forward", "decode") if timed else ():
+        yield f"{part} ms", _spreads([latency and latency[part] for latency in both])
+    floors = list(dict.fromkeys((*map(nms_confidence, timed), *(PROTOCOLS["coco"] for one in timed if "coco" in one))))
+    for floor in floors:
+        found = [latency and suppressed(latency, floor) for latency in both]
+        for name, part in (("NMS", "nms"), ("total", "total")):
+            yield f"{name} ms, confidence ≥ {floor:g}", _spreads([each and each[part] for each in found])  # type: ignore[literal-required]
+        counts = [each["candidates"] if each else None for each in found]
+        if any(count is not None for count in counts):
+            large, small = (number(count, "{:,.1f}") for count in counts)
+            yield f"boxes in NMS, confidence ≥ {floor:g}", (large, small, share(*counts))
 
 
 def _compact(record: Record) -> Rows:
@@ -106,6 +103,11 @@ def _compact(record: Record) -> Rows:
         rows.append(("total ms", before, after, "{:.2f}"))
     for name, large, small, form in rows:
         yield f"{name}, compact", (number(large, form), number(small, form), share(large, small))
+
+
+def _spreads(both: list[Spread | None]) -> tuple[str, str, str]:
+    large, small = both
+    return _spread(large), _spread(small), share(large and large["median_ms"], small and small["median_ms"])
 
 
 def _spread(spread: Spread | None) -> str:

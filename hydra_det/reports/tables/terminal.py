@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_det.files.atomic import write_atomically
-from hydra_det.records.record import Attack, NetworkMetrics, Record
+from hydra_det.records.record import Attack, NetworkMetrics, Record, nms_confidence
+from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.tables.networks import ABSENT, PRECISION_ROWS, network_rows, number, precision, share
 
 _CHOICES = ("granularity", "init", "seed")  # what a sweep varies besides the ratio, which shows as sparsity
@@ -151,7 +152,8 @@ def _notes(record: Record) -> Iterator[str]:
         height, width = latency["image_size"]
         yield (
             f"Time: median ± interquartile range of {latency['repeats']} repeats, batch {latency['batch_size']}, "
-            f"{width} x {height} px, {latency['dtype']}, {latency['device_name']}, {latency['threads']} CPU threads."
+            f"{width} x {height} px, {latency['dtype']}, {latency['device_name']}, {latency['threads']} CPU threads. "
+            f"{from_confidence([nms_confidence(latency)])}"
         )
     if record.sparsity["granularity"] == "kernel":
         shapes = [layer["shape"] for layer in record.sparsity["layers"]]

@@ -12,7 +12,7 @@ from hydra_det.records.table import records_frame
 from hydra_det.reports.statistics.cells import cell_table
 from hydra_det.reports.tables.report import report_table
 from hydra_det.reports.tables.terminal import run_table, sweep_table, write_summary_csv
-from tests.reports.example import example_record, grid, network
+from tests.reports.example import example_record, grid, network, older
 
 
 def render(renderable, *, width=110):
@@ -55,8 +55,12 @@ def test_run_table(width):
     assert cells(text, "weights kept by the masks") == ["11,000", "1,100", "10.0%"]
     assert cells(text, "sparsity") == ["0.000", "0.900"]
     assert cells(text, "forward ms") == ["426.00 ± 1.50", "417.00 ± 1.50", "97.9%"]
-    assert cells(text, "total ms") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]
-    assert cells(text, "(box, class) pairs in NMS") == ["84.0", "84.0", "100.0%"]
+    assert cells(text, "total ms, confidence ≥ 0.5") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]
+    assert cells(text, "boxes in NMS, confidence ≥ 0.5") == ["84.0", "84.0", "100.0%"]
+    assert cells(text, "NMS ms, confidence ≥ 0.001") == ["9.50 ± 0.75", "9.50 ± 0.75", "100.0%"]
+    assert cells(text, "total ms, confidence ≥ 0.001") == ["438.75 ± 2.25", "429.75 ± 2.25", "97.9%"]
+    assert cells(text, "boxes in NMS, confidence ≥ 0.001") == ["1,234.5", "1,234.5", "100.0%"]
+    assert "NMS counts boxes of confidence 0.5 and more, as a product would." in " ".join(text.split())
     assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
     assert "Masks alone give no speed" in text
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text
@@ -73,7 +77,16 @@ def test_run_that_was_not_attacked_or_timed():
 
 def test_one_network_timed():
     text = render(run_table(example_record(latency={"dense": example_record().latency["dense"]})))
-    assert cells(text, "NMS ms") == ["2.50 ± 0.12", "-"]
+    assert cells(text, "NMS ms, confidence ≥ 0.5") == ["2.50 ± 0.12", "-"]
+    assert cells(text, "NMS ms, confidence ≥ 0.001") == ["9.50 ± 0.75", "-"]
+
+
+def test_times_of_an_older_record_are_named_by_the_confidence_that_they_were_taken_at():
+    latency = {name: older(timed) for name, timed in example_record().latency.items()}
+    text = render(run_table(example_record(latency=latency)))
+    assert cells(text, "total ms, confidence ≥ 0.001") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]
+    assert "≥ 0.5 " not in "".join(line for line in text.splitlines() if " ms" in line)
+    assert "confidence 0.001 and more, as COCO's AP does" in " ".join(text.split())
 
 
 def test_note_on_masks_only_where_something_was_pruned():

@@ -32,7 +32,7 @@ from tests.finished.example import LEAST, trained
 pytestmark = pytest.mark.engine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
-ONNX, OPENVINO = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+ONNX, OPENVINO, DETECTIONS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SIZE = 96
 ABOUT: dict[str, Any] = {"classes": ["cat", "dog", "Käfer"], "image_size": SIZE, "greyscale": False}
 
@@ -72,15 +72,23 @@ def page(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 
 @pytest.mark.parametrize("greyscale", [False, True])
+@pytest.mark.parametrize("output", ["decoded", "detections"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_the_page_finds_what_the_predictor_finds(
-    network: GraphDetector, photos: list[Path], tmp_path: Path, monkeypatch: Any, runtime: str, greyscale: bool
+    network: GraphDetector,
+    photos: list[Path],
+    tmp_path: Path,
+    monkeypatch: Any,
+    runtime: str,
+    output: str,
+    greyscale: bool,
 ) -> None:
     about = {**ABOUT, "greyscale": greyscale}
-    file = write(network, tmp_path, about, output="decoded")
+    file = write(network, tmp_path, about, output=output)
+    blocks = [ONNX, OPENVINO if runtime == "openvino" else "", DETECTIONS if output == "detections" else ""]
     if runtime == "openvino":
         write_openvino_detector(file)
-    names = page(ONNX if runtime == "onnxruntime" else f"{ONNX}\n{OPENVINO}", tmp_path, monkeypatch)
+    names = page("\n".join(blocks), tmp_path, monkeypatch)
     predict = hydra_det.Predictor(
         network, class_names=ABOUT["classes"], image_size=SIZE, confidence=LEAST, greyscale=greyscale
     )

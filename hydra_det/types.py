@@ -35,6 +35,13 @@ class Batch(TypedDict):
     targets: list[Target]  # B of them
 
 
+class Candidates(NamedTuple):
+    """Every box a network can answer with, before suppression."""
+
+    boxes: Tensor  # [B, N, 4] float32, xyxy in pixels of the network input
+    confidences: Tensor  # [B, N, C] float32, objectness times class probability
+
+
 class Detections(NamedTuple):
     """What a detector finds in one image, the most certain first."""
 

@@ -7,6 +7,7 @@ from hydra_det.attacks.base import Attack
 from hydra_det.attacks.carlini_wagner import CarliniWagner
 from hydra_det.attacks.corruptions import Corruption
 from hydra_det.attacks.gradient import FGSM, PGD
+from hydra_det.attacks.momentum import Momentum
 from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.square import Square
 from hydra_det.attacks.task_wise import TaskWise
@@ -24,6 +25,7 @@ ATTACKS: dict[str, Callable[..., Attack | None]] = {
     "apgd": APGD,
     "carlini_wagner": CarliniWagner,
     "task_wise": TaskWise,
+    "precision": Momentum,
     "square": Square,
     "corruption": Corruption,
 }

@@ -36,7 +36,7 @@ class APGD(BallAttack):
         return Cost(self.steps + 1, 0)
 
     def _once(self, task: Task) -> Tensor:
-        images, loss, region, generator, first = task
+        images, loss, region, generator, first, _ = task
         ball, checkpoints = self.ball, checkpoints_of(self.steps)
         current = images if first and not self.random_start else ball.random(images, region, generator)
         value, gradient = gradient_of(loss, current)  # [B], [B, 3, H, W]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from hydra_det.attacks.ball import Ball, check_radius
-from hydra_det.attacks.objectives import check_objective
+from hydra_det.attacks.objectives.registry import check_objective
 from hydra_det.types import InputError, NotFiniteError
 
 # Images [B, 3, H, W] -> the loss of each image [B]. Every value may depend on its own image only.
 LossFunction = Callable[[Tensor], Tensor]
-# What a network can be attacked for, by the names in `objectives.py`.
+# What a network can be attacked for, by the names in `objectives/registry.py`.
 Losses = Mapping[str, LossFunction]
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Task(NamedTuple):
     region: Tensor | None  # [B, 1, H, W] bool, where pixels may change; everywhere if None
     generator: torch.Generator | None  # source of randomness, on the CPU
     first: bool  # the first try may start at the images, all others draw where they start
+    losses: Losses  # what else the network can be attacked for
 
 
 class Attack(Protocol):
@@ -141,7 +142,7 @@ class BallAttack:
             return images.clone()
 
         def once(*, first: bool) -> Tensor:
-            found = self._once(Task(images, loss, region, generator, first))
+            found = self._once(Task(images, loss, region, generator, first, losses))
             return to_eight_bit(found, images, self.epsilon, region) if self.eight_bit else found
 
         best = once(first=True)

@@ -61,7 +61,7 @@ class PGD(BallAttack):
         return Cost(self.steps, 0)
 
     def _once(self, task: Task) -> Tensor:
-        images, loss, region, generator, first = task
+        images, loss, region, generator, first, _ = task
         adversarial = images
         if self.random_start or not first:
             adversarial = self.ball.random(images, region, generator)

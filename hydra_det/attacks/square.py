@@ -41,7 +41,7 @@ class Square(BallAttack):
         return Cost(0, self.queries + 1)
 
     def _once(self, task: Task) -> Tensor:
-        images, loss, region, generator, _ = task
+        images, loss, region, generator, _, _ = task
         count, colours, _, width = images.shape
         stripes = self._signs((count, colours, 1, width), generator).to(images)
         windows = frames(images, region)

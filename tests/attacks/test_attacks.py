@@ -16,12 +16,12 @@ from hydra_det.attacks.apgd import APGD, checkpoints_of
 from hydra_det.attacks.carlini_wagner import CarliniWagner
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.noise import Noise
-from hydra_det.attacks.objectives import OBJECTIVES, Reading
+from hydra_det.attacks.objectives.registry import OBJECTIVES, Reading
 from hydra_det.attacks.square import Square
 from hydra_det.attacks.task_wise import TaskWise
 from hydra_det.callbacks.hardening.attacked_images import losses_of
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import InputError, LossTerms
+from hydra_det.types import Candidates, InputError, LossTerms
 from tests.attacks.example import BUILD, GUIDED, MODEST, REAL
 from tests.init.example import answering
 from tests.modules.example import NETWORKS, batch, network, target
@@ -252,6 +252,8 @@ def test_every_objective_is_raised(objective, network_name):
         losses = losses_of(net, made["targets"])
         attacked = APGD(epsilon=EPSILON, steps=5, objective=objective)(made["images"], losses)
         clean, reached = (losses[objective](images) for images in (made["images"], attacked))
+    if objective.startswith("precision"):  # on untrained networks nothing is right; tests/attacks/objectives has others
+        pytest.skip("what AP loses is no smooth function")
     assert (reached >= clean).all()
     if objective != "margins":  # which is at its largest value already
         assert (reached > clean).all()
@@ -274,8 +276,22 @@ def test_objectives_by_hand():
         def margins(self, targets):
             return torch.tensor([3.0])
 
+        # The object is found with certainty, and nothing else is.
+        def candidates(self):
+            return Candidates(torch.tensor([[[5.0, 9, 40, 50]]]), torch.tensor([[[0.9, 0.0]]]))
+
+        overlap = 0.6
+
     reading = Reading(View(), [target([[5, 9, 40, 50]], [0])], 2)
     found = {name: float(objective(reading)) for name, objective in OBJECTIVES.items()}
+    # Right at every threshold to a share r, that of the sigmoid. If it were less certain than it is, it would be worth
+    # (r + 1) / 2; more certain, 1 + r (1 - r) / 2, or take r^2 / 2 if wrong. Of the table 0.9 lies between two points.
+    r = np.array([1 / (1 + math.exp(-(1 - threshold / 100) / 0.05)) for threshold in range(50, 100, 5)])
+    above = (math.log(9) - 2.125) / 0.125
+    worth = (1 - above) * ((r + 1) / 2).mean() + above * (1 + r * (1 - r) / 2).mean()
+    takes = above * (r * r / 2).mean()
+    for name in ("precision", "precision_boxes", "precision_confidences"):
+        assert found.pop(name) == pytest.approx(-(r.mean() * worth - (1 - r.mean()) * takes), abs=1e-4)
     assert found == {
         "total": 7.0, "box": 1.0, "objectness": 2.0, "classification": 4.0,
         "vanishing": -8.0, "fabrication": 8.0, "mislabelling": -19.0, "margins": -3.0,
@@ -317,6 +333,8 @@ def test_images_are_attacked_apart(name):
     """What one image becomes does not depend on which others are in the batch."""
     if name in ("noise", "square"):
         pytest.skip("every image of a batch draws in turn")
+    if name == "precision":
+        pytest.skip("what a detection is worth is read from all images of a batch")
     net, made = network("yolov3_tiny"), batch()
     with undisturbed(net):
         both = BUILD[name]()(made["images"], losses_of(net, made["targets"]))

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_det.attacks.base import Attack, Losses, LossFunction
-from hydra_det.attacks.objectives import OBJECTIVES, Objective, Reading
+from hydra_det.attacks.objectives.registry import OBJECTIVES, Objective, Reading
 from hydra_det.boxes import Letterbox
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.modules.undisturbed import undisturbed
-from hydra_det.types import Batch, InputError, LossTerms, Target
+from hydra_det.types import Batch, Candidates, InputError, LossTerms, Target
 
 
 class NetworkView:
@@ -41,6 +41,21 @@ class NetworkView:
             )
         found: Tensor = self.net.margins(self.raw, targets)
         return found
+
+    def candidates(self) -> Candidates:
+        """Every box with its confidence per class, before suppression."""
+        if not hasattr(self.net, "decode"):
+            raise InputError(
+                f"attack.objective: expected one that {type(self.net).__name__} has a term for, got one of precision, "
+                "which needs decoded boxes; choose total or another loss term"
+            )
+        found: Candidates = self.net.decode(self.raw)
+        return found
+
+    @property
+    def overlap(self) -> float:
+        """Of two boxes of a class, above which suppression removes the less certain one."""
+        return float(self.net.nms_settings.iou)
 
 
 def losses_of(net: Any, targets: Sequence[Target]) -> Losses:

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hydra_det.modules.yolo.decode import Candidates, decode, suppress
+from hydra_det.modules.yolo.decode import decode, suppress
 from hydra_det.modules.yolo.disagreement import yolo_disagreement
 from hydra_det.modules.yolo.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
-from hydra_det.types import Detections, InputError, LossTerms, Target, as_fraction
+from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target, as_fraction
 
 Anchors = Sequence[Sequence[float]]
 

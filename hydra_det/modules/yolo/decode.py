@@ -5,24 +5,16 @@ logits.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from hydra_det.types import Detections, NotFiniteError
+from hydra_det.types import Candidates, Detections, NotFiniteError
 
 # exp(tw) of an untrained network may overflow, or collapse to a box without area, whose CIoU has no gradient. exp(10)
 # is 22,026 times the anchor: neither that nor its inverse is a real box.
 MAX_LOG_SCALE = 10.0
-
-
-class Candidates(NamedTuple):
-    """Every box a network can answer with, before suppression."""
-
-    boxes: Tensor  # [B, N, 4] float32, xyxy in pixels of the network input
-    confidences: Tensor  # [B, N, C] float32, objectness times class probability
 
 
 def decode_boxes(raw: Tensor, anchors: Tensor, stride: int, scale: float = 1.0) -> Tensor:

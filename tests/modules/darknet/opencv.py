@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hydra_det.modules.yolo.decode import Candidates, suppress
-from hydra_det.types import Detections
+from hydra_det.modules.yolo.decode import suppress
+from hydra_det.types import Candidates, Detections
 
 
 class OpenCVDetector(nn.Module):

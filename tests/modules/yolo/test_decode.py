@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from hydra_det.modules.yolo.decode import Candidates, decode, suppress
-from hydra_det.types import NotFiniteError
+from hydra_det.modules.yolo.decode import decode, suppress
+from hydra_det.types import Candidates, NotFiniteError
 from tests.modules.example import NETWORKS, network
 
 ANCHORS = [torch.tensor([[20.0, 30.0], [40.0, 25.0]]), torch.tensor([[6.0, 8.0], [11.0, 5.0]])]

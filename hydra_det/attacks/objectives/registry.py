@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hydra_det.types import InputError, LossTerms, Target
+from hydra_det.attacks.objectives.precision import lost_precision
+from hydra_det.types import Candidates, InputError, LossTerms, Target
 
 
 class View(Protocol):
@@ -23,6 +24,15 @@ class View(Protocol):
 
     def margins(self, targets: Sequence[Target]) -> Tensor:
         """By how much the objects of every image are found, 0 where none is. [B]"""
+        ...
+
+    def candidates(self) -> Candidates:
+        """Every box with its confidence per class, before suppression."""
+        ...
+
+    @property
+    def overlap(self) -> float:
+        """Of two boxes of a class, above which suppression removes the less certain one."""
         ...
 
 
@@ -80,6 +90,23 @@ def margins(reading: Reading) -> Tensor:
     return -reading.view.margins(reading.targets)
 
 
+def precision(reading: Reading) -> Tensor:
+    """What AP loses, to first order; see `lost_precision`. What a detection is worth is read from the whole batch."""
+    return lost_precision(reading.view.candidates(), reading.targets, overlap=reading.view.overlap)
+
+
+def precision_boxes(reading: Reading) -> Tensor:
+    """The same by moving boxes alone."""
+    view = reading.view
+    return lost_precision(view.candidates(), reading.targets, overlap=view.overlap, confidences=False)
+
+
+def precision_confidences(reading: Reading) -> Tensor:
+    """The same by changing confidences alone."""
+    view = reading.view
+    return lost_precision(view.candidates(), reading.targets, overlap=view.overlap, boxes=False)
+
+
 OBJECTIVES: dict[str, Objective] = {
     "total": total,
     "box": box,
@@ -89,6 +116,9 @@ OBJECTIVES: dict[str, Objective] = {
     "fabrication": fabrication,
     "mislabelling": mislabelling,
     "margins": margins,
+    "precision": precision,
+    "precision_boxes": precision_boxes,
+    "precision_confidences": precision_confidences,
 }
 
 

@@ -1,0 +1,1 @@
+"""What an attack raises: the losses of a detector, and what its average precision loses."""

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_det.records.record import PROTOCOLS, Record
+from hydra_det.records.robustness import suite_name
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.answers import AS_ABOVE, BARE, SMALL, shown
@@ -140,7 +141,7 @@ def suite_table(runs: Runs) -> str:
                 "configuration": run["configuration"] if run else Path(folder).name,
                 "removed": f"{100 * run['ratio']:g} %" if run else "",
                 "network": found["network"],
-                "suite": found["suite"],
+                "suite": suite_name(found),
                 "epsilon": "" if found["epsilon"] is None else f"{found['epsilon'] * 255:.4g}/255",
                 "images": found["images"],
                 "clean": found["clean"]["coco"]["map"],

@@ -1,12 +1,14 @@
 """The result of a suite of attacks, `robustness.json`: documentation and static types at once, as in `record.py`."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from hydra_det.records.record import Attack, Protocols
 from hydra_det.records.schema import read_checked
 
 ROBUSTNESS = "robustness.json"
+# Of the suites: what they hold may change. 1: attacks on the detection loss and its parts; 2: on AP itself as well.
+VERSION = 2
 
 
 class Alarm(TypedDict):
@@ -47,6 +49,7 @@ class Robustness(TypedDict):
 
     origin: Origin
     suite: str
+    version: NotRequired[int]  # of the suites; missing: 1
     epsilon: float | None  # of the ball that the worst case is looked for in; None: no ball, as for corruptions
     network: str
     images: int
@@ -58,6 +61,12 @@ class Robustness(TypedDict):
     robust_map: float | None  # AP of the worst case, the number to quote; None: no such number
     curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
     alarms: list[Alarm]
+
+
+def suite_name(found: Robustness) -> str:
+    """The name of a suite, and its version where it is an earlier one, with fewer kinds of attack."""
+    version = found.get("version", 1)
+    return found["suite"] if version == VERSION else f"{found['suite']}, version {version}"
 
 
 def read_robustness(path: str | Path) -> Robustness:

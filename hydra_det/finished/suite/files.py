@@ -13,7 +13,7 @@ from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite.settings import SuiteSettings
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RecordError
-from hydra_det.records.robustness import ROBUSTNESS, Origin, Robustness, read_robustness
+from hydra_det.records.robustness import ROBUSTNESS, VERSION, Origin, Robustness, read_robustness
 from hydra_det.types import InputError
 
 FILE, IMAGES = ROBUSTNESS, "images.csv"
@@ -41,10 +41,11 @@ def check_folder(folder: Path, run: Scored, asked: SuiteSettings) -> None:
         earlier = read_robustness(folder / FILE)
     except RecordError as error:
         raise InputError(str(error)) from error
-    wanted = _identity(asked.network, asked.name, asked.epsilon, origin(run, asked), asked.configs)
+    now, suite = origin(run, asked), f"{asked.name}, version {VERSION}"
+    wanted = _identity(asked.network, suite, asked.epsilon, now, asked.configs)
     found = _identity(
         earlier["network"],
-        earlier["suite"],
+        f"{earlier['suite']}, version {earlier.get('version', 1)}",
         earlier["epsilon"],
         earlier["origin"],
         {entry["name"]: entry["config"] for entry in earlier["attacks"]},

@@ -23,7 +23,7 @@ from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Protocols
-from hydra_det.records.robustness import Robustness, SuiteAttack
+from hydra_det.records.robustness import VERSION, Robustness, SuiteAttack
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Suite:
         answer = Robustness(
             origin=files.origin(run, asked),
             suite=asked.name,
+            version=VERSION,
             epsilon=asked.epsilon,
             network=asked.network,
             images=len(chosen),

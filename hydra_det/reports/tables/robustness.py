@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_det.records.record import Protocols
-from hydra_det.records.robustness import Alarm, Robustness
+from hydra_det.records.robustness import Alarm, Robustness, suite_name
 from hydra_det.reports.tables.corruptions import corruption_table, draw_corruptions
 from hydra_det.reports.tables.terminal import ABSENT, new_table
 
@@ -35,7 +35,7 @@ def suite_table(found: Robustness, *, title: str) -> Group:
     """AP under every attack, in the order of the suite, then of the worst case; then the alarms and what to know."""
     if found["epsilon"] is None:
         return corruption_table(found, title=title)
-    table = new_table(f"{title} · suite {found['suite']}, {found['images']} images")
+    table = new_table(f"{title} · suite {suite_name(found)}, {found['images']} images")
     table.add_column("", no_wrap=True)
     for heading, _ in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -350,3 +350,23 @@ def test_the_replication_has_every_configuration_and_the_papers_ratios() -> None
     assert list(values) == ["prune.ratio", "configuration", "seed"], "the first one varies slowest"
     assert set(values["configuration"]) == names("configuration")
     assert {float(ratio) for ratio in values["prune.ratio"]} == {0, 0.25, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95, 0.99}
+
+
+@pytest.mark.parametrize("name", ["standard", "thorough"])
+def test_rounding_could_save_something_from_the_pgd_of_a_suite(name):
+    """From a picture, steps of 1/255 in a ball of 8/255 never leave its 8 bits: an alarm could not ring."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("evaluate", [f"suite={name}", "run=none"]).suite, resolve=True)
+    images = torch.randint(40, 200, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0)) / 255
+
+    def loss(attacked):  # is highest inside of the ball
+        return -(attacked - images - 3.4 / 255).square().sum((1, 2, 3))
+
+    ends = {}
+    for member in ("pgd", "pgd_eight_bit"):
+        made: Any = build.instantiate(config["attacks"][member])
+        made.restarts = 1
+        attacked = made(images, {"total": loss}, generator=torch.Generator().manual_seed(0))
+        ends[member] = float(((attacked * 255 - (attacked * 255).round()).abs() > 0.01).float().mean())
+    assert ends["pgd"] > 0.9
+    assert ends["pgd_eight_bit"] == 0

@@ -118,7 +118,19 @@ def test_the_page_by_hand(project):
     assert "left out for want of a seed: 75 %" in claim[-1]
     assert "failed runs of these configurations, which are in no mean: 1, at 75 %" in claim[-1]
     assert "- 1, `grid/deeplift_kernel_0.75_seed1`: error: the masks cut off every output" in cells
-    robust = [KERNEL, "50 %", "pruned", "standard, version 1", "8/255", "30", "0", "0.400", "0.250", "0.125", "loud of 2 checked"]
+    robust = [
+        KERNEL,
+        "50 %",
+        "pruned",
+        "standard, version 1",
+        "8/255",
+        "30",
+        "0",
+        "0.400",
+        "0.250",
+        "0.125",
+        "loud of 2 checked",
+    ]
     assert robust in rows(cells, KERNEL)
     assert "Seeds: 1 cell with 1, 3 cells with 2." in cells
     assert "2,000 images to train on, 1,234 to test on of 416 px; the network" in cells

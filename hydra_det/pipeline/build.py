@@ -18,6 +18,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from torch import nn
 
+from hydra_det.callbacks.watching.stop import Stop
 from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.darknet.network import text_of
@@ -242,9 +243,10 @@ def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Modul
     return make_masked(network(model), exclude=exclude)
 
 
-def trainer(config: Config, **arguments: Any) -> pl.Trainer:
+def trainer(config: Config, *, callbacks: Sequence[pl.Callback] = (), **arguments: Any) -> pl.Trainer:
     """Lightning's trainer with the arguments that only the pipeline knows."""
-    return instantiate({**config["trainer"], "enable_progress_bar": wants_bar(config)}, **arguments)
+    asked = {**config["trainer"], "enable_progress_bar": wants_bar(config)}
+    return instantiate(asked, callbacks=[Stop(), *callbacks], **arguments)
 
 
 def bare_trainer(config: Config) -> pl.Trainer:

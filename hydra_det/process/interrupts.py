@@ -4,8 +4,9 @@ A script calls `leave_at_once` before it imports anything else: loading torch ta
 come up inside of a library that takes it for a failure of its own. Nothing has been begun by then, so the process
 simply ends. From `started` on, each of these signals is a KeyboardInterrupt.
 
-A signal to all processes of a run ends those that load images as well, and what their owner meets then looks like an
-error: `asked_to_stop` tells it from one.
+The exception may come up inside of a library that makes an error of its own of it. A signal to all processes of a run
+ends those that load images as well, and what their owner meets then looks like an error, too: `asked_to_stop` tells
+these from errors.
 """
 
 import os
@@ -41,13 +42,22 @@ def leave_at_once() -> None:
 
 def started() -> None:
     """From here on there is something to leave in order: Ctrl-C is an exception again, and one that is not lost."""
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     _asked.clear()
     if threading.current_thread() is threading.main_thread():
+        if signal.getsignal(signal.SIGINT) in (_leave, signal.default_int_handler):
+            signal.signal(signal.SIGINT, _stop)
         for number in _own_to_take():
             signal.signal(number, _stop)
     sys.unraisablehook = _not_lost
+
+
+def stop_if_asked() -> None:
+    """Raise a KeyboardInterrupt again that was swallowed: C code that clears errors of its own clears it as well.
+
+    For places that long work passes again and again.
+    """
+    if _asked.is_set():
+        raise KeyboardInterrupt
 
 
 def asked_to_stop(*, wait: float = 0.0) -> bool:

@@ -13,7 +13,7 @@ from tests.faults.scenes import ONE
 @pytest.mark.slow
 def test_three_kills_of_a_run(nursery, tmp_path, undisturbed):
     tally = Tally()
-    kill_until_done(nursery, tmp_path, ("train", ONE), kills=3, instants=random.Random(1), tally=tally)
+    kill_until_done(nursery, tmp_path, ("train", ONE), kills=3, instants=random.Random(1), tally=tally, seconds=3.0)
     assert tally.kills >= 2
     assert differences(outcome(tmp_path), undisturbed[1]) == []
     assert len(undisturbed[1]) > 40, "of pictures, weights, scores and detections, and a record"

@@ -174,11 +174,14 @@ def test_a_sweep_ends_when_a_scheduler_ends_all_of_its_processes(nursery, tmp_pa
     leaves_nobody(process)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=lambda sent: sent.name)
+@pytest.mark.parametrize(
+    "sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=lambda sent: sent.name
+)
 def test_what_schedulers_send_is_an_interrupt(sent):
+    usual = "default_int_handler" if sent == signal.SIGINT else "SIG_DFL"
     code = f"""
 import os, signal, time
-signal.signal({int(sent)}, signal.SIG_DFL)  # whoever starts the tests may ignore it, as nohup does
+signal.signal({int(sent)}, signal.{usual})  # whoever starts the tests may ignore it, as nohup does
 from hydra_det.process import interrupts
 interrupts.leave_at_once()
 interrupts.started()
@@ -188,12 +191,18 @@ try:
     time.sleep(20)
 except KeyboardInterrupt:
     print("stopped", interrupts.asked_to_stop())
+try:
+    interrupts.stop_if_asked()  # what was raised was swallowed
+except KeyboardInterrupt:
+    print("and again")
+interrupts.started()  # the next job of a sweep
+interrupts.stop_if_asked()
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment, timeout=60
     )
-    assert done.stdout == "stopped True\n"
+    assert done.stdout == "stopped True\nand again\n"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.scoring import score
 from hydra_det.process.apart import Apart, DiedError
+from hydra_det.process.interrupts import stop_if_asked
 from hydra_det.records.record import (
     RECORD_NAME,
     Compaction,
@@ -162,6 +163,7 @@ class Compacting:
         folders = {name: self.place.at(name) for name in NETWORKS}
         answer = []
         for name in (name for name in self.engines if name not in self.crashed):
+            stop_if_asked()
             with self._or_left_out(name):
                 if is_foreign(name):
                     with Apart() as apart:

@@ -21,6 +21,7 @@ from hydra_det.finished.suite.settings import TRANSFER, read_settings
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
+from hydra_det.process.interrupts import stop_if_asked
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Protocols
 from hydra_det.records.robustness import VERSION, Robustness, SuiteAttack
@@ -90,6 +91,7 @@ class Suite:
         """Run every attack, or find it in the store."""
         found, names = Found(), self.asked.configs
         for number, name in enumerate(names, 1):
+            stop_if_asked()
             log.info("attack %d of %d: %s", number, len(names), name)
             start = time.perf_counter()
             both, place = self._one(name)

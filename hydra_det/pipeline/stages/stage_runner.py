@@ -23,6 +23,7 @@ from hydra_det.pipeline.stages.callbacks import stage_callbacks
 from hydra_det.pipeline.stages.identity import stage_key
 from hydra_det.pipeline.stages.stage import LOGS, WEIGHTS, Stage
 from hydra_det.process import processes
+from hydra_det.process.interrupts import stop_if_asked
 from hydra_det.store.checkpoints import CheckpointFiles, resumable
 from hydra_det.store.store import Store
 
@@ -52,6 +53,7 @@ class StageRunner:
 
     def run(self, name: str, parent: Stage | None = None) -> Stage:
         """The result of a stage: found, resumed or run."""
+        stop_if_asked()
         processes.join(lambda: build.bare_trainer(self.config))
         key = self.key(name, parent)
         with contextlib.ExitStack() as claimed:

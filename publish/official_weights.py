@@ -1,6 +1,6 @@
 """What the official YOLOv3-tiny keeps under attack, on two sets of COCO's val2017: a table of docs/darknet.md.
 
-    python -m publish.official_weights measure path/to/data    # evaluate.py; hours on two cores, goes on where it was
+    python -m publish.official_weights measure path/to/data    # evaluate.py; goes on where it was
     python -m publish.official_weights write                   # the table from docs/official_weights.json
 
 The folder holds `yolov3_tiny_coco/yolov3-tiny.weights` and the two sets of `SETS`.
@@ -82,6 +82,8 @@ def measure(data: Path, name: str) -> dict[str, Any]:
 
 def with_table(page: str, found: Mapping[str, Any]) -> str:
     """The page with the table between its two marks."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise SystemExit(f"{PAGE}: expected the marks {BEGIN.strip()} and {END.strip()} once each; put them back")
     before, rest = page.split(BEGIN)
     return before + BEGIN + "".join(f"{line}\n" for line in _table(found)) + END + rest.split(END)[1]
 

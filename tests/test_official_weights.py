@@ -51,6 +51,13 @@ def test_the_table_by_hand():
     assert lines[3] == "| PGD | 0.0025 / 0.0100 | 0.0000 / 0.0000 | 0.1975 / 0.3940 | 0.1000 / 0.2000 |"
 
 
+def test_the_page_has_a_place_for_the_table():
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert (page.count(BEGIN), page.count(END)) == (1, 1)
+    with pytest.raises(SystemExit, match="expected the marks"):
+        with_table("no marks", {})
+
+
 @pytest.mark.skipif(not (ROOT / FIGURES).is_file(), reason="nothing was measured yet")
 def test_the_page_says_what_was_measured():
     page = Path(ROOT / PAGE).read_text(encoding="utf-8")

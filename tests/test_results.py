@@ -215,7 +215,7 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert "`of no name` on shapes: 2,000 images to train on, 1,234 to test on of 416 px." in text
     assert "mean ± standard deviation over 2 seeds" in text
     assert "- Attack: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
-    assert "on cpu. NMS counts boxes of confidence 0.5 and more, as a product would.\n" in text
+    assert "on cpu. NMS counts boxes of confidence 0.5 and more.\n" in text
     assert "[suites of attacks](docs/results.md#under-suites-of-attacks)" in text
     assert "- 1 of 8 runs came to no network" in text
     assert "the same for other, " in text

@@ -16,7 +16,8 @@ from hydra_det.attacks.ball import Ball, check_radius
 from hydra_det.attacks.objectives.registry import check_objective
 from hydra_det.types import InputError, NotFiniteError
 
-# Images [B, 3, H, W] -> the loss of each image [B]. Every value may depend on its own image only.
+# Images [B, 3, H, W] -> the loss of each image [B]. Its gradient may depend on its own image only; so does its value,
+# but that of AP, which ranks the detections of all images.
 LossFunction = Callable[[Tensor], Tensor]
 # What a network can be attacked for, by the names in `objectives/registry.py`.
 Losses = Mapping[str, LossFunction]
@@ -99,7 +100,7 @@ class BallAttack:
     Args:
         epsilon: radius of the ball; for `linf` in units of images in [0, 1], 8/255 = 0.031.
         norm: a key of `ball.NORMS`.
-        objective: a key of `objectives.OBJECTIVES`, the loss that is raised.
+        objective: a key of `objectives.registry.OBJECTIVES`, the loss that is raised.
         restarts: independent tries, of which every image keeps the one with the highest loss.
         eight_bit: round to values that a picture file can hold, inside the ball; `linf` only.
     """

@@ -18,7 +18,7 @@ class TaskWise(BallAttack):
     """PGD for each objective; every image keeps the answer with the highest detection loss.
 
     Args:
-        objectives: keys of `objectives.OBJECTIVES`.
+        objectives: keys of `objectives.registry.OBJECTIVES`.
         epsilon: radius of the ball, in units of images in [0, 1].
         options: those of `PGD` but the objective.
     """

@@ -2,7 +2,7 @@
 
 Apart, because masks do not make the convolutions faster while fewer boxes make decoding and NMS faster: a total alone
 cannot tell the two. NMS is timed from the confidence of use on, and from COCO's on beside it: at 0.001 it sorts
-thousands of boxes that no product uses, and more of them in a pruned network. Networks that are to be compared take
+mostly what no product would use, and more of them in a pruned network. Networks that are to be compared take
 turns, so that whatever else the machine does falls on all.
 """
 

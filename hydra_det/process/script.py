@@ -25,7 +25,7 @@ from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
 from hydra_det.process import dry_run
 from hydra_det.process.drives import refusal
-from hydra_det.process.interrupts import INTERRUPTED, PATIENCE, asked_to_stop, started
+from hydra_det.process.interrupts import INTERRUPTED, PATIENCE, asked_to_stop, started, stop_if_asked
 from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
 from hydra_det.process.log_lines import calm_lines, name_lines
 from hydra_det.process.lost_workers import lost_worker
@@ -103,7 +103,9 @@ def _ended(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
             (folder / FAILED).unlink(missing_ok=True)  # of an earlier job in the same folder
         if wrong := of_an_addition(config, str(HydraConfig.get().job.config_name)):
             raise InputError(wrong)
-        return task(config)
+        answer = task(config)
+        stop_if_asked()
+        return answer
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
         _leave_interrupted(getattr(stop, "code", None))
     except Exception as error:

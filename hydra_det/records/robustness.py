@@ -7,8 +7,8 @@ from hydra_det.records.record import Attack, Protocols
 from hydra_det.records.schema import read_checked
 
 ROBUSTNESS = "robustness.json"
-# Of the suites: what they hold may change. 1: attacks on the detection loss and its parts; 2: on AP itself as well.
-VERSION = 2
+# Of the suites whose attacks have changed, by name; of all others 1. Version 2 attacks AP itself, too.
+VERSIONS = {"quick": 2, "standard": 2, "thorough": 2}
 
 
 class Alarm(TypedDict):
@@ -49,7 +49,7 @@ class Robustness(TypedDict):
 
     origin: Origin
     suite: str
-    version: NotRequired[int]  # of the suites; missing: 1
+    version: NotRequired[int]  # of the suite; missing: 1
     epsilon: float | None  # of the ball that the worst case is looked for in; None: no ball, as for corruptions
     network: str
     images: int
@@ -66,7 +66,12 @@ class Robustness(TypedDict):
 def suite_name(found: Robustness) -> str:
     """The name of a suite, and its version where it is an earlier one, with fewer kinds of attack."""
     version = found.get("version", 1)
-    return found["suite"] if version == VERSION else f"{found['suite']}, version {version}"
+    return found["suite"] if version == version_of(found["suite"]) else f"{found['suite']}, version {version}"
+
+
+def version_of(suite: str) -> int:
+    """Of a suite as it is now."""
+    return VERSIONS.get(suite, 1)
 
 
 def read_robustness(path: str | Path) -> Robustness:

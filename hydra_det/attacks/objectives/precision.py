@@ -5,9 +5,10 @@ detections stand, over all images, and at how many thresholds of overlap a box i
 detour, and an attack that takes it reports more AP than is left.
 
 To first order AP is a sum over detections (`evaluation.robustness`): a right one adds the precision at its confidence
-and raises that of all right ones below it, a wrong one lowers theirs. Both worths are functions of the confidence, read
-from all detections of the batch and held fixed; what is differentiated is where a detection stands on them, and the
-share of the thresholds at which it is right, each a steep sigmoid of its overlap with an object.
+and raises that of all right ones below it, a wrong one lowers theirs. Both worths are functions of the confidence at a
+threshold, read from all detections of the batch and held fixed; what is differentiated is where a detection stands on
+them, and whether it is right, a steep sigmoid of its overlap with an object. All classes stand in one ranking, and
+every object counts alike: a batch holds too few objects of a class for a ranking of its own.
 """
 
 from collections.abc import Sequence
@@ -23,24 +24,26 @@ from hydra_det.types import Candidates, Target
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # of overlap, as for AP@[.5:.95]
 SHARPNESS = 0.05  # overlap over which a sigmoid takes the place of a threshold
 LEAST, MOST = 0.001, 100  # confidence of a detection that counts, and how many of an image, as in COCO's AP
-LOOKED_AT = 200  # (box, class) pairs of an image, the most certain ones
-LOG_ODDS = (-7.0, 7.0, 113)  # of confidences, at which worths are tabulated: first, last, how many
+LOOKED_AT = 1000  # (box, class) pairs of an image before suppression, the most certain ones
+# Of confidences, at which worths are tabulated: first, last, how many. From below `LEAST` to the most certain that
+# float32 tells from 1: where the table ended, the gradient would.
+LOG_ODDS = (-7.0, 14.0, 169)
 
 
-class Ranked(NamedTuple):
-    """The most certain (box, class) pairs of every image, M of them, the most certain first."""
+class Found(NamedTuple):
+    """The detections of every image, the most certain first, M places for each."""
 
     boxes: Tensor  # [B, M, 4]
     confidences: Tensor  # [B, M]
     labels: Tensor  # [B, M]
-    kept: Tensor  # [B, M] bool, by suppression
+    there: Tensor  # [B, M] bool; the last places of an image may hold none
 
 
 class Worth(NamedTuple):
-    """What a detection adds to AP, on the grid of `LOG_ODDS`."""
+    """What a detection adds to AP at every threshold, on the grid of `LOG_ODDS`."""
 
-    right: Tensor  # [K], if it finds an object
-    wrong: Tensor  # [K], what it takes away if it does not
+    right: Tensor  # [K, T], if it finds an object
+    wrong: Tensor  # [K, T], what it takes away if it does not
 
 
 def lost_precision(
@@ -49,49 +52,49 @@ def lost_precision(
     """Minus what the detections of every image add to AP, to first order and as a share of all objects. -> [B]
 
     Args:
-        candidates: of a batch, with gradients.
+        candidates: of a batch, with gradients; boxes clipped to the input.
         targets: the ground truth.
         overlap: above which suppression removes the less certain of two boxes of a class.
         boxes: let the gradient pass through the boxes.
         confidences: let the gradient pass through the confidences.
     """
-    found = _ranked(candidates, overlap)
+    found = _found(candidates, overlap)
     found = found._replace(
         boxes=found.boxes if boxes else found.boxes.detach(),
         confidences=found.confidences if confidences else found.confidences.detach(),
     )
     right = _right(found, targets)  # [B, M, T]
-    worth = _worth(found.confidences.detach()[found.kept], right.detach()[found.kept])
-    share = right.mean(2)
-    adds = share * _read(worth.right, found.confidences) - (1 - share) * _read(worth.wrong, found.confidences)
+    worth = _worth(found.confidences.detach()[found.there], right.detach()[found.there])
+    adds = right * _read(worth.right, found.confidences) - (1 - right) * _read(worth.wrong, found.confidences)
     objects = sum(len(target["labels"]) for target in targets)
-    return -(adds * found.kept).sum(1) / max(1, objects)
+    return -(adds.mean(2) * found.there).sum(1) / max(1, objects)
 
 
-def _ranked(candidates: Candidates, overlap: float) -> Ranked:
-    """The pairs that are looked at, and which of them suppression keeps."""
+def _found(candidates: Candidates, overlap: float) -> Found:
+    """What suppression leaves, with gradients."""
     batch, _, classes = candidates.confidences.shape
     every = candidates.confidences.flatten(1)  # [B, N * C]
-    top = every.detach().topk(min(LOOKED_AT, every.shape[1]), dim=1).indices
-    boxes = candidates.boxes.gather(1, (top // classes)[..., None].expand(-1, -1, 4))
-    confidences, labels = every.gather(1, top), top % classes
+    chosen = torch.zeros(batch, MOST, dtype=torch.int64, device=every.device)
+    there = torch.zeros(batch, MOST, dtype=torch.bool, device=every.device)
     with torch.no_grad():
-        apart = labels + classes * torch.arange(batch, device=labels.device)[:, None]  # a class of an image
-        places = batched_nms(boxes.flatten(0, 1), confidences.flatten(), apart.flatten(), overlap)
-        kept = torch.zeros_like(labels, dtype=torch.bool).flatten().index_fill_(0, places, True).view_as(labels)
-        kept &= confidences >= LEAST
-        kept &= kept.cumsum(1) <= MOST
-    return Ranked(boxes, confidences, labels, kept)
+        for image, values in enumerate(every):
+            certain, pairs = values.topk(min(LOOKED_AT, len(values)))
+            pairs = pairs[certain >= LEAST]
+            places = batched_nms(candidates.boxes[image, pairs // classes], values[pairs], pairs % classes, overlap)
+            kept = pairs[places[:MOST]]
+            chosen[image, : len(kept)], there[image, : len(kept)] = kept, True
+    boxes = candidates.boxes.gather(1, (chosen // classes)[..., None].expand(-1, -1, 4))
+    return Found(boxes, every.gather(1, chosen), chosen % classes, there)
 
 
-def _right(found: Ranked, targets: Sequence[Target]) -> Tensor:
+def _right(found: Found, targets: Sequence[Target]) -> Tensor:
     """To what share a detection is the first to find its object, at every threshold. [B, M, T]"""
     boxes, labels = _padded(targets, found.boxes)
     overlaps = torch.where(found.labels[:, :, None] == labels[:, None], _overlaps(found.boxes, boxes), 0.0)
     best, owner = overlaps.max(2)  # [B, M]
     thresholds = best.new_tensor(THRESHOLDS)
     reaches = torch.sigmoid((best[..., None] - thresholds) / SHARPNESS)
-    reaches = reaches * ((best > 0) & found.kept)[..., None]
+    reaches = reaches * ((best > 0) & found.there)[..., None]
     owns = F.one_hot(owner, labels.shape[1]).to(reaches)[..., None]  # [B, M, G, 1]
     leaves = (1 - reaches).clamp(min=1e-4).log()[:, :, None] * owns  # of its object to the less certain ones
     before = leaves.cumsum(1) - leaves
@@ -113,16 +116,16 @@ def _worth(confidences: Tensor, right: Tensor) -> Worth:
     )
     above = torch.searchsorted(-confidences, -_grid(confidences).sigmoid(), right=True)  # that are at least as certain
     own = (torch.cat([nothing, hits])[above] + 1) / (above[:, None] + 1)
-    return Worth((own + raised[above]).mean(1), lowered[above].mean(1))
+    return Worth(own + raised[above], lowered[above])
 
 
 def _read(table: Tensor, confidences: Tensor) -> Tensor:
-    """A table on the grid at some confidences, linear between its points."""
+    """A table on the grid at some confidences, linear between its points. [K, T], [B, M] -> [B, M, T]"""
     first, last, count = LOG_ODDS
     log_odds = torch.logit(confidences.clamp(1e-6, 1 - 1e-6))
     place = ((log_odds - first) * ((count - 1) / (last - first))).clamp(0, count - 1 - 1e-3)
     below = place.detach().long()
-    share = place - below
+    share = (place - below)[..., None]
     return table[below] * (1 - share) + table[below + 1] * share
 
 

@@ -2,7 +2,7 @@
 
 Names follow TOG (Chow et al. 2020, arXiv 2004.04320) where it has one. Each is defined for any detector that gives loss
 terms for any ground truth: an attack that hides objects wants the loss of an empty ground truth to be low, one that
-invents them wants it to be high.
+invents them wants it to be high. Those of AP and of margins ask a network for more, and are refused where it has none.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class View(Protocol):
         ...
 
     def candidates(self) -> Candidates:
-        """Every box with its confidence per class, before suppression."""
+        """Every box, clipped to the images, with its confidence per class, before suppression."""
         ...
 
     @property

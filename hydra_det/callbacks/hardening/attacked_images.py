@@ -21,11 +21,13 @@ class NetworkView:
     Args:
         net: the network.
         raw: its raw maps.
+        size: (height, width) of the images.
     """
 
-    def __init__(self, net: Any, raw: Any) -> None:
+    def __init__(self, net: Any, raw: Any, size: Sequence[int]) -> None:
         self.net = net
         self.raw = raw
+        self.size = size
 
     def losses(self, targets: Sequence[Target]) -> LossTerms:
         """Loss terms for a ground truth. [B] each"""
@@ -43,14 +45,16 @@ class NetworkView:
         return found
 
     def candidates(self) -> Candidates:
-        """Every box with its confidence per class, before suppression."""
+        """Every box, clipped to the images, with its confidence per class, before suppression."""
         if not hasattr(self.net, "decode"):
             raise InputError(
                 f"attack.objective: expected one that {type(self.net).__name__} has a term for, got one of precision, "
                 "which needs decoded boxes; choose total or another loss term"
             )
-        found: Candidates = self.net.decode(self.raw)
-        return found
+        boxes, confidences = self.net.decode(self.raw)
+        height, width = self.size
+        limit = boxes.new_tensor([width, height, width, height])
+        return Candidates(torch.minimum(boxes.clamp(min=0), limit), confidences)
 
     @property
     def overlap(self) -> float:
@@ -62,7 +66,11 @@ def losses_of(net: Any, targets: Sequence[Target]) -> Losses:
     """What a network can be attacked for on a batch with this ground truth, by objective."""
 
     def loss_of(objective: Objective) -> LossFunction:
-        return lambda images: objective(Reading(NetworkView(net, net(images)), targets, net.num_classes))
+        def loss(images: Tensor) -> Tensor:
+            view = NetworkView(net, net(images), images.shape[-2:])
+            return objective(Reading(view, targets, net.num_classes))
+
+        return loss
 
     return {name: loss_of(objective) for name, objective in OBJECTIVES.items()}
 

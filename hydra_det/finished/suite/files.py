@@ -13,7 +13,7 @@ from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite.settings import SuiteSettings
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RecordError
-from hydra_det.records.robustness import ROBUSTNESS, VERSION, Origin, Robustness, read_robustness
+from hydra_det.records.robustness import ROBUSTNESS, Origin, Robustness, read_robustness, version_of
 from hydra_det.types import InputError
 
 FILE, IMAGES = ROBUSTNESS, "images.csv"
@@ -41,7 +41,7 @@ def check_folder(folder: Path, run: Scored, asked: SuiteSettings) -> None:
         earlier = read_robustness(folder / FILE)
     except RecordError as error:
         raise InputError(str(error)) from error
-    now, suite = origin(run, asked), f"{asked.name}, version {VERSION}"
+    now, suite = origin(run, asked), f"{asked.name}, version {version_of(asked.name)}"
     wanted = _identity(asked.network, suite, asked.epsilon, now, asked.configs)
     found = _identity(
         earlier["network"],

@@ -24,7 +24,7 @@ from hydra_det.pipeline.description import threat_model
 from hydra_det.process.interrupts import stop_if_asked
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Protocols
-from hydra_det.records.robustness import VERSION, Robustness, SuiteAttack
+from hydra_det.records.robustness import Robustness, SuiteAttack, version_of
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Suite:
         answer = Robustness(
             origin=files.origin(run, asked),
             suite=asked.name,
-            version=VERSION,
+            version=version_of(asked.name),
             epsilon=asked.epsilon,
             network=asked.network,
             images=len(chosen),

@@ -59,8 +59,8 @@ def from_confidence(confidences: Iterable[float]) -> str:
         return ""
     sentence = f"NMS counts boxes of confidence {' or '.join(f'{value:g}' for value in found)} and more"
     if found == [PROTOCOLS["coco"]]:
-        return f"{sentence}, as COCO's AP does: thousands that no product would use."
-    return f"{sentence}, as a product would." if len(found) == 1 else f"{sentence}: these totals do not compare."
+        return f"{sentence}, as COCO's AP does: most of them no product would use."
+    return f"{sentence}." if len(found) == 1 else f"{sentence}: these totals do not compare."
 
 
 def faster_in(compaction: Compaction, network: str) -> list[str]:

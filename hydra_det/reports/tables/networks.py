@@ -88,7 +88,7 @@ def _times(record: Record) -> Rows:
         counts = [each["candidates"] if each else None for each in found]
         if any(count is not None for count in counts):
             large, small = (number(count, "{:,.1f}") for count in counts)
-            yield f"boxes in NMS, confidence ≥ {floor:g}", (large, small, share(*counts))
+            yield f"candidates, confidence ≥ {floor:g}", (large, small, share(*counts))
 
 
 def _compact(record: Record) -> Rows:

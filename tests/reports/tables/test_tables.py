@@ -56,11 +56,11 @@ def test_run_table(width):
     assert cells(text, "sparsity") == ["0.000", "0.900"]
     assert cells(text, "forward ms") == ["426.00 ± 1.50", "417.00 ± 1.50", "97.9%"]
     assert cells(text, "total ms, confidence ≥ 0.5") == ["431.75 ± 1.75", "422.75 ± 1.75", "97.9%"]
-    assert cells(text, "boxes in NMS, confidence ≥ 0.5") == ["84.0", "84.0", "100.0%"]
+    assert cells(text, "candidates, confidence ≥ 0.5") == ["84.0", "84.0", "100.0%"]
     assert cells(text, "NMS ms, confidence ≥ 0.001") == ["9.50 ± 0.75", "9.50 ± 0.75", "100.0%"]
     assert cells(text, "total ms, confidence ≥ 0.001") == ["438.75 ± 2.25", "429.75 ± 2.25", "97.9%"]
-    assert cells(text, "boxes in NMS, confidence ≥ 0.001") == ["1,234.5", "1,234.5", "100.0%"]
-    assert "NMS counts boxes of confidence 0.5 and more, as a product would." in " ".join(text.split())
+    assert cells(text, "candidates, confidence ≥ 0.001") == ["1,234.5", "1,234.5", "100.0%"]
+    assert "NMS counts boxes of confidence 0.5 and more." in " ".join(text.split())
     assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
     assert "Masks alone give no speed" in text
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text

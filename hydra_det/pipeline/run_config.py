@@ -61,7 +61,7 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
             f"{path}: expected the config of a run, got a file that cannot be read ({reason}); is it damaged?"
         ) from error
     for where, key in _odd_keys(config):
-        raise InputError(f"{path}: {where or 'the config'}: expected names as keys, got {key!r:.60}; is it damaged?")
+        raise InputError(f"{path}: {where}: expected names as keys, got {key!r:.60}; is it damaged?")
     excluded = [f"stage.{name}.exclude" for name in READ_STAGES if _at(config, f"stage.{name}.masked") is True]
     for key, kind in {**NEEDED, **dict.fromkeys(excluded, list)}.items():
         part = _at(config, key)

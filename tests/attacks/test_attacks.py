@@ -19,7 +19,7 @@ from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.objectives.registry import OBJECTIVES, Reading
 from hydra_det.attacks.square import Square
 from hydra_det.attacks.task_wise import TaskWise
-from hydra_det.callbacks.hardening.attacked_images import losses_of
+from hydra_det.callbacks.hardening.attacked_images import NetworkView, losses_of
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Candidates, InputError, LossTerms
 from tests.attacks.example import BUILD, GUIDED, MODEST, REAL
@@ -564,6 +564,23 @@ def test_a_network_without_margins_is_named():
     assert (PGD()(made["images"], losses) != made["images"]).any()
     with pytest.raises(InputError, match="expected one that Plain has a term for, got margins"):
         PGD(objective="margins")(made["images"], losses)
+    with pytest.raises(InputError, match="got one of precision, which needs decoded boxes"):
+        PGD(objective="precision")(made["images"], losses)
+
+
+def test_ap_is_attacked_by_the_boxes_that_are_scored():
+    """Which are clipped to the images."""
+    net, made = network("yolov3_tiny"), batch()
+    raw, size = net(made["images"]), made["images"].shape[-2:]
+    every, view = net.decode(raw), NetworkView(net, raw, size)
+    boxes, confidences = view.candidates()
+    assert every.boxes.min() < 0
+    assert every.boxes.max() > max(size)
+    assert 0 <= boxes.min() <= boxes.max() <= max(size)
+    inside = ((every.boxes >= 0) & (every.boxes <= min(size))).all(2)
+    assert torch.equal(boxes[inside], every.boxes[inside])
+    assert torch.equal(confidences, every.confidences)
+    assert view.overlap == net.nms_settings.iou
 
 
 def test_checkpoints_are_those_of_the_paper():

@@ -37,6 +37,7 @@ ROWS = (
     Row("stage.pretran", {}, "did you mean pretrain?"),
     Row("evaluation.bootstrap", "many", "a whole number of at least 0, got 'many'"),
     Row("evaluation.latency.repeats", 0, "a whole number of at least 1, got 0"),
+    Row("evaluation.latency.confidence", 50, r"expected a number in [0.001, 1], got 50"),
     Row("evaluation.latency.device", "tpu", "expected auto or cpu, got tpu"),
     Row("prune.ratio", 1.5, "1.5"),
     Row("prune.ratio", 75, "got 75; did you mean 0.75?"),

@@ -207,6 +207,36 @@ interrupts.stop_if_asked()
     assert done.stdout == "stopped True\nand again\n"
 
 
+@pytest.mark.parametrize("then", ["return", "raise ValueError('made of it')"], ids=["swallowed", "made an error"])
+def test_a_job_ends_by_an_interrupt_that_its_libraries_keep_to_themselves(then, tmp_path):
+    """Nor does the sweep begin its next job."""
+    (tmp_path / "task.py").write_text(f"""
+import os, signal, time
+from hydra_det.pipeline import build
+from hydra_det.process.script import job
+from hydra_det.process.typed.command import command
+
+@job
+def task(config):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+    except KeyboardInterrupt:
+        {then}
+
+command("train")(task)()
+""")
+    done = subprocess.run(
+        [sys.executable, "task.py", "-m", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "#1 :" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("before", "slurm", "taken"),
     [("SIG_DFL", False, True), ("SIG_IGN", False, False), ("SIG_DFL", True, False)],

@@ -219,6 +219,7 @@ def test_a_network_that_is_not_equal_is_not_written(finished, monkeypatch):
         (["run={run}", "engines=[tensorrt]"], "engines: expected some of torch, "),
         (["run={run}", "multiple=0"], "multiple: expected a whole number of at least 1, got 0"),
         (["run={run}", "latency.repeats=0"], "latency.repeats: expected a whole number of at least 1, got 0"),
+        (["run={run}", "latency.confidence=0"], "latency.confidence: expected a number in [0.001, 1], got 0"),
         (["run={run}", "latency.batch_sizes=[]"], "latency.batch_sizes: expected a list, as in [1,8], got []"),
         (["run={run}", "latency.warmup=-1"], "latency.warmup: expected a whole number of at least 0, got -1"),
         (["run={run}", "engines=openvino"], "engines: expected a list, as in engines=[openvino], got openvino"),

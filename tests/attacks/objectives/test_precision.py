@@ -129,6 +129,26 @@ def test_a_certain_detection_can_still_be_lost() -> None:
     assert gradient[0, 0] < 0 < gradient[0, 1]
 
 
+def test_only_the_first_to_find_an_object_is_right() -> None:
+    """A second box on it, that suppression leaves, stands above the right one of another object, and costs."""
+    boxes = torch.tensor([[[0.0, 0, 40, 40], [100, 100, 140, 140], [0, 10, 40, 50]]])
+    targets = [_target(np.array([[0.0, 0, 40, 40], [100, 100, 140, 140]]), np.array([0, 0]), 0)]
+    once, twice = (
+        lost_precision(Candidates(boxes, torch.tensor([[[0.9], [0.6], [second]]])), targets, overlap=0.7)
+        for second in (0.0, 0.8)
+    )
+    assert twice > once + 0.05
+
+
+def test_it_begins_where_its_start_ended() -> None:
+    images = torch.full((1, 3, 8, 8), 0.5)
+    losses: Any = {"total": lambda x: x.sum((1, 2, 3)), "precision": lambda x: -x.sum((1, 2, 3))}
+    options: dict[str, Any] = {"epsilon": 0.1, "steps": 1, "largest": 0.01, "smallest": 0.01}
+    assert torch.allclose(Momentum(**options)(images, losses), images - 0.001)
+    start = PGD(epsilon=0.1, step_size=0.1, steps=1)
+    assert torch.allclose(Momentum(start=start, **options)(images, losses), images + 0.1 - 0.001)
+
+
 def test_gradients_pass_where_they_are_let() -> None:
     scene = Scene(4)
     parts = torch.zeros_like(scene.boxes).requires_grad_(), torch.zeros_like(scene.log_odds).requires_grad_()

@@ -25,7 +25,7 @@ ATTACKS: dict[str, Callable[..., Attack | None]] = {
     "apgd": APGD,
     "carlini_wagner": CarliniWagner,
     "task_wise": TaskWise,
-    "precision": Momentum,
+    "average_precision": Momentum,
     "square": Square,
     "corruption": Corruption,
 }

@@ -36,7 +36,7 @@ class Momentum(BallAttack):
         *,
         epsilon: float = 0.05,
         steps: int = 20,
-        objective: str = "precision",
+        objective: str = "average_precision",
         start: Attack | None = None,
         momentum: float = 0.75,
         largest: float = 0.25,

@@ -1,6 +1,7 @@
 """The strongest of several objectives for every image (Zhang and Wang 2019, arXiv 1907.10310).
 
-Box and class losses pull an image in different directions, and their sum is the best guide for neither.
+Box and class losses pull an image in different directions, and their sum is the best guide for neither. Nor is it the
+best judge: boxes count for little in it, and AP asks for them at ten thresholds.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from hydra_det.types import InputError
 
 
 class TaskWise(BallAttack):
-    """PGD for each objective; every image keeps the answer with the highest detection loss.
+    """PGD for each objective; every image keeps the answer that a judge finds worst.
 
     Args:
         objectives: keys of `objectives.registry.OBJECTIVES`.
         epsilon: radius of the ball, in units of images in [0, 1].
+        judge: the objective by which answers are compared; `total`, the detection loss, in the paper.
         options: those of `PGD` but the objective.
     """
 
@@ -28,6 +30,7 @@ class TaskWise(BallAttack):
         *,
         objectives: Sequence[str] = ("box", "classification", "objectness"),
         epsilon: float = 0.05,
+        judge: str = "total",
         **options: Any,
     ) -> None:
         if isinstance(objectives, str) or not objectives:
@@ -35,7 +38,9 @@ class TaskWise(BallAttack):
         self.objectives = list(objectives)
         self.parts = [PGD(epsilon=epsilon, objective=name, **options) for name in objectives]
         first = self.parts[0]
-        super().__init__(epsilon=epsilon, norm=first.norm, restarts=first.restarts, eight_bit=first.eight_bit)
+        super().__init__(
+            epsilon=epsilon, norm=first.norm, objective=judge, restarts=first.restarts, eight_bit=first.eight_bit
+        )
         self.steps, self.step_size, self.random_start = first.steps, first.step_size, first.random_start
 
     def scaled(self, factor: float) -> Self:
@@ -59,7 +64,7 @@ class TaskWise(BallAttack):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """See `Attack`."""
-        judge = losses[self.objective]  # the detection loss
+        judge = losses[self.objective]
         best = self.parts[0](images, losses, region=region, generator=generator)
         if len(self.parts) > 1:
             reached = evaluate(judge, best)

@@ -27,6 +27,8 @@ def find_alarms(
     clean: float,
     attacked: Mapping[str, float],
     *,
+    inside: Collection[str],
+    combined: float | None,
     guided: Collection[str],
     zero_gradients: float,
     rising: float,
@@ -36,6 +38,8 @@ def find_alarms(
     Args:
         clean: AP without an attack.
         attacked: AP under every attack, by its name in the suite.
+        inside: the attacks in the ball of the suite.
+        combined: AP of the worst case over these; None: there is none.
         guided: the attacks that follow gradients of this very network, in the ball of the suite.
         zero_gradients: share of the gradient of the loss by the image that is exactly 0.
         rising: share of the steps along the gradient that raise the loss.
@@ -46,6 +50,8 @@ def find_alarms(
         low, high = ([attacked[name] for name in names if name in attacked] for names in (first, second))
         return (min(high) - min(low)) / clean if low and high and clean else None
 
+    strongest = min((attacked[name] for name in inside), default=None)
+    gap = None if strongest is None or combined is None or not clean else (strongest - combined) / clean
     left = attacked[LARGE] / clean if LARGE in attacked and clean else None
     figures = {
         "zero gradients": (zero_gradients, ZERO_GRADIENTS, "of the gradient of the loss by the image is exactly 0"),
@@ -56,6 +62,11 @@ def find_alarms(
         "another step size gains": (lower([FREE], [PGD, DOUBLED]), NOTICEABLE, LOWER),
         **{f"{name} beats gradients": (lower([name], guided), CHANCE, LOWER) for name in BLACK_BOX},
         "survives a large ball": (left, NOTICEABLE, "of clean AP left at epsilon 64/255"),
+        "no attack near the worst case": (
+            gap,
+            NOTICEABLE,
+            "of clean AP between the strongest attack and the worst case",
+        ),
         "rounding saves": (lower([PGD], [ROUNDED]), NOTICEABLE, "of clean AP regained by rounding to 8 bits"),
     }
     return [_alarm(name, *figure) for name, figure in figures.items()]

@@ -253,7 +253,7 @@ def test_every_objective_is_raised(objective, network_name):
         attacked = APGD(epsilon=EPSILON, steps=5, objective=objective)(made["images"], losses)
         clean, reached = (losses[objective](images) for images in (made["images"], attacked))
     if objective.startswith(
-        "precision"
+        "average_precision"
     ):  # untrained networks find nothing that could be lost: tests/attacks/objectives
         assert reached.isfinite().all()
         return
@@ -293,7 +293,7 @@ def test_objectives_by_hand():
     above = (math.log(9) - 2.125) / 0.125
     worth = (1 - above) * (r + 1) / 2 + above * (1 + r * (1 - r) / 2)
     takes = above * (r * r / 2)
-    for name in ("precision", "precision_boxes", "precision_confidences"):
+    for name in ("average_precision", "average_precision_boxes", "average_precision_confidences"):
         assert found.pop(name) == pytest.approx(-(r * worth - (1 - r) * takes).mean(), abs=1e-4)
     assert found == {
         "total": 7.0, "box": 1.0, "objectness": 2.0, "classification": 4.0,
@@ -336,7 +336,7 @@ def test_images_are_attacked_apart(name):
     """What one image becomes does not depend on which others are in the batch."""
     if name in ("noise", "square"):
         pytest.skip("every image of a batch draws in turn")
-    if name == "precision":
+    if name == "average_precision":
         pytest.skip("what a detection is worth is read from all images of a batch")
     net, made = network("yolov3_tiny"), batch()
     with undisturbed(net):
@@ -501,12 +501,13 @@ def test_carlini_wagner_finds_the_smallest_change():
     assert (loss(tight) > loss(images)).all(), "what cannot be lost is at least weakened"
 
 
-def test_task_wise_takes_the_strongest_of_every_image():
+@pytest.mark.parametrize("name", ["total", "average_precision"])
+def test_task_wise_takes_the_strongest_of_every_image(name):
     images = torch.full((2, 3, 4, 4), 0.5)
     up, down = (lambda moved, sign=sign: sign * moved.sum((1, 2, 3)) for sign in (1, -1))
     judge = lambda moved: torch.tensor([1.0, -1.0]) * moved.sum((1, 2, 3))  # noqa: E731
-    losses = {"box": up, "classification": down, "total": judge}
-    attacked = TaskWise(epsilon=0.1, objectives=["box", "classification"])(images, losses)
+    losses = {"box": up, "classification": down, "total": up, name: judge}
+    attacked = TaskWise(epsilon=0.1, objectives=["box", "classification"], judge=name)(images, losses)
     torch.testing.assert_close(attacked, images + torch.tensor([0.1, -0.1])[:, None, None, None])
 
 
@@ -564,8 +565,8 @@ def test_a_network_without_margins_is_named():
     assert (PGD()(made["images"], losses) != made["images"]).any()
     with pytest.raises(InputError, match="expected one that Plain has a term for, got margins"):
         PGD(objective="margins")(made["images"], losses)
-    with pytest.raises(InputError, match="got one of precision, which needs decoded boxes"):
-        PGD(objective="precision")(made["images"], losses)
+    with pytest.raises(InputError, match="got average_precision, which needs decoded boxes"):
+        PGD(objective="average_precision")(made["images"], losses)
 
 
 def test_ap_is_attacked_by_the_boxes_that_are_scored():

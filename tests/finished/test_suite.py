@@ -25,9 +25,11 @@ from tests.process.test_command_line import script
 FEW = [
     "suite=standard", "suite.attacks.square.queries=5", "suite.attacks.apgd.steps=3", "suite.attacks.pgd.steps=3",
     "suite.attacks.pgd_doubled.steps=6", "suite.attacks.pgd_eight_bit.steps=3", "suite.attacks.vanishing.steps=2",
-    "suite.attacks.pgd_large.steps=2", "suite.attacks.precision.steps=2", "suite.attacks.precision.start.steps=2",
-    "suite.attacks.precision_apgd.steps=2", "suite.attacks.precision_apgd.start.steps=2",
-    "suite.attacks.precision_vanishing.steps=2", "suite.attacks.precision_vanishing.start.steps=2",
+    "suite.attacks.pgd_large.steps=2", "suite.attacks.average_precision.steps=2", "suite.attacks.average_precision.start.steps=2",
+    "suite.attacks.average_precision_apgd.steps=2",
+    "suite.attacks.average_precision_apgd.start.steps=2",
+    "suite.attacks.average_precision_vanishing.steps=2",
+    "suite.attacks.average_precision_vanishing.start.steps=2",
     "suite.attacks.transfer.steps=3",
 ]  # fmt: skip
 
@@ -249,7 +251,7 @@ def test_the_suites_of_the_package(finished, name):
     if name == "quick":
         assert known & set(made.attacks) == {"noise", "fgsm", "pgd", "apgd"}
     if name in ("quick", "standard", "thorough"):
-        assert any(attack.startswith("precision") for attack in made.attacks), "AP itself is attacked"
+        assert any(attack.startswith("average_precision") for attack in made.attacks), "AP itself is attacked"
     assert made.inside[0] == "clean", "an attacker may also do nothing"
     inside = made.inside[1:]
     if name == "corruptions":

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.objectives.precision import lost_precision
+from hydra_det.attacks.objectives.average_precision import lost_average_precision
 from hydra_det.types import Candidates, InputError, LossTerms, Target
 
 
@@ -90,21 +90,21 @@ def margins(reading: Reading) -> Tensor:
     return -reading.view.margins(reading.targets)
 
 
-def precision(reading: Reading) -> Tensor:
-    """What AP loses, to first order; see `lost_precision`. What a detection is worth is read from the whole batch."""
-    return lost_precision(reading.view.candidates(), reading.targets, overlap=reading.view.overlap)
+def average_precision(reading: Reading) -> Tensor:
+    """What AP loses, to first order; what a detection is worth is read from all detections of the batch."""
+    return lost_average_precision(reading.view.candidates(), reading.targets, overlap=reading.view.overlap)
 
 
-def precision_boxes(reading: Reading) -> Tensor:
+def average_precision_boxes(reading: Reading) -> Tensor:
     """The same by moving boxes alone."""
     view = reading.view
-    return lost_precision(view.candidates(), reading.targets, overlap=view.overlap, confidences=False)
+    return lost_average_precision(view.candidates(), reading.targets, overlap=view.overlap, confidences=False)
 
 
-def precision_confidences(reading: Reading) -> Tensor:
+def average_precision_confidences(reading: Reading) -> Tensor:
     """The same by changing confidences alone."""
     view = reading.view
-    return lost_precision(view.candidates(), reading.targets, overlap=view.overlap, boxes=False)
+    return lost_average_precision(view.candidates(), reading.targets, overlap=view.overlap, boxes=False)
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -116,9 +116,9 @@ OBJECTIVES: dict[str, Objective] = {
     "fabrication": fabrication,
     "mislabelling": mislabelling,
     "margins": margins,
-    "precision": precision,
-    "precision_boxes": precision_boxes,
-    "precision_confidences": precision_confidences,
+    "average_precision": average_precision,
+    "average_precision_boxes": average_precision_boxes,
+    "average_precision_confidences": average_precision_confidences,
 }
 
 

@@ -48,7 +48,7 @@ class NetworkView:
         """Every box, clipped to the images, with its confidence per class, before suppression."""
         if not hasattr(self.net, "decode"):
             raise InputError(
-                f"attack.objective: expected one that {type(self.net).__name__} has a term for, got one of precision, "
+                f"attack.objective: expected one that {type(self.net).__name__} has a term for, got average_precision, "
                 "which needs decoded boxes; choose total or another loss term"
             )
         boxes, confidences = self.net.decode(self.raw)

@@ -43,17 +43,28 @@ def diagnose_network(run: Scored, network: str, *, epsilon: float) -> Diagnosis:
         return diagnose(batch["images"], losses, region=content_region(batch), epsilon=epsilon)
 
 
-def doubts(asked: SuiteSettings, metrics: Mapping[str, Protocols], seen: Diagnosis) -> list[Alarm]:
+def doubts(
+    asked: SuiteSettings, metrics: Mapping[str, Protocols], seen: Diagnosis, *, combined: Protocols | None
+) -> list[Alarm]:
     """The alarms of a suite.
 
     Args:
         asked: the suite.
         metrics: AP without an attack and under every one.
         seen: the gradients of the network.
+        combined: AP under the worst case; None: there is none.
     """
     maps = {name: protocols["coco"]["map"] or 0.0 for name, protocols in metrics.items()}
-    guided = {name for name in asked.inside if name not in (CLEAN, TRANSFER) and asked.attacks[name].cost.gradients}
-    alarms = find_alarms(maps[CLEAN], maps, guided=guided, zero_gradients=seen.zero_gradients, rising=seen.rising)
+    inside = [name for name in asked.inside if name != CLEAN]
+    alarms = find_alarms(
+        maps[CLEAN],
+        maps,
+        inside=inside,
+        combined=None if combined is None else combined["coco"]["map"],
+        guided={name for name in inside if name != TRANSFER and asked.attacks[name].cost.gradients},
+        zero_gradients=seen.zero_gradients,
+        rising=seen.rising,
+    )
     if asked.axis:  # attacks of different strengths on purpose: only the first two alarms mean something
         return [*alarms[:2], rise_alarm(maps[CLEAN], [maps[name] for name in asked.configs])]
     return alarms

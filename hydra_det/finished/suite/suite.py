@@ -81,7 +81,7 @@ class Suite:
             combined=combined,
             robust_map=None if combined is None else _robust(combined, found, asked.inside),
             curve=[] if seen is None else seen.curve,
-            alarms=[] if seen is None else probe.doubts(asked, found.metrics, seen),
+            alarms=[] if seen is None else probe.doubts(asked, found.metrics, seen, combined=combined),
         )
         if not is_helper():
             files.write_result(folder, answer, contributions=contributions, chosen=chosen)

@@ -134,7 +134,7 @@ def test_the_network_is_untouched(name, attack, fails, monkeypatch):
     before, images = snapshot(module), made["images"].clone()
     callback = AdversarialBatch(BUILD[attack](), share=1)
     if fails and attack in GUIDED:
-        verb = {"carlini_wagner": "margins", "precision": "decode"}.get(attack, "losses")
+        verb = {"carlini_wagner": "margins", "average_precision": "decode"}.get(attack, "losses")
         asked: Any = getattr(net, verb)
         calls = []
 

@@ -46,7 +46,7 @@ class Worth(NamedTuple):
     wrong: Tensor  # [K, T], what it takes away if it does not
 
 
-def lost_precision(
+def lost_average_precision(
     candidates: Candidates, targets: Sequence[Target], *, overlap: float, boxes: bool = True, confidences: bool = True
 ) -> Tensor:
     """Minus what the detections of every image add to AP, to first order and as a share of all objects. -> [B]

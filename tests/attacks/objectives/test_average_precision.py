@@ -10,7 +10,7 @@ from torch import Tensor
 from hydra_det.attacks.gradient import PGD
 from hydra_det.attacks.momentum import Momentum
 from hydra_det.attacks.noise import Noise
-from hydra_det.attacks.objectives.precision import lost_precision
+from hydra_det.attacks.objectives.average_precision import lost_average_precision
 from hydra_det.boxes import Letterbox
 from hydra_det.evaluation.coco_map import coco_results
 from hydra_det.evaluation.matches import find_matches, mean_precision
@@ -50,7 +50,7 @@ class Scene:
     def gradient(self, moved: Tensor, raised: Tensor) -> tuple[Tensor, ...]:
         """Of what is lost, by every box and log-odds."""
         parts = moved.clone().requires_grad_(), raised.clone().requires_grad_()
-        lost = lost_precision(self.candidates(*parts), self.targets, overlap=OVERLAP)
+        lost = lost_average_precision(self.candidates(*parts), self.targets, overlap=OVERLAP)
         return torch.autograd.grad(lost.sum(), parts)
 
     def precision(self, moved: Tensor, raised: Tensor) -> float:
@@ -111,7 +111,7 @@ def test_its_gradient_is_that_of_precision(pixels: float, odds: float) -> None:
 def test_it_is_about_the_precision_that_is_there() -> None:
     scene = Scene()
     nothing = torch.zeros_like(scene.boxes), torch.zeros_like(scene.log_odds)
-    lost = -float(lost_precision(scene.candidates(*nothing), scene.targets, overlap=OVERLAP).sum())
+    lost = -float(lost_average_precision(scene.candidates(*nothing), scene.targets, overlap=OVERLAP).sum())
     # COCO's AP takes the best precision at any higher recall, and classes apart.
     assert lost == pytest.approx(scene.precision(*nothing), abs=0.05)
 
@@ -120,7 +120,7 @@ def test_a_certain_detection_can_still_be_lost() -> None:
     """A right one of 0.9995 with a wrong one just below it: less certain, it is worth less."""
     log_odds = torch.tensor([[7.6, 7.55]]).requires_grad_()
     boxes = torch.tensor([[[10.0, 10, 50, 50], [100, 100, 150, 150]]])
-    lost = lost_precision(
+    lost = lost_average_precision(
         Candidates(boxes, log_odds.sigmoid()[..., None]),
         [_target(np.array([[10.0, 10, 50, 50]]), np.array([0]), 0)],
         overlap=OVERLAP,
@@ -134,7 +134,7 @@ def test_only_the_first_to_find_an_object_is_right() -> None:
     boxes = torch.tensor([[[0.0, 0, 40, 40], [100, 100, 140, 140], [0, 10, 40, 50]]])
     targets = [_target(np.array([[0.0, 0, 40, 40], [100, 100, 140, 140]]), np.array([0, 0]), 0)]
     once, twice = (
-        lost_precision(Candidates(boxes, torch.tensor([[[0.9], [0.6], [second]]])), targets, overlap=0.7)
+        lost_average_precision(Candidates(boxes, torch.tensor([[[0.9], [0.6], [second]]])), targets, overlap=0.7)
         for second in (0.0, 0.8)
     )
     assert twice > once + 0.05
@@ -142,7 +142,7 @@ def test_only_the_first_to_find_an_object_is_right() -> None:
 
 def test_it_begins_where_its_start_ended() -> None:
     images = torch.full((1, 3, 8, 8), 0.5)
-    losses: Any = {"total": lambda x: x.sum((1, 2, 3)), "precision": lambda x: -x.sum((1, 2, 3))}
+    losses: Any = {"total": lambda x: x.sum((1, 2, 3)), "average_precision": lambda x: -x.sum((1, 2, 3))}
     options: dict[str, Any] = {"epsilon": 0.1, "steps": 1, "largest": 0.01, "smallest": 0.01}
     assert torch.allclose(Momentum(**options)(images, losses), images - 0.001)
     start = PGD(epsilon=0.1, step_size=0.1, steps=1)
@@ -153,7 +153,7 @@ def test_gradients_pass_where_they_are_let() -> None:
     scene = Scene(4)
     parts = torch.zeros_like(scene.boxes).requires_grad_(), torch.zeros_like(scene.log_odds).requires_grad_()
     for boxes, confidences in ((True, True), (True, False), (False, True)):
-        lost = lost_precision(
+        lost = lost_average_precision(
             scene.candidates(*parts), scene.targets, overlap=OVERLAP, boxes=boxes, confidences=confidences
         )
         found = torch.autograd.grad(lost.sum(), parts, allow_unused=True)
@@ -164,9 +164,9 @@ def test_images_without_objects_and_batches_without_any() -> None:
     scene = Scene(4)
     nothing = torch.zeros_like(scene.boxes), torch.zeros_like(scene.log_odds).requires_grad_()
     bare = [_target(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), number) for number in range(4)]
-    lost = lost_precision(scene.candidates(*nothing), bare, overlap=OVERLAP)
+    lost = lost_average_precision(scene.candidates(*nothing), bare, overlap=OVERLAP)
     assert (lost == 0).all()
-    mixed = lost_precision(scene.candidates(*nothing), [*scene.targets[:3], bare[3]], overlap=OVERLAP)
+    mixed = lost_average_precision(scene.candidates(*nothing), [*scene.targets[:3], bare[3]], overlap=OVERLAP)
     assert mixed[3] > 0, "wrong detections lower the precision of the right ones of other images"
 
 
@@ -192,7 +192,9 @@ def test_momentum_along_it_leaves_less_precision_than_the_loss() -> None:
 
     losses: Any = {
         "total": total,
-        "precision": lambda x: lost_precision(scene.candidates(*parts(x)), scene.targets, overlap=OVERLAP),
+        "average_precision": lambda x: lost_average_precision(
+            scene.candidates(*parts(x)), scene.targets, overlap=OVERLAP
+        ),
     }
 
     def left(method: Any) -> float:

@@ -15,6 +15,7 @@ from scipy.stats import kstest
 from hydra_det.attacks.apgd import APGD, checkpoints_of
 from hydra_det.attacks.carlini_wagner import CarliniWagner
 from hydra_det.attacks.gradient import FGSM, PGD
+from hydra_det.attacks.mixture import Mixture
 from hydra_det.attacks.noise import Noise
 from hydra_det.attacks.objectives.registry import OBJECTIVES, Reading
 from hydra_det.attacks.square import Square
@@ -509,6 +510,32 @@ def test_task_wise_takes_the_strongest_of_every_image(name):
     losses = {"box": up, "classification": down, "total": up, name: judge}
     attacked = TaskWise(epsilon=0.1, objectives=["box", "classification"], judge=name)(images, losses)
     torch.testing.assert_close(attacked, images + torch.tensor([0.1, -0.1])[:, None, None, None])
+
+
+def test_a_mixture_draws_one_of_two_for_every_batch():
+    images, losses = torch.full((1, 3, 4, 4), 0.5), only(lambda moved: moved.sum((1, 2, 3)))
+    up = {"epsilon": 0.1, "step_size": 0.1}
+    first, second = PGD(steps=1, objective="box", **up), PGD(steps=4, **up)
+    losses = {**losses, "box": lambda moved: -moved.sum((1, 2, 3))}
+
+    def moved(share, seed=0, factor=1.0):
+        generator = torch.Generator().manual_seed(seed)
+        mixture = Mixture(first=first, second=second, share=share).scaled(factor)
+        change = mixture(images, losses, generator=generator) - images
+        assert len(change.unique()) == 1
+        return round(float(change.flatten()[0]), 6)
+
+    assert {moved(1.0, seed) for seed in range(8)} == {-0.1}
+    assert {moved(0.0, seed) for seed in range(8)} == {0.1}
+    drawn = [moved(0.25, seed) for seed in range(200)]
+    assert drawn == [moved(0.25, seed) for seed in range(200)]
+    assert 30 < drawn.count(-0.1) < 70
+    assert moved(1.0, factor=0.5) == -0.05
+    assert Mixture(first=first, second=second, share=0.5).cost == (3, 0), "2.5, rounded up"
+    with pytest.raises(InputError, match="attack.second: expected the ball of the first"):
+        Mixture(first=first, second=PGD(epsilon=0.2))
+    with pytest.raises(InputError, match="attack.share: expected a share of the batches"):
+        Mixture(first=first, second=second, share=1.5)
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan")])

@@ -25,7 +25,8 @@ from tests.process.test_command_line import script
 FEW = [
     "suite=standard", "suite.attacks.square.queries=5", "suite.attacks.apgd.steps=3", "suite.attacks.pgd.steps=3",
     "suite.attacks.pgd_doubled.steps=6", "suite.attacks.pgd_eight_bit.steps=3", "suite.attacks.vanishing.steps=2",
-    "suite.attacks.pgd_large.steps=2", "suite.attacks.average_precision.steps=2", "suite.attacks.average_precision.start.steps=2",
+    "suite.attacks.pgd_large.steps=2", "suite.attacks.average_precision.steps=2",
+    "suite.attacks.average_precision.start.steps=2",
     "suite.attacks.average_precision_apgd.steps=2",
     "suite.attacks.average_precision_apgd.start.steps=2",
     "suite.attacks.average_precision_vanishing.steps=2",

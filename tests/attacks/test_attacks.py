@@ -532,9 +532,9 @@ def test_a_mixture_draws_one_of_two_for_every_batch():
     assert 30 < drawn.count(-0.1) < 70
     assert moved(1.0, factor=0.5) == -0.05
     assert Mixture(first=first, second=second, share=0.5).cost == (3, 0), "2.5, rounded up"
-    with pytest.raises(InputError, match="attack.second: expected the ball of the first"):
+    with pytest.raises(InputError, match=r"attack\.second: expected the ball of the first"):
         Mixture(first=first, second=PGD(epsilon=0.2))
-    with pytest.raises(InputError, match="attack.share: expected a share of the batches"):
+    with pytest.raises(InputError, match=r"attack\.share: expected a share of the batches"):
         Mixture(first=first, second=second, share=1.5)
 
 

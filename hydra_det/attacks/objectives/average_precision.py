@@ -6,9 +6,8 @@ detour, and an attack that takes it reports more AP than is left.
 
 To first order AP is a sum over detections (`evaluation.robustness`): a right one adds the precision at its confidence
 and raises that of all right ones below it, a wrong one lowers theirs. Both worths are functions of the confidence at a
-threshold, read from all detections of the batch and held fixed; what is differentiated is where a detection stands on
-them, and whether it is right, a steep sigmoid of its overlap with an object. All classes stand in one ranking, and
-every object counts alike: a batch holds too few objects of a class for a ranking of its own.
+threshold, read from a ranking (`ranking.py`) and held fixed; what is differentiated is where a detection stands on
+them, and whether it is right, a steep sigmoid of its overlap with an object.
 """
 
 from collections.abc import Sequence
@@ -19,15 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from hydra_det.attacks.objectives.ranking import Ranking, read
 from hydra_det.types import Candidates, Target
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # of overlap, as for AP@[.5:.95]
 SHARPNESS = 0.05  # overlap over which a sigmoid takes the place of a threshold
 LEAST, MOST = 0.001, 100  # confidence of a detection that counts, and how many of an image, as in COCO's AP
 LOOKED_AT = 1000  # (box, class) pairs of an image before suppression, the most certain ones
-# Of confidences, at which worths are tabulated: first, last, how many. From below `LEAST` to the most certain that
-# float32 tells from 1: where the table ended, the gradient would.
-LOG_ODDS = (-7.0, 14.0, 169)
 
 
 class Found(NamedTuple):
@@ -39,15 +36,14 @@ class Found(NamedTuple):
     there: Tensor  # [B, M] bool; the last places of an image may hold none
 
 
-class Worth(NamedTuple):
-    """What a detection adds to AP at every threshold, on the grid of `LOG_ODDS`."""
-
-    right: Tensor  # [K, T], if it finds an object
-    wrong: Tensor  # [K, T], what it takes away if it does not
-
-
 def lost_average_precision(
-    candidates: Candidates, targets: Sequence[Target], *, overlap: float, boxes: bool = True, confidences: bool = True
+    candidates: Candidates,
+    targets: Sequence[Target],
+    *,
+    overlap: float,
+    boxes: bool = True,
+    confidences: bool = True,
+    ranking: Ranking | None = None,
 ) -> Tensor:
     """Minus what the detections of every image add to AP, to first order and as a share of all objects. -> [B]
 
@@ -57,6 +53,7 @@ def lost_average_precision(
         overlap: above which suppression removes the less certain of two boxes of a class.
         boxes: let the gradient pass through the boxes.
         confidences: let the gradient pass through the confidences.
+        ranking: of earlier batches, in which these detections take their places; None: they stand alone.
     """
     found = _found(candidates, overlap)
     found = found._replace(
@@ -64,8 +61,9 @@ def lost_average_precision(
         confidences=found.confidences if confidences else found.confidences.detach(),
     )
     right = _right(found, targets)  # [B, M, T]
-    worth = _worth(found.confidences.detach()[found.there], right.detach()[found.there])
-    adds = right * _read(worth.right, found.confidences) - (1 - right) * _read(worth.wrong, found.confidences)
+    ranking = Ranking() if ranking is None else ranking
+    worth = ranking.worth(found.confidences.detach()[found.there], right.detach()[found.there])
+    adds = right * read(worth.right, found.confidences) - (1 - right) * read(worth.wrong, found.confidences)
     objects = sum(len(target["labels"]) for target in targets)
     return -(adds.mean(2) * found.there).sum(1) / max(1, objects)
 
@@ -99,38 +97,6 @@ def _right(found: Found, targets: Sequence[Target]) -> Tensor:
     leaves = (1 - reaches).clamp(min=1e-4).log()[:, :, None] * owns  # of its object to the less certain ones
     before = leaves.cumsum(1) - leaves
     return reaches * (before * owns).sum(2).exp()
-
-
-def _worth(confidences: Tensor, right: Tensor) -> Worth:
-    """By what every confidence is worth beside the detections [N] of a batch, [N, T] of which are right."""
-    order = confidences.argsort(descending=True)
-    confidences, right = confidences[order].contiguous(), right[order]
-    rank = torch.arange(1, len(order) + 1, device=right.device)[:, None]
-    hits = right.cumsum(0)
-    precision = hits / rank
-    nothing = right.new_zeros(1, right.shape[1])
-    # Sums over the right ones from a place on.
-    raised, lowered = (
-        torch.cat([(right * change / (rank + 1)).flip(0).cumsum(0).flip(0), nothing])
-        for change in (1 - precision, precision)
-    )
-    above = torch.searchsorted(-confidences, -_grid(confidences).sigmoid(), right=True)  # that are at least as certain
-    own = (torch.cat([nothing, hits])[above] + 1) / (above[:, None] + 1)
-    return Worth(own + raised[above], lowered[above])
-
-
-def _read(table: Tensor, confidences: Tensor) -> Tensor:
-    """A table on the grid at some confidences, linear between its points. [K, T], [B, M] -> [B, M, T]"""
-    first, last, count = LOG_ODDS
-    log_odds = torch.logit(confidences.clamp(1e-6, 1 - 1e-6))
-    place = ((log_odds - first) * ((count - 1) / (last - first))).clamp(0, count - 1 - 1e-3)
-    below = place.detach().long()
-    share = (place - below)[..., None]
-    return table[below] * (1 - share) + table[below + 1] * share
-
-
-def _grid(like: Tensor) -> Tensor:
-    return torch.linspace(*LOG_ODDS, device=like.device, dtype=like.dtype)
 
 
 def _padded(targets: Sequence[Target], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hydra_det.attacks.objectives.average_precision import lost_average_precision
+from hydra_det.attacks.objectives.ranking import Ranking
 from hydra_det.types import Candidates, InputError, LossTerms, Target
 
 
@@ -42,6 +43,7 @@ class Reading(NamedTuple):
     view: View
     targets: Sequence[Target]  # the ground truth
     num_classes: int
+    ranking: Ranking | None = None  # of the detections of earlier batches, for what they are worth
 
 
 Objective = Callable[[Reading], Tensor]  # -> [B], the higher the worse for the detector
@@ -90,21 +92,27 @@ def margins(reading: Reading) -> Tensor:
     return -reading.view.margins(reading.targets)
 
 
-def average_precision(reading: Reading) -> Tensor:
-    """What AP loses, to first order; what a detection is worth is read from all detections of the batch."""
-    return lost_average_precision(reading.view.candidates(), reading.targets, overlap=reading.view.overlap)
+def average_precision(reading: Reading, *, boxes: bool = True, confidences: bool = True) -> Tensor:
+    """What AP loses, to first order, by moving boxes and by changing confidences."""
+    view = reading.view
+    return lost_average_precision(
+        view.candidates(),
+        reading.targets,
+        overlap=view.overlap,
+        boxes=boxes,
+        confidences=confidences,
+        ranking=reading.ranking,
+    )
 
 
 def average_precision_boxes(reading: Reading) -> Tensor:
     """The same by moving boxes alone."""
-    view = reading.view
-    return lost_average_precision(view.candidates(), reading.targets, overlap=view.overlap, confidences=False)
+    return average_precision(reading, confidences=False)
 
 
 def average_precision_confidences(reading: Reading) -> Tensor:
     """The same by changing confidences alone."""
-    view = reading.view
-    return lost_average_precision(view.candidates(), reading.targets, overlap=view.overlap, boxes=False)
+    return average_precision(reading, boxes=False)
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hydra_det.attacks.ball import NORMS
 from hydra_det.attacks.base import Attack
+from hydra_det.attacks.objectives.ranking import Ranking
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.callbacks.hardening.overfitting_watch import OverfittingWatch
 from hydra_det.modules.masked_conv import folded
@@ -87,6 +88,7 @@ class AdversarialBatch(pl.Callback):
         self.watch = watch
         self.seed = seed
         self.source = source
+        self._ranking = Ranking()  # of the evaluation that is going on
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -136,13 +138,19 @@ class AdversarialBatch(pl.Callback):
         """Whether the steps after this batch need something that `state_dict` does not hold."""
         return False
 
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ranking = Ranking()
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ranking = Ranking()
+
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if PASSES[dataloader_idx] == ATTACKED and self.attack is not None:
             with self._looking(trainer, pl_module) as net:
                 generator = self._generator(trainer, batch_idx)
-                batch["images"] = attacked_images(net, batch, self.attack, generator=generator)
+                batch["images"] = attacked_images(net, batch, self.attack, generator=generator, ranking=self._ranking)
 
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0

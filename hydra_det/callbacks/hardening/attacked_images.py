@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_det.attacks.base import Attack, Losses, LossFunction
+from hydra_det.attacks.objectives.ranking import Ranking
 from hydra_det.attacks.objectives.registry import OBJECTIVES, Objective, Reading
 from hydra_det.boxes import Letterbox
 from hydra_det.data.datamodule import STRIDE
@@ -62,13 +63,16 @@ class NetworkView:
         return float(self.net.nms_settings.iou)
 
 
-def losses_of(net: Any, targets: Sequence[Target]) -> Losses:
-    """What a network can be attacked for on a batch with this ground truth, by objective."""
+def losses_of(net: Any, targets: Sequence[Target], *, ranking: Ranking | None = None) -> Losses:
+    """What a network can be attacked for on a batch with this ground truth, by objective.
+
+    `ranking` is that of earlier batches, in which the detections of this one take their places.
+    """
 
     def loss_of(objective: Objective) -> LossFunction:
         def loss(images: Tensor) -> Tensor:
             view = NetworkView(net, net(images), images.shape[-2:])
-            return objective(Reading(view, targets, net.num_classes))
+            return objective(Reading(view, targets, net.num_classes, ranking))
 
         return loss
 
@@ -128,7 +132,13 @@ def _content(target: Mapping[str, Any], images: Tensor) -> Tensor:
 
 
 def attacked_images(
-    net: Any, batch: Batch, attack: Attack, *, generator: torch.Generator | None = None, resolution: float = 1.0
+    net: Any,
+    batch: Batch,
+    attack: Attack,
+    *,
+    generator: torch.Generator | None = None,
+    resolution: float = 1.0,
+    ranking: Ranking | None = None,
 ) -> Tensor:
     """The images of a batch after an attack on `net`; padding is not perturbed. [B, 3, H, W]
 
@@ -136,16 +146,20 @@ def attacked_images(
     is no more than that share, and the change is enlarged without smoothing: cheaper by the square, and weaker.
 
     The network should be undisturbed: in eval mode, and with no parameter that asks for a gradient.
+
+    A `ranking` is that of the batches that were attacked before this one; an attack on AP places detections in it.
     """
+    if ranking is not None:
+        ranking.next_batch()
     images, targets, region = batch["images"], batch["targets"], content_region(batch)
     full = images.shape[-1]
     side = max(STRIDE, int(resolution * full / STRIDE + 1e-9) * STRIDE)
     if resolution == 1 or side == full:
-        return attack(images, losses_of(net, targets), region=region, generator=generator)
+        return attack(images, losses_of(net, targets, ranking=ranking), region=region, generator=generator)
     shrunk = [Target(**{**target, "boxes": target["boxes"] * (side / full)}) for target in targets]
     small = F.adaptive_avg_pool2d(images, side).clamp(0, 1)
     inside = F.adaptive_avg_pool2d(region.float(), side) == 1
-    moved = attack(small, losses_of(net, shrunk), region=inside, generator=generator)
+    moved = attack(small, losses_of(net, shrunk, ranking=ranking), region=inside, generator=generator)
     change = F.interpolate(moved - small, size=images.shape[-2:], mode="nearest")
     return torch.where(region, (images + change).clamp(0, 1), images)
 

@@ -83,6 +83,34 @@ def test_second_pass_alone_is_attacked(hook, module):
     assert torch.equal(made["images"], batch()["images"])
 
 
+class Asks(Paint):
+    """An attack that notes what AP loses by a batch as it is."""
+
+    def __init__(self):
+        self.heard = []
+
+    def __call__(self, images, losses, *, region=None, generator=None):
+        self.heard.append(losses["average_precision"](images).tolist())
+        return images
+
+
+@pytest.mark.parametrize("when", ["validation", "test"])
+def test_an_evaluation_ranks_its_attacked_batches_together(when, module):
+    asks = Asks()
+    callback = AdversarialBatch(asks)
+    begin, attack = (getattr(callback, f"on_{when}_{which}_start") for which in ("epoch", "batch"))
+    for _ in range(2):
+        begin(fake_trainer(), module)
+        for index in (0, 1, 0):
+            attack(fake_trainer(), module, batch(seed=index), index, 1)
+    first, second, again = asks.heard[:3]
+    assert asks.heard[3:] == [first, second, again], "every evaluation begins anew"
+    assert again != first, "among the detections of both"
+    fresh = Asks()
+    AdversarialBatch(fresh).on_test_batch_start(fake_trainer(), module, batch(seed=1), 1, 1)
+    assert fresh.heard != [second]
+
+
 def test_no_attack_changes_nothing(module):
     callback = AdversarialBatch(None, share=1)
     made = batch()

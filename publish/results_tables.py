@@ -22,6 +22,7 @@ from hydra_det.reports.tables.paper_tables import Table, to_markdown
 SHOWN_RATIO = 0.75  # removed
 DENSE_CLEAN, DENSE_HARDENED, UNPRUNED = "dense, clean pretraining", "dense, hardened", "dense, fine-tuned"
 PAPERS = tuple(cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale)
+ROBUST = "robust AP ≤"
 ROWS = 8  # of that table at the most
 # What `benchmarks.replication` types itself.
 OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
@@ -128,7 +129,7 @@ def _in_short(row: Mapping[Any, str], most: int) -> str:
 
 
 def suite_table(runs: Runs) -> str:
-    """AP clean, under PGD of the suite and in the worst case over all of its attacks."""
+    """AP clean, under PGD of the suite and, at most, under any attack in the ball."""
     cells = {row["folder"]: row for row in runs.frame.to_dict("records")}
     rows = []
     for folder, found in runs.suites:
@@ -146,7 +147,7 @@ def suite_table(runs: Runs) -> str:
                 "images": found["images"],
                 "clean": found["clean"]["coco"]["map"],
                 "PGD": pgd["metrics"]["coco"]["map"] if pgd else None,
-                "worst case": found["robust_map"],
+                ROBUST: found["robust_map"],
                 "seed": run["seed"] if run else None,
                 "checked": sum(alarm["raised"] is not None for alarm in found["alarms"]),
                 "alarms": "; ".join(sorted(alarm["name"] for alarm in found["alarms"] if alarm["raised"])) or "none",
@@ -156,7 +157,7 @@ def suite_table(runs: Runs) -> str:
     keys = ["configuration", "removed", "network", "suite", "epsilon", "images"]
     made = []
     for key, own in table.groupby(keys, sort=True):
-        numbers = {name: spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", "worst case")}
+        numbers = {name: spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", ROBUST)}
         alarms = dict.fromkeys(name for text in own["alarms"] for name in text.split("; "))
         raised = "; ".join(name for name in alarms if name != "none") or "none"
         checked = sorted(set(own["checked"]))
@@ -165,7 +166,10 @@ def suite_table(runs: Runs) -> str:
         same = dict(zip(keys, map(str, key), strict=True))
         made.append({**same, "seeds": seeds, **numbers, "alarms": said})
     frame = pd.DataFrame(made).astype(str)
-    caption = "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most."
+    caption = (
+        "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most. The robust AP "
+        "is at most that: a stronger attack may find less."
+    )
     return as_markdown(frame, caption)
 
 

@@ -132,6 +132,9 @@ def test_the_page_by_hand(project):
         "loud of 2 checked",
     ]
     assert robust in rows(cells, KERNEL)
+    heads = rows(cells[cells.index("### Under suites of attacks") :], "configuration")[0]
+    assert heads[robust.index("0.250")] == "PGD", "exact, as it is under one attack"
+    assert heads[robust.index("0.125")] == "robust AP ≤"
     assert "Seeds: 1 cell with 1, 3 cells with 2." in cells
     assert "2,000 images to train on, 1,234 to test on of 416 px; the network" in cells
     assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
@@ -215,6 +218,7 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert "`of no name` on shapes: 2,000 images to train on, 1,234 to test on of 416 px." in text
     assert "mean ± standard deviation over 2 seeds" in text
     assert "- Attack: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
+    assert " The robust AP is at most that under this attack." in text
     assert "on cpu. NMS counts boxes of confidence 0.5 and more.\n" in text
     assert "[suites of attacks](docs/results.md#under-suites-of-attacks)" in text
     assert "- 1 of 8 runs came to no network" in text

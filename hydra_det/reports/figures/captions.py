@@ -10,8 +10,9 @@ CAPTIONS = {
     "headline_of_one": "COCO AP of the dense and the pruned network, on test images as they are and under attack, on "
     "one scale.",
     "ap_attacked": "COCO AP of attacked test images over the pruning ratio. Every network is attacked anew, with its "
-    "own gradients. A small mark is a run; a large one is the mean of the seeds, with their standard deviation. Marks "
-    "stand a little apart so that none hides another. The paper's figures 4a and 5a show a measure of its own.",
+    "own gradients. The robust AP is at most this: a stronger attack may find less. A small mark is a run; a large one "
+    "is the mean of the seeds, with their standard deviation. Marks stand a little apart so that none hides another. "
+    "The paper's figures 4a and 5a show a measure of its own.",
     "ap_clean": "The same for the images as they are.",
     "ap_attacked_high": "The part of AP under attack where most is removed, as in the paper's figure 7.",
     "paper_map": _PAPER + 'its "mAP" under attack lies above what the same network reaches on clean images by COCO\'s '

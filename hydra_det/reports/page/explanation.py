@@ -34,7 +34,7 @@ def _attack(records: Mapping[str, Record]) -> str:
         return "No run was attacked."
     return (
         f"{' '.join(threats)} The attacker knows the network with its weights and its masks, and every network is "
-        "attacked anew. An attack finds an upper bound of the robust AP: a stronger one may find less."
+        "attacked anew. The robust AP is at most the AP under an attack: a stronger one may find less."
     )
 
 

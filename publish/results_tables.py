@@ -5,7 +5,6 @@ import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,9 +12,7 @@ from hydra_det.records.record import PROTOCOLS, Record
 from hydra_det.records.robustness import suite_name
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.runs import Runs
-from hydra_det.reports.statistics.answers import AS_ABOVE, BARE, SMALL, shown
 from hydra_det.reports.statistics.cells import METRICS, metric_values, seed_values
-from hydra_det.reports.statistics.claims import BEST_THERE
 from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.tables.paper_tables import Table, to_markdown
 
@@ -90,42 +87,6 @@ def speed_table(frame: pd.DataFrame) -> str:
         f"{from_confidence(frame['nms_confidence'])}"
     )
     return _pair_table(frame, columns, caption, "{:.2f}")
-
-
-def claim_table(answered: pd.DataFrame, family: str) -> str:
-    """A row a claim of a family, with the answer."""
-    table = shown(answered, family=family)
-    return as_markdown(table)
-
-
-def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
-    """What the data sets answer, a column each."""
-    columns = {}
-    for name, table in answered.items():
-        own = shown(table, family=family)
-        most = max((int(seeds) for seeds in own["seeds"] if seeds), default=0)
-        texts = pd.Series([_in_short(row, most) for row in own.to_dict("records")], own.index, dtype=str)
-        keys = own["claim"] + ", " + own["metric"]
-        # Several rows as of ours, one a configuration; and which is best in the paper is not in its claim.
-        named = keys.duplicated(keep=False) | own["claim"].str.contains(BEST_THERE) & (own["compared"] != "")
-        texts = texts.where(~named, own["compared"] + ", " + texts)
-        columns[name] = texts.groupby(keys, sort=False).agg("; ".join)
-    frame = pd.DataFrame(columns).reset_index(names="claim")
-    order = list(dict.fromkeys(key for column in columns.values() for key in column.index))
-    frame = frame.set_index("claim").loc[order].reset_index()
-    return as_markdown(frame)
-
-
-def _in_short(row: Mapping[Any, str], most: int) -> str:
-    """Answer, effect, and of what; `most` is the largest number of seeds that an answer rests on."""
-    if row["answer"] == AS_ABOVE:
-        return row["note"].partition(";")[0]
-    remarks = [row["ratios"]] if "," in row["ratios"] else []
-    if row["seeds"] and int(row["seeds"]) < most:
-        remarks.append(f"{row['seeds']} seed{'s' if int(row['seeds']) > 1 else ''}")
-    remarks += [words for words in (BARE, SMALL) if words in row["note"]]
-    effect = f": {row['effect [95 %]']}" if row["effect [95 %]"] else ""
-    return row["answer"] + effect + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def suite_table(runs: Runs) -> str:

@@ -18,10 +18,11 @@ from hydra_det.reports.statistics.answers import answers
 from hydra_det.reports.statistics.claims import CLAIMS, IMPROVEMENTS
 from publish import shrink_records, write_results
 from publish.answer_claims import answered
+from publish.results_claims import answers_in_short
 from publish.results_figure import draw
 from publish.results_opening import KERNELS_FASTER, METRIC_WORDS, QUESTIONS, Found, opening
 from publish.results_readme import summary
-from publish.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
+from publish.results_tables import command_lines, headline, precision_table, replication_words
 from tests.reports.example import latency, network
 from tests.reports.statistics.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
 from tests.test_packaging import ROOT
@@ -351,8 +352,8 @@ def test_the_lines_say_which_side_is_ahead_and_what_hardening_costs():
     runs = runs_of(records)
     text = "\n".join(opening({"cells": Found(runs, answers(runs.frame))}))
     # seeds 0 to 2 add 0.001 on the mean, and 0.002 where seeds are told apart
-    assert "the scaled ones?** cells: no, AP attacked 0.103 against 0.301." in text
-    assert "fine-tuning?** cells: yes, AP attacked 0.301 against 0.203." in text
+    assert "the scaled ones?** cells: no (hint), AP attacked 0.103 against 0.301." in text
+    assert "fine-tuning?** cells: yes (hint), AP attacked 0.301 against 0.203." in text
     assert "AP of the dense networks: cells 0.500 instead of 0.625." in text
     assert "learn how many weights each layer keeps?** cells: not tested." in text
 

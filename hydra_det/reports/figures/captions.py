@@ -41,7 +41,7 @@ CAPTIONS = {
     "needs.",
     "difference": "How much two configurations differ at every ratio, with intervals of 95 %. Over seeds: if all "
     "were trained again. Over pairs: if two networks of the same seed were. Over test images: if other images were "
-    "tested, with these networks. If an interval crosses the dotted line, the runs show no difference.",
+    "tested, with these networks. If an interval crosses the dotted line, the runs show no difference. Grey: a hint.",
 }
 _KINDS = ("difference", "learning", "kept")
 SECTIONS = {

@@ -14,7 +14,7 @@ import pandas as pd
 from hydra_det.records.table import COLUMNS
 from hydra_det.reports.statistics.answers import answers
 from hydra_det.reports.statistics.claims import PAPER
-from publish.results_tables import claim_table
+from publish.results_claims import claim_table
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 python -m publish.draw_allocation outputs/sweeps/<date> outputs/sweeps/<date>
 
 A pair is two runs of one seed, which share data order and pretrained network. Differences come with their 95 %
-confidence interval from Student's t.
+confidence interval from Student's t; one without 0 is a hint where so few seeds allow no exact p below 0.05.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from scipy import stats
 
 from hydra_det.records.record import Record
 from hydra_det.records.table import load_records
+from hydra_det.reports.statistics.hints import hint_of_pairs, marked
 
 BASELINE = "uniform"
 COLOURS = {BASELINE: "#8c8c8c", "erk": "#d4a24c", "learned": "#2a6f97", "lamp": "#6b8f71", "global": "#c1666b"}
@@ -112,7 +113,8 @@ def _cell(cells: Cells, allocation: str, ratio: float) -> tuple[str, str]:
         return mean, ""
     differences = [found[seed] - other[seed] for seed in seeds]
     low, high = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
-    return mean, f"{statistics.mean(differences):+.3f} [{low:+.3f}, {high:+.3f}]"
+    text = f"{statistics.mean(differences):+.3f} [{low:+.3f}, {high:+.3f}]"
+    return mean, marked(text, hint_of_pairs(len(seeds), late=False) if low > 0 or high < 0 else "")
 
 
 if __name__ == "__main__":

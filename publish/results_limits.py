@@ -69,7 +69,7 @@ def limits(runs: Runs, answered: pd.DataFrame) -> Iterator[str]:
             "Speed-ups are quotients of two networks of one run that were timed in turn. The time of stages is wall "
             "time, of runs at different moments and beside others: the benchmarks say what a way of training costs."
         )
-    cautions = cautions_of(runs.records, {}, frame, compare(runs.records, frame), suites=runs.suites)
+    cautions = cautions_of(runs.records, {}, frame, compare(runs.records, frame, late=runs.late), suites=runs.suites)
     for kind, text in cautions:
         if kind in CAUTIONS:
             yield f"{text if kind in OF_A_FOLDER else text[0].upper() + text[1:]}."

@@ -112,4 +112,5 @@ def _attack(runs: Runs) -> str:
     configs = [record.config for record in runs.records.values()]
     trained = all(config.get("attack") == config.get("evaluation", {}).get("attack") for config in configs)
     said = f"Attack: {words}{'; the training uses the same one' if trained else ''}."
+    said += " The robust AP is at most that under this attack."
     return said + (f" Some networks also met [suites of attacks]({SUITES})." if runs.suites else "")

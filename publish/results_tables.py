@@ -5,7 +5,6 @@ import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,15 +12,14 @@ from hydra_det.records.record import PROTOCOLS, Record
 from hydra_det.records.robustness import suite_name
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.runs import Runs
-from hydra_det.reports.statistics.answers import AS_ABOVE, BARE, SMALL, shown
 from hydra_det.reports.statistics.cells import METRICS, metric_values, seed_values
-from hydra_det.reports.statistics.claims import BEST_THERE
 from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.tables.paper_tables import Table, to_markdown
 
 SHOWN_RATIO = 0.75  # removed
 DENSE_CLEAN, DENSE_HARDENED, UNPRUNED = "dense, clean pretraining", "dense, hardened", "dense, fine-tuned"
 PAPERS = tuple(cell.configuration for cell in CONFIGURATIONS.values() if not cell.greyscale)
+ROBUST = "robust AP ≤"
 ROWS = 8  # of that table at the most
 # What `benchmarks.replication` types itself.
 OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
@@ -91,44 +89,8 @@ def speed_table(frame: pd.DataFrame) -> str:
     return _pair_table(frame, columns, caption, "{:.2f}")
 
 
-def claim_table(answered: pd.DataFrame, family: str) -> str:
-    """A row a claim of a family, with the answer."""
-    table = shown(answered, family=family)
-    return as_markdown(table)
-
-
-def answers_in_short(answered: Mapping[str, pd.DataFrame], family: str) -> str:
-    """What the data sets answer, a column each."""
-    columns = {}
-    for name, table in answered.items():
-        own = shown(table, family=family)
-        most = max((int(seeds) for seeds in own["seeds"] if seeds), default=0)
-        texts = pd.Series([_in_short(row, most) for row in own.to_dict("records")], own.index, dtype=str)
-        keys = own["claim"] + ", " + own["metric"]
-        # Several rows as of ours, one a configuration; and which is best in the paper is not in its claim.
-        named = keys.duplicated(keep=False) | own["claim"].str.contains(BEST_THERE) & (own["compared"] != "")
-        texts = texts.where(~named, own["compared"] + ", " + texts)
-        columns[name] = texts.groupby(keys, sort=False).agg("; ".join)
-    frame = pd.DataFrame(columns).reset_index(names="claim")
-    order = list(dict.fromkeys(key for column in columns.values() for key in column.index))
-    frame = frame.set_index("claim").loc[order].reset_index()
-    return as_markdown(frame)
-
-
-def _in_short(row: Mapping[Any, str], most: int) -> str:
-    """Answer, effect, and of what; `most` is the largest number of seeds that an answer rests on."""
-    if row["answer"] == AS_ABOVE:
-        return row["note"].partition(";")[0]
-    remarks = [row["ratios"]] if "," in row["ratios"] else []
-    if row["seeds"] and int(row["seeds"]) < most:
-        remarks.append(f"{row['seeds']} seed{'s' if int(row['seeds']) > 1 else ''}")
-    remarks += [words for words in (BARE, SMALL) if words in row["note"]]
-    effect = f": {row['effect [95 %]']}" if row["effect [95 %]"] else ""
-    return row["answer"] + effect + (f" ({', '.join(remarks)})" if remarks else "")
-
-
 def suite_table(runs: Runs) -> str:
-    """AP clean, under PGD of the suite and in the worst case over all of its attacks."""
+    """AP clean, under PGD of the suite and, at most, under any attack in the ball."""
     cells = {row["folder"]: row for row in runs.frame.to_dict("records")}
     rows = []
     for folder, found in runs.suites:
@@ -146,7 +108,7 @@ def suite_table(runs: Runs) -> str:
                 "images": found["images"],
                 "clean": found["clean"]["coco"]["map"],
                 "PGD": pgd["metrics"]["coco"]["map"] if pgd else None,
-                "worst case": found["robust_map"],
+                ROBUST: found["robust_map"],
                 "seed": run["seed"] if run else None,
                 "checked": sum(alarm["raised"] is not None for alarm in found["alarms"]),
                 "alarms": "; ".join(sorted(alarm["name"] for alarm in found["alarms"] if alarm["raised"])) or "none",
@@ -156,7 +118,7 @@ def suite_table(runs: Runs) -> str:
     keys = ["configuration", "removed", "network", "suite", "epsilon", "images"]
     made = []
     for key, own in table.groupby(keys, sort=True):
-        numbers = {name: spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", "worst case")}
+        numbers = {name: spread(own[name].dropna().astype(float), "{:.3f}") for name in ("clean", "PGD", ROBUST)}
         alarms = dict.fromkeys(name for text in own["alarms"] for name in text.split("; "))
         raised = "; ".join(name for name in alarms if name != "none") or "none"
         checked = sorted(set(own["checked"]))
@@ -165,7 +127,10 @@ def suite_table(runs: Runs) -> str:
         same = dict(zip(keys, map(str, key), strict=True))
         made.append({**same, "seeds": seeds, **numbers, "alarms": said})
     frame = pd.DataFrame(made).astype(str)
-    caption = "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most."
+    caption = (
+        "AP clean, under the PGD of the suite, and with every image under the attack that hurts it most. The robust AP "
+        "is at most that: a stronger attack may find less."
+    )
     return as_markdown(frame, caption)
 
 

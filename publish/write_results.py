@@ -20,14 +20,14 @@ from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics.answers import RULE, answers
 from hydra_det.reports.statistics.claims import IMPROVEMENTS, PAPER
 from hydra_det.reports.statistics.gains import from_confidence
+from hydra_det.reports.statistics.hints import hints_in_words
+from publish.results_claims import answers_in_short, claim_table
 from publish.results_figure import DENSE, draw
 from publish.results_limits import limits, network_of, side_of
 from publish.results_opening import Found, counted, first_of, opening
 from publish.results_readme import summary
 from publish.results_tables import (
     UNPRUNED,
-    answers_in_short,
-    claim_table,
     command_lines,
     headline,
     precision_table,
@@ -55,7 +55,7 @@ class Replication(NamedTuple):
     name: str  # of the folder
     runs: Runs
     answered: pd.DataFrame
-    notes: list[str]  # lines that whoever made the runs adds to the limits
+    notes: list[str]  # lines that whoever made the runs adds to the limits, first what was decided on late
 
 
 def main(words: list[str] | None = None, *, root: Path = ROOT) -> None:
@@ -104,8 +104,9 @@ def read(folder: Path) -> Replication:
     """All runs below a folder, and what they answer."""
     runs = read_runs(folder)
     notes = folder / NOTES
-    lines = notes.read_text(encoding="utf-8").strip().splitlines() if notes.exists() else []
-    return Replication(folder.name, runs, answers(runs.frame, runs.failures), lines)
+    lines = [f"- {decision.why} What rests on that is a hint." for decision in runs.late]
+    lines += notes.read_text(encoding="utf-8").strip().splitlines() if notes.exists() else []
+    return Replication(folder.name, runs, answers(runs.frame, runs.failures, late=runs.late), lines)
 
 
 def filled(page: str, content: str) -> str:
@@ -124,7 +125,9 @@ def _page(found: Sequence[Replication]) -> Iterator[str]:
     yield (
         "\nEvery answer rests on claims that are tested in pairs of the same seed. Yes needs a p below 0.05 after "
         "Holm's correction for many tests. So the interval of one test may exclude 0 while the answer is undecided. "
-        "[In short](#in-short) has the rule, every claim and the intervals.\n"
+        "[In short](#in-short) has the rule, every claim and the intervals."
+        + (f" {hints}" if (hints := hints_in_words(hint for one in found for hint in one.answered["hint"])) else "")
+        + "\n"
     )
     if known := [line for one in found for line in (*counted(one.name, one.runs), *_named(one))]:
         yield "What to know of these answers, beside the limits of each data set below:\n"

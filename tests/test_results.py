@@ -18,10 +18,11 @@ from hydra_det.reports.statistics.answers import answers
 from hydra_det.reports.statistics.claims import CLAIMS, IMPROVEMENTS
 from publish import shrink_records, write_results
 from publish.answer_claims import answered
+from publish.results_claims import answers_in_short
 from publish.results_figure import draw
 from publish.results_opening import KERNELS_FASTER, METRIC_WORDS, QUESTIONS, Found, opening
 from publish.results_readme import summary
-from publish.results_tables import answers_in_short, command_lines, headline, precision_table, replication_words
+from publish.results_tables import command_lines, headline, precision_table, replication_words
 from tests.reports.example import latency, network
 from tests.reports.statistics.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
 from tests.test_packaging import ROOT
@@ -132,6 +133,9 @@ def test_the_page_by_hand(project):
         "loud of 2 checked",
     ]
     assert robust in rows(cells, KERNEL)
+    heads = rows(cells[cells.index("### Under suites of attacks") :], "configuration")[0]
+    assert heads[robust.index("0.250")] == "PGD", "exact, as it is under one attack"
+    assert heads[robust.index("0.125")] == "robust AP ≤"
     assert "Seeds: 1 cell with 1, 3 cells with 2." in cells
     assert "2,000 images to train on, 1,234 to test on of 416 px; the network" in cells
     assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
@@ -215,6 +219,7 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     assert "`of no name` on shapes: 2,000 images to train on, 1,234 to test on of 416 px." in text
     assert "mean ± standard deviation over 2 seeds" in text
     assert "- Attack: pgd, L-infinity, epsilon 0.05 (12.75/255)" in text
+    assert " The robust AP is at most that under this attack." in text
     assert "on cpu. NMS counts boxes of confidence 0.5 and more.\n" in text
     assert "[suites of attacks](docs/results.md#under-suites-of-attacks)" in text
     assert "- 1 of 8 runs came to no network" in text
@@ -347,8 +352,8 @@ def test_the_lines_say_which_side_is_ahead_and_what_hardening_costs():
     runs = runs_of(records)
     text = "\n".join(opening({"cells": Found(runs, answers(runs.frame))}))
     # seeds 0 to 2 add 0.001 on the mean, and 0.002 where seeds are told apart
-    assert "the scaled ones?** cells: no, AP attacked 0.103 against 0.301." in text
-    assert "fine-tuning?** cells: yes, AP attacked 0.301 against 0.203." in text
+    assert "the scaled ones?** cells: no (hint), AP attacked 0.103 against 0.301." in text
+    assert "fine-tuning?** cells: yes (hint), AP attacked 0.301 against 0.203." in text
     assert "AP of the dense networks: cells 0.500 instead of 0.625." in text
     assert "learn how many weights each layer keeps?** cells: not tested." in text
 

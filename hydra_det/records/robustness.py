@@ -58,7 +58,7 @@ class Robustness(TypedDict):
     combined: (
         Protocols | None
     )  # the worst case, every image under the attack chosen for it; None: attacks of different strengths on purpose
-    robust_map: float | None  # AP of the worst case, the number to quote; None: no such number
+    robust_map: float | None  # AP of the worst case, and the robust AP is at most that; None: no such number
     curve: list[float]  # mean loss along a walk, see `attacks.diagnosis`
     alarms: list[Alarm]
 

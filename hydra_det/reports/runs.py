@@ -11,6 +11,7 @@ import pandas as pd
 from hydra_det.records.record import FAILED_NAME, Record, RecordError
 from hydra_det.records.robustness import ROBUSTNESS, Robustness, read_robustness
 from hydra_det.records.table import load_records, records_frame
+from hydra_det.reports.late_decisions import LATE_DECISIONS, LateDecision, read_late_decisions
 
 # The folder of a run as sweeps name them: what it is, its ratio, its seed.
 FOLDER = re.compile(r"(?P<what>.+)_(?P<ratio>\d+(\.\d+)?)_seed(?P<seed>\d+)")
@@ -30,6 +31,7 @@ class Runs:
     frame: pd.DataFrame  # `records_frame`
     # What suites of attacks found: the run, or its folder if it is none of these.
     suites: list[tuple[str, Robustness]] = field(default_factory=list)
+    late: list[LateDecision] = field(default_factory=list)  # what was decided on after looking at results
 
 
 def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
@@ -43,7 +45,7 @@ def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
         suites: further folders, at or below which results of suites of attacks lie, as `evaluate.py` leaves them.
 
     Raises:
-        RecordError: A folder does not exist, or there is nothing to report.
+        RecordError: A folder does not exist, there is nothing to report, or what was decided on late cannot be read.
     """
     given = _paths(folders)
     records: dict[str, Record] = {}
@@ -74,7 +76,7 @@ def read_runs(folders: Folders, *, suites: Folders = ()) -> Runs:
         shown = ", ".join(map(str, given)) or "no folder"
         raise RecordError(f"runs: expected a folder with record.json of finished runs, got none in {shown}{reason}")
     found_suites = _suites([*given, *_paths(suites)], {path.resolve(): name for name, path in paths.items()}, problems)
-    return Runs(given, records, paths, problems, failures, records_frame(records), found_suites)
+    return Runs(given, records, paths, problems, failures, records_frame(records), found_suites, _late(given))
 
 
 def failed_runs(frame: pd.DataFrame, failures: Iterable[str]) -> dict[str, list[float]]:
@@ -119,6 +121,12 @@ def _suites(roots: Sequence[Path], names: Mapping[Path, str], problems: dict[str
             places = (folder.resolve(), *path.resolve().parents)
             suites.append((next((names[place] for place in places if place in names), str(folder)), found))
     return suites
+
+
+def _late(roots: Iterable[Path]) -> list[LateDecision]:
+    """All decisions at or below the folders; a file that is found twice counts once."""
+    files = dict.fromkeys(path.resolve() for root in roots for path in sorted(root.rglob(LATE_DECISIONS)))
+    return [decision for path in files for decision in read_late_decisions(path)]
 
 
 def _failures(root: Path) -> dict[str, str]:

@@ -10,8 +10,9 @@ CAPTIONS = {
     "headline_of_one": "COCO AP of the dense and the pruned network, on test images as they are and under attack, on "
     "one scale.",
     "ap_attacked": "COCO AP of attacked test images over the pruning ratio. Every network is attacked anew, with its "
-    "own gradients. A small mark is a run; a large one is the mean of the seeds, with their standard deviation. Marks "
-    "stand a little apart so that none hides another. The paper's figures 4a and 5a show a measure of its own.",
+    "own gradients. The robust AP is at most this: a stronger attack may find less. A small mark is a run; a large one "
+    "is the mean of the seeds, with their standard deviation. Marks stand a little apart so that none hides another. "
+    "The paper's figures 4a and 5a show a measure of its own.",
     "ap_clean": "The same for the images as they are.",
     "ap_attacked_high": "The part of AP under attack where most is removed, as in the paper's figure 7.",
     "paper_map": _PAPER + 'its "mAP" under attack lies above what the same network reaches on clean images by COCO\'s '
@@ -40,7 +41,7 @@ CAPTIONS = {
     "needs.",
     "difference": "How much two configurations differ at every ratio, with intervals of 95 %. Over seeds: if all "
     "were trained again. Over pairs: if two networks of the same seed were. Over test images: if other images were "
-    "tested, with these networks. If an interval crosses the dotted line, the runs show no difference.",
+    "tested, with these networks. If an interval crosses the dotted line, the runs show no difference. Grey: a hint.",
 }
 _KINDS = ("difference", "learning", "kept")
 SECTIONS = {

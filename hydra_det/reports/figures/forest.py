@@ -29,6 +29,21 @@ KINDS = {
 }
 
 
+class Face(NamedTuple):
+    """Of the point of a difference."""
+
+    label: str
+    colour: str
+    rare: bool = False  # in the legend only where it is drawn
+
+
+FACES = {  # by whether p is below the level, and whether that is a hint only
+    (True, False): Face(f"p < {LEVEL:g} after Holm", "black"),
+    (True, True): Face(f"p < {LEVEL:g} after Holm (hint)", GREY, rare=True),
+    (False, False): Face("not distinguishable from 0", "white"),
+}
+
+
 def forest_figures(comparisons: pd.DataFrame) -> dict[str, Figure]:
     """A figure for every metric of `SHOWN` that was compared: differences with their intervals of 95 %.
 
@@ -49,7 +64,7 @@ def _forest(found: pd.DataFrame, label: str) -> Figure:
     lines = sum(head.count("\n") + 1.4 for head in heads.values())
     figure, axes = new_axes(height=1.6 + ROW * (len(found) + lines))
     ticks, place = [], 0.0
-    used = set()
+    used, faces = set(), set()
     for name in names:
         place -= heads[name].count("\n") / 2
         axes.annotate(heads[name], (0, place), xycoords=("axes fraction", "data"), fontsize=8, va="center",
@@ -62,8 +77,9 @@ def _forest(found: pd.DataFrame, label: str) -> Figure:
                     axes.plot((low, high), (place + kind.above, place + kind.above), color=kind.colour, lw=1.6,
                               solid_capstyle="butt", label=f"{name} {row['ratio']:g} {key}")  # fmt: skip
                     used.add(key)
-            sure = row["p_holm"] < LEVEL
-            axes.plot(row["difference"], place, "o", ms=4.5, color="black", mfc="black" if sure else "white", mew=0.9,
+            face = FACES[row["p_holm"] < LEVEL, bool(row["hint"])]
+            faces.add(face)
+            axes.plot(row["difference"], place, "o", ms=4.5, color="black", mfc=face.colour, mew=0.9,
                       label=f"{name} {row['ratio']:g}", zorder=3)  # fmt: skip
             ticks.append((place, f"{100 * row['ratio']:g} %"))
             place -= 1
@@ -76,8 +92,9 @@ def _forest(found: pd.DataFrame, label: str) -> Figure:
     handles = [
         Line2D([], [], color=kind.colour, lw=1.6, label=kind.label) for key, kind in KINDS.items() if key in used
     ]
-    for sure, words in ((True, f"p < {LEVEL:g} after Holm"), (False, "not distinguishable from 0")):
-        handles.append(Line2D([], [], ls="", marker="o", ms=4.5, color="black", mfc="black" if sure else "white",
-                              label=words))  # fmt: skip
+    for face in FACES.values():
+        if face in faces or not face.rare:
+            handles.append(Line2D([], [], ls="", marker="o", ms=4.5, color="black", mfc=face.colour,
+                                  label=face.label))  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

@@ -34,7 +34,7 @@ def _attack(records: Mapping[str, Record]) -> str:
         return "No run was attacked."
     return (
         f"{' '.join(threats)} The attacker knows the network with its weights and its masks, and every network is "
-        "attacked anew. An attack finds an upper bound of the robust AP: a stronger one may find less."
+        "attacked anew. The robust AP is at most the AP under an attack: a stronger one may find less."
     )
 
 
@@ -66,7 +66,8 @@ def _statistics(records: Mapping[str, Record]) -> str:
         "share the order of the data and, where the configurations allow, the pretrained network, so cells with the "
         "same seeds are compared in pairs, others by Welch's test, which lets the variances differ. One-way ANOVA, the "
         "paper's test, stands beside them. p-values are adjusted for all comparisons and ratios of a metric (Holm); "
-        f"below {LEVEL:g} a difference is called one. Where nothing is pruned, methods that differ in pruning only "
-        "must not differ: that control is a family of its own. Intervals over test images resample the images, all "
-        f"runs as they are (bootstrap). {power}"
+        f"below {LEVEL:g} a difference is called one. It is a hint where so few seeds differ that no exact test could "
+        "have such a p (of five pairs 2 / 2^5 = 0.0625), or where it was decided on after looking at results. Where "
+        "nothing is pruned, methods that differ in pruning only must not differ: that control is a family of its own. "
+        f"Intervals over test images resample the images, all runs as they are (bootstrap). {power}"
     )

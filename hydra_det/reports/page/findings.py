@@ -156,6 +156,6 @@ def _sure(own: pd.DataFrame, runs: Mapping[str, Record]) -> Iterator[str]:
     if not threats:
         yield "Not attacked: nothing here is about robustness."
     elif len(threats) == 1:
-        yield f"{threats[0]} A stronger attack may find less."
+        yield f"{threats[0]} The robust AP is at most that under this attack: a stronger one may find less."
     else:
         yield f"Attacked in {len(threats)} ways, which do not compare."

@@ -35,7 +35,7 @@ class Report:
     @cached_property
     def answered(self) -> pd.DataFrame:
         """`answers` of the runs."""
-        return answers(self.runs.frame, self.runs.failures)
+        return answers(self.runs.frame, self.runs.failures, late=self.runs.late)
 
     @property
     def alone(self) -> Record | None:
@@ -55,7 +55,7 @@ def make_report(runs: Runs, *, paper: bool) -> Report:
         runs: what it is about.
         paper: the paper's own curves, too.
     """
-    comparisons = compare(runs.records, runs.frame)
+    comparisons = compare(runs.records, runs.frame, late=runs.late)
     viewed, views = views_of(runs)
     return Report(
         runs=runs,

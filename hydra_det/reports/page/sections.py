@@ -24,6 +24,7 @@ from hydra_det.reports.statistics.answers import RULE, is_tested
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.claims import IMPROVEMENTS, PAPER
 from hydra_det.reports.statistics.gains import compaction_of
+from hydra_det.reports.statistics.hints import hints_in_words
 from hydra_det.reports.tables.compaction import compaction_notes, compaction_rows
 from hydra_det.reports.tables.networks import network_rows
 
@@ -56,7 +57,11 @@ def _everything(report: Report) -> list[tuple[str, str, Values]]:
 
     curves: Callable[[str], Values] = (lambda _: {}) if report.one_cell else figures
     return [
-        ("Summary", "summary.html", {} if report.alone else {"sentences": summary(report.runs.frame)}),
+        (
+            "Summary",
+            "summary.html",
+            {} if report.alone else {"sentences": summary(report.runs.frame, report.runs.late)},
+        ),
         ("Dense and pruned", "tables.html", _networks(report.alone)),
         ("Clean, attacked, pruned", "views.html", _views(report)),
         ("What compaction brings", "compaction.html", _compaction(report)),
@@ -112,12 +117,18 @@ def _compaction(report: Report) -> Values:
 
 def _claims(report: Report, family: str) -> Values:
     answered = report.answered[report.answered["family"] == family]
-    return {"table": claim_table(answered), "rule": RULE} if is_tested(answered) else {}
+    return (
+        {"table": claim_table(answered), "rule": RULE, "hint": hints_in_words(answered["hint"])}
+        if is_tested(answered)
+        else {}
+    )
 
 
 def _numbers(report: Report) -> Values:
     frame = report.runs.frame
-    tables = [] if report.alone else headline_tables(frame, report.cells, looks(frame["configuration"]))
+    tables = (
+        [] if report.alone else headline_tables(frame, report.cells, looks(frame["configuration"]), report.runs.late)
+    )
     measured = report.cells.groupby("metric")["n"].sum()
     missing = [name for name in METRICS if not measured.get(name, 0)]
     undefined = [name for name in missing if "clean" in name] if frame["map_clean_dense"].isna().all() else []
@@ -139,6 +150,7 @@ def _differences(report: Report) -> Values:
     return {
         "tables": p_value_tables(report.comparisons),
         "notes": comparison_notes(report.comparisons),
+        "hint": hints_in_words(report.comparisons["hint"]),
         **figures,
     }
 

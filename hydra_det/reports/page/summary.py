@@ -1,13 +1,15 @@
 """What a table of runs says, in sentences: which configuration is best, by what it is told apart, what got faster."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hydra_det.reports.late_decisions import LateDecision, rests_on_one
 from hydra_det.reports.statistics import significance
 from hydra_det.reports.statistics.cells import CELL, cell_table, seed_values
+from hydra_det.reports.statistics.hints import hint_of_groups, hint_of_pairs, hints_in_words, marked
 from hydra_det.reports.statistics.significance import LEVEL
 
 LEARNED = 0.05  # AP of a dense network below which it has learned too little for any comparison
@@ -25,9 +27,10 @@ class Leader(NamedTuple):
     alike: list[str]  # others that cannot be told from it
     lower: list[str]  # others that are lower, by an interval of the difference
     untested: list[str]  # others for which there are too few seeds
+    hints: dict[str, str]  # of those that are lower: why that is a hint only
 
 
-def leaders(frame: pd.DataFrame, metric: str) -> list[Leader]:
+def leaders(frame: pd.DataFrame, metric: str, late: Sequence[LateDecision] = ()) -> list[Leader]:
     """The best configuration at every ratio, and which others cannot be told from it.
 
     Intervals of the differences are of pairs of seeds where all seeds of the smaller cell are in the other one, else
@@ -36,6 +39,7 @@ def leaders(frame: pd.DataFrame, metric: str) -> list[Leader]:
     Args:
         frame: `records_frame`.
         metric: of `METRICS`; more is better.
+        late: what was decided on after looking at results.
     """
     values, found = seed_values(frame, metric), []
     for ratio in sorted(values.index.unique("ratio")):
@@ -48,15 +52,23 @@ def leaders(frame: pd.DataFrame, metric: str) -> list[Leader]:
                 level = 1 - LEVEL / (len(cells) - 1)
                 groups[_is_higher(cells[best], cells[name], level=level)].append(name)
         leader = cells[best]
-        found.append(Leader(ratio, best, leader.mean(), leader.std(), groups[False], groups[True], groups[None]))
+        is_late = rests_on_one(late, [ratio])
+        reasons = {name: _hint(leader, cells[name], late=is_late) for name in groups[True]}
+        hints = {name: reason for name, reason in reasons.items() if reason}
+        found.append(Leader(ratio, best, leader.mean(), leader.std(), groups[False], groups[True], groups[None], hints))
     return found
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """Sentences about the whole, every number of them from the runs."""
+def summary(frame: pd.DataFrame, late: Sequence[LateDecision] = ()) -> list[str]:
+    """Sentences about the whole, every number of them from the runs.
+
+    Args:
+        frame: `records_frame`.
+        late: what was decided on after looking at results.
+    """
     cells = cell_table(frame).pivot(index=CELL, columns="metric", values="mean")
     attacked = bool(frame["map_attacked_pruned"].notna().any())
-    return [*learned(frame), *_best(frame, cells, attacked=attacked), *_speed(frame, cells), *_size(cells)]
+    return [*learned(frame), *_best(frame, cells, late, attacked=attacked), *_speed(frame, cells), *_size(cells)]
 
 
 def learned(frame: pd.DataFrame) -> Iterator[str]:
@@ -71,11 +83,12 @@ def learned(frame: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterator[str]:
+def _best(frame: pd.DataFrame, cells: pd.DataFrame, late: Sequence[LateDecision], *, attacked: bool) -> Iterator[str]:
     metric, where = ("map_attacked", "under attack") if attacked else ("map_clean", "on clean images")
     if not attacked:
         yield "No run was attacked: nothing here is about robustness."
-    for leader in leaders(frame, metric):
+    found = leaders(frame, metric, late)
+    for leader in found:
         cell: Any = cells.xs(leader.ratio, level="ratio").loc[leader.configuration]
         own = frame[(frame["configuration"] == leader.configuration) & (frame["ratio"] == leader.ratio)]
         kept = _kept(cell, own)
@@ -84,6 +97,8 @@ def _best(frame: pd.DataFrame, cells: pd.DataFrame, *, attacked: bool) -> Iterat
         several = leader.alike or leader.lower or leader.untested
         rank = "has the highest AP" if several else "has an AP"
         yield (f"{removed}, {leader.configuration} {rank} {where}, {leader.mean:.3f}{spread}{kept}.{_apart(leader)}")
+    if hint := hints_in_words(reason for leader in found for reason in leader.hints.values()):
+        yield hint
 
 
 def _kept(cell: pd.Series, own: pd.DataFrame) -> str:
@@ -105,7 +120,11 @@ def _apart(leader: Leader) -> str:
         sentences.append(f"Not distinguishable from it: {_listed(leader.alike)}.")
     if leader.lower:
         everything = not leader.alike and not leader.untested
-        sentences.append("All others are lower." if everything else f"Lower: {_listed(leader.lower)}.")
+        lower = [marked(name, leader.hints.get(name, "")) for name in leader.lower]
+        if everything and len(leader.hints) in (0, len(lower)):
+            sentences.append(f"{marked('All others are lower', next(iter(leader.hints.values()), ''))}.")
+        else:
+            sentences.append(f"Lower: {_listed(lower)}.")
     if leader.untested:
         sentences.append(f"Too few seeds to tell it from {_listed(leader.untested)}.")
     return "".join(f" {sentence}" for sentence in sentences)
@@ -154,6 +173,14 @@ def _is_higher(one: pd.Series, two: pd.Series, *, level: float) -> bool | None:
     else:
         interval = significance.welch_interval(two.to_numpy(), one.to_numpy(), level=level)
     return interval.low > 0
+
+
+def _hint(one: pd.Series, two: pd.Series, *, late: bool) -> str:
+    """Why `_is_higher` is a hint only; empty: it is more."""
+    shared = len(one.index.intersection(two.index))
+    if shared == min(len(one), len(two)):
+        return hint_of_pairs(shared, late=late)
+    return hint_of_groups(len(one), len(two), late=late)
 
 
 def percent(share: float) -> str:

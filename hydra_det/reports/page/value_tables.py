@@ -1,16 +1,18 @@
 """The tables of the page: configurations down and ratios across, p-values, and every number of a configuration."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from hydra_det.reports.figures.style import Look
-from hydra_det.reports.page.summary import leaders
+from hydra_det.reports.late_decisions import LateDecision
+from hydra_det.reports.page.summary import Leader, leaders
 from hydra_det.reports.page.table import Cell, Row, Table
 from hydra_det.reports.statistics.answers import YES, shown
 from hydra_det.reports.statistics.cells import METRICS
+from hydra_det.reports.statistics.hints import marked
 from hydra_det.reports.statistics.significance import LEVEL
 from hydra_det.reports.tables.terminal import ABSENT
 
@@ -31,16 +33,19 @@ class Everything(NamedTuple):
     runs: list[str]  # folders
 
 
-def headline_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> list[Table]:
+def headline_tables(
+    frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look], late: Sequence[LateDecision] = ()
+) -> list[Table]:
     """Mean ± sd of every cell, a table a metric that was measured; what cannot be told from the best one is marked."""
     made = []
     for metric in HEADLINE:
         found = cells[(cells["metric"] == metric) & (cells["n"] > 0)]
         if found.empty:
             continue
+        leading = leaders(frame, metric, late) if metric in BEST_OF else []
         best = {
             (name, leader.ratio)
-            for leader in (leaders(frame, metric) if metric in BEST_OF else [])
+            for leader in leading
             for name in (leader.configuration, *leader.alike)
             if not leader.untested and (leader.alike or leader.lower)
         }
@@ -55,8 +60,8 @@ def headline_tables(frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str,
             for name in look
         ]
         body = [*dense_rows(frame, metric, ratios), *body]
-        marked = "; marked: the highest mean, and what cannot be told from it" if best else ""
-        title = f"{_title(metric)}, mean ± sd of seeds{marked}"
+        told = marked("; marked: the highest mean, and what cannot be told from it", _any_hint(leading)) if best else ""
+        title = f"{_title(metric)}, mean ± sd of seeds{told}"
         made.append(Table(["", *map(percent, ratios)], body, title))
     return made
 
@@ -94,7 +99,7 @@ def p_value_tables(comparisons: pd.DataFrame) -> list[Table]:
             Row(name, [_p_value(rows.get((name, ratio)), metric) for ratio in ratios])
             for name in found["comparison"].unique()
         ]
-        title = f"{_title(metric)}: second - first, and below it p after Holm; marked: below {LEVEL:g}"
+        title = f"{_title(metric)}: second - first, and below it p after Holm; marked: below {LEVEL:g} and no hint"
         made.append(Table(["", *map(percent, ratios)], body, title))
     return made
 
@@ -147,6 +152,11 @@ def percent(ratio: float) -> str:
     return f"{100 * ratio:g} %"
 
 
+def _any_hint(leading: Sequence[Leader]) -> str:
+    """Of what is lower than the best ones."""
+    return next((hint for leader in leading for hint in leader.hints.values()), "")
+
+
 def _answer(heading: str, text: str) -> Cell:
     answer = heading == "answer"
     return Cell(text, sure=answer and text == YES, strong=answer, words=heading in WORDS)
@@ -172,4 +182,4 @@ def _p_value(row: Mapping[Any, Any] | None, metric: str) -> Cell:
     difference = f"{row['difference']:{METRICS[metric].form[2:-1].replace('.', '+.')}}".replace("-", MINUS)
     p = row["p_holm"]
     shown = "no test" if math.isnan(p) else "<0.0001" if p < 0.0001 else f"{p:.2g}"
-    return Cell(difference, below=shown, sure=bool(p < LEVEL))
+    return Cell(difference, below=marked(shown, row["hint"]), sure=bool(p < LEVEL) and not row["hint"])

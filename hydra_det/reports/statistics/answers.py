@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hydra_det.reports.late_decisions import LateDecision, rests_on_one
 from hydra_det.reports.runs import failed_runs
 from hydra_det.reports.statistics import significance
 from hydra_det.reports.statistics.blocks import ROOM, Block, blocks_of, fixed_set, that_find_something
@@ -26,6 +27,7 @@ from hydra_det.reports.statistics.claims import (
     join_notes,
     pairs_of,
 )
+from hydra_det.reports.statistics.hints import LATE, hint_of_pairs, marked
 from hydra_det.reports.statistics.significance import LEVEL
 
 YES, NO, UNDECIDED, NOT_TESTED = "yes", "no", "undecided", "not tested"
@@ -33,7 +35,7 @@ AS_ABOVE = "as above"  # the same runs answer a claim before
 ANSWER_COLUMNS = (
     *("family", "claim", "metric", "comparisons", "ratios", "n", "mean_ahead", "mean_behind"),
     *("effect", "low", "high", "d_z", "d_z_low", "d_z_high"),
-    *("p", "p_holm", "answer", "relative", "smallest", "detectable", "failed", "note"),
+    *("p", "p_holm", "answer", "hint", "relative", "smallest", "detectable", "failed", "note"),
 )
 NUMBERS = ("mean_ahead", "mean_behind", "effect", "low", "high", "d_z", "d_z_low", "d_z_high", "p", "detectable")
 RULE = (
@@ -54,7 +56,13 @@ BARE = "the AP of both is near 0"
 TIMES = "\N{MULTIPLICATION SIGN} "
 
 
-def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+def answers(
+    frame: pd.DataFrame,
+    failures: Iterable[str] = (),
+    *,
+    claims: Sequence[Claim] = CLAIMS,
+    late: Sequence[LateDecision] = (),
+) -> pd.DataFrame:
     """A row a claim, of our own improvements one a configuration, with `ANSWER_COLUMNS`.
 
     `effect` is how far the one side is ahead, with its interval of 95 %: a difference in the unit of the metric or,
@@ -64,19 +72,21 @@ def answers(frame: pd.DataFrame, failures: Iterable[str] = (), *, claims: Sequen
     Yes: `p_holm` is below the level, in the claimed direction. No: it is in the other direction, or the whole interval
     is below `smallest`, the least effect that matters, and the networks find something at all. As above: a claim before
     it is about the same runs. `detectable` is the effect that so many seeds, with the spread that they have, find in
-    four of five cases.
+    four of five cases. `hint` says why a yes or a no is a hint only (`hints`), and is empty where it is more.
 
     Args:
         frame: `records_frame`.
         failures: folders of runs that came to nothing.
         claims: the family or families.
+        late: what was decided on after looking at results.
     """
     failed = failed_runs(frame, failures)
-    rows = _once(row for claim in claims for row in _rows(claim, frame, failed))
-    table = pd.DataFrame(rows, columns=[*ANSWER_COLUMNS, "beyond", "chosen", "as_above"])
+    rows = _once(row for claim in claims for row in _rows(claim, frame, failed, late))
+    table = pd.DataFrame(rows, columns=[*ANSWER_COLUMNS, "beyond", "chosen", "as_above", "late"])
     for _, family in table.groupby("family"):
         table.loc[family.index, "p_holm"] = significance.holm(family["p"].tolist())
     table["answer"] = [_answer(row) for row in table.to_dict("records")]
+    table["hint"] = [_hint(row) for row in table.to_dict("records")]
     table["note"] = [join_notes(_remark(row), row["note"]) for row in table.to_dict("records")]
     return table[list(ANSWER_COLUMNS)]
 
@@ -98,7 +108,7 @@ def shown(table: pd.DataFrame, *, family: str | None = None) -> pd.DataFrame:
         [
             {
                 "claim": row["claim"],
-                "answer": row["answer"],
+                "answer": marked(row["answer"], row["hint"]),
                 "effect [95 %]": _with_interval(row),
                 "p, Holm": _p(row["p_holm"]),
                 "p": _p(row["p"]),
@@ -129,13 +139,16 @@ def _once(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _rows(claim: Claim, frame: pd.DataFrame, failed: Mapping[str, Sequence[float]]) -> Iterator[dict[str, Any]]:
+def _rows(
+    claim: Claim, frame: pd.DataFrame, failed: Mapping[str, Sequence[float]], late: Sequence[LateDecision]
+) -> Iterator[dict[str, Any]]:
     pairs, note = pairs_of(claim, frame)
     # What is said of every pair is answered for each, and so is what we claim; the rest is about the mean of all.
     for group in [[pair] for pair in pairs] if (claim.each or claim.family == IMPROVEMENTS) and pairs else [pairs]:
         complete, dropped = fixed_set(blocks_of(claim, group, frame))
         blocks, bare = that_find_something(claim, complete)
-        yield _row(claim, group, blocks, join_notes(note, _differ(group, frame), dropped, bare), failed)
+        row = _row(claim, group, blocks, join_notes(note, _differ(group, frame), dropped, bare), failed)
+        yield row | {"late": rests_on_one(late, (block.ratio for block in blocks), claim=claim.words)}
 
 
 def _differ(pairs: Iterable[Pair], frame: pd.DataFrame) -> str:
@@ -220,6 +233,16 @@ def _answer(row: Mapping[Any, Any]) -> str:
 
 def _remark(row: Mapping[Any, Any]) -> str:
     """Why an answer is not what its p alone says."""
+    return join_notes(LATE if row["late"] and row["answer"] in (YES, NO, UNDECIDED) else "", _of_its_size(row))
+
+
+def _hint(row: Mapping[Any, Any]) -> str:
+    """Of what was found, or shown to be small; what is undecided says nothing that could be a hint."""
+    return hint_of_pairs(row["n"], late=row["late"]) if row["answer"] in (YES, NO) else ""
+
+
+def _of_its_size(row: Mapping[Any, Any]) -> str:
+    """What to know of how large means and effect are."""
     bare = BARE if _is_bare(row) else ""
     if bare and row["answer"] == UNDECIDED:
         return f"{bare}: too little for an answer"

@@ -9,8 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hydra_det.records.record import Record
+from hydra_det.reports.late_decisions import LateDecision, rests_on_one
 from hydra_det.reports.statistics import significance
 from hydra_det.reports.statistics.cells import seed_values
+from hydra_det.reports.statistics.hints import hint_of_groups, hint_of_pairs
 from hydra_det.reports.statistics.pairs import choose_pairs, differ_in_pruning_only
 from hydra_det.reports.statistics.significance import LEVEL
 
@@ -26,7 +28,7 @@ _TESTED = (
 COMPARISON_COLUMNS = (
     *("metric", "comparison", "first", "second", "ratio", "n_first", "n_second", "n_pairs"),
     *("mean_first", "mean_second", "difference", *_TESTED),
-    *("test", "p", "p_holm", "detectable_effect", "bootstrap_low", "bootstrap_high", "control", "note"),
+    *("test", "p", "p_holm", "hint", "detectable_effect", "bootstrap_low", "bootstrap_high", "control", "note"),
 )
 
 
@@ -39,7 +41,7 @@ class Finding(NamedTuple):
     p_holm: float
 
 
-def compare(records: Mapping[str, Record], frame: pd.DataFrame) -> pd.DataFrame:
+def compare(records: Mapping[str, Record], frame: pd.DataFrame, *, late: Sequence[LateDecision] = ()) -> pd.DataFrame:
     """A row for every metric of `COMPARED`, pair of configurations and ratio, with `COMPARISON_COLUMNS`.
 
     Intervals are of 95 %. `test` names the test behind `p`: `paired` by seed where every seed of the smaller cell is
@@ -49,11 +51,12 @@ def compare(records: Mapping[str, Record], frame: pd.DataFrame) -> pd.DataFrame:
     for the smaller cell and a test without pairs. The bootstrap is over test images: how far the difference of the
     mean AP depends on which images happen to be in the test set, all runs as they are.
 
-    What could not be tested is NaN, and `note` says why.
+    What could not be tested is NaN, and `note` says why. `hint` says why a `p_holm` below the level is a hint only.
 
     Args:
         records: by folder of the run.
         frame: `records_frame` of them.
+        late: what was decided on after looking at results.
     """
     pairs, rows = choose_pairs(frame).chosen, []
     for metric in COMPARED:
@@ -74,6 +77,7 @@ def compare(records: Mapping[str, Record], frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     for _, family in table.groupby(["metric", "control"]):
         table.loc[family.index, "p_holm"] = significance.holm(family["p"].tolist())
+    table["hint"] = [_hint(row, late) for row in table.to_dict("records")]
     return table
 
 
@@ -83,6 +87,15 @@ def control(comparisons: pd.DataFrame) -> list[Finding]:
     return [
         Finding(row["metric"], row["comparison"], row["difference"], row["p_holm"]) for row in failed.to_dict("records")
     ]
+
+
+def _hint(row: Mapping[Any, Any], late: Sequence[LateDecision]) -> str:
+    if not row["p_holm"] < LEVEL:
+        return ""
+    is_late = rests_on_one(late, [row["ratio"]])
+    if row["test"] == "paired":
+        return hint_of_pairs(row["n_pairs"], late=is_late)
+    return hint_of_groups(row["n_first"], row["n_second"], late=is_late)
 
 
 def _cell(values: pd.Series, configuration: str, ratio: float) -> pd.Series:

@@ -76,6 +76,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def least_p_of_pairs(pairs: int) -> float:
+    """The least p of an exact test of pairs, which flips the signs of their differences: that where all agree.
+
+    Example:
+        >>> [least_p_of_pairs(pairs) for pairs in (3, 5, 6)]
+        [0.25, 0.0625, 0.03125]
+    """
+    return min(1.0, 2 / 2**pairs)
+
+
+def least_p_of_groups(first: int, second: int) -> float:
+    """The same of two groups, whose values a permutation test deals out anew: where the groups lie apart.
+
+    Example:
+        >>> [least_p_of_groups(*sizes) for sizes in ((3, 3), (2, 3))]
+        [0.1, 0.1]
+    """
+    return min(1.0, (2 if first == second else 1) / math.comb(first + second, first))
+
+
 def hedges_g(first: ArrayLike, second: ArrayLike) -> float:
     """The difference of the means, `second - first`, in pooled standard deviations, corrected for few runs (Hedges).
 

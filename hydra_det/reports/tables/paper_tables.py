@@ -14,6 +14,7 @@ from hydra_det.reports.file_names import file_names
 from hydra_det.reports.paper import printed_name
 from hydra_det.reports.statistics.answers import RULE, is_tested, shown
 from hydra_det.reports.statistics.cells import METRICS, Metric, seed_values
+from hydra_det.reports.statistics.hints import hints_in_words
 from hydra_det.reports.statistics.paper_cells import paper_p_values
 from hydra_det.reports.tables.terminal import ABSENT
 
@@ -31,7 +32,7 @@ _ESCAPED |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 
 _P_HEADS = {"comparison": "comparison", "ratio": "ratio", "difference": "difference"}
-_P_HEADS |= {"p_anova": "p, ANOVA", "p_holm": "p, adjusted"}
+_P_HEADS |= {"p_anova": "p, ANOVA", "p_holm": "p, adjusted", "hint": "hint"}
 
 
 class Table(NamedTuple):
@@ -110,12 +111,14 @@ def p_value_tables(comparisons: pd.DataFrame) -> Iterator[Table]:
             numbers = [places.get((paper_metric, pair or ""), firsts[paper_metric]) for pair in pairs]
             for number, rows in own.assign(number=numbers).groupby("number"):
                 table = rows[list(_P_HEADS)].rename(columns=_P_HEADS)
+                table = table.assign(hint=["hint" if reason else "" for reason in rows["hint"]])
                 yield Table(
                     f"p_{number}_{name}",
                     f"p-values of {_title(metric)}, as table {number} of the paper. ANOVA: its test, one-way. "
-                    "Adjusted: a paired or Welch test, after Holm. Difference: the second mean less the first.",
+                    "Adjusted: a paired or Welch test, after Holm. Difference: the second mean less the first. "
+                    f"{hints_in_words(rows['hint'])}".rstrip(),
                     table,
-                    ("{}", "{:g}", "{:+" + metric.form[2:], "{:.2e}", "{:.2e}"),
+                    ("{}", "{:g}", "{:+" + metric.form[2:], "{:.2e}", "{:.2e}", "{}"),
                 )
 
 
@@ -123,7 +126,10 @@ def claim_tables(answered: pd.DataFrame) -> Iterator[Table]:
     """A row a claim, with the answer; none where no claim could be tested."""
     if is_tested(answered):
         table = shown(answered)
-        yield Table("claims", f"What is claimed, and what came out. {RULE}", table, ("{}",) * table.shape[1])
+        caption = " ".join(
+            filter(None, ("What is claimed, and what came out.", hints_in_words(answered["hint"]), RULE))
+        )
+        yield Table("claims", caption, table, ("{}",) * table.shape[1])
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from hydra_det.reports.tables.terminal import ABSENT, new_table
 
 SIZES = (("AP small", "map_small"), ("AP medium", "map_medium"), ("AP large", "map_large"))
 HEADINGS = (("AP", "map"), ("AP50", "map_50"), ("AP75", "map_75"), *SIZES)
+WORST = "worst case ≤"  # a stronger attack may leave less
 COLOURS = {"clean": "#8c8c8c", "attacked": "#2a6f97", "combined": "#c1666b"}
 
 
@@ -47,8 +48,8 @@ def suite_table(found: Robustness, *, title: str) -> Group:
         table.add_row(entry["name"], *_precision(entry["metrics"]), *([str(entry["worst_for"])] if counted else []))
     notes = [Text(_alarm(alarm), style=_style(alarm)) for alarm in found["alarms"]]
     if found["combined"] is not None:
-        table.add_row(Text("worst case", style="bold"), *_precision(found["combined"]))
-        robust = "not defined" if found["robust_map"] is None else f"{found['robust_map']:.3f}"
+        table.add_row(Text(WORST, style="bold"), *_precision(found["combined"]))
+        robust = "not defined" if found["robust_map"] is None else f"at most {found['robust_map']:.3f}"
         epsilon = f"{found['epsilon']:.4g} ({found['epsilon'] * 255:.4g}/255)"
         notes.insert(
             0, Text(f"Robust AP in the L-infinity ball of {epsilon}: {robust}, that of the worst case.", style="bold")
@@ -95,7 +96,7 @@ def _bars(axes: Axes, found: Robustness, clean: float) -> None:
     values = [clean, *(entry["metrics"]["coco"]["map_50"] or 0.0 for entry in found["attacks"])]
     colours = [COLOURS["clean"], *[COLOURS["attacked"]] * len(found["attacks"])]
     if found["combined"] is not None:
-        names, colours = [*names, "worst case"], [*colours, COLOURS["combined"]]
+        names, colours = [*names, WORST], [*colours, COLOURS["combined"]]
         values = [*values, found["combined"]["coco"]["map_50"] or 0.0]
     axes.bar_label(axes.bar(names, values, color=colours), fmt="%.2f", fontsize=8)
     axes.tick_params(axis="x", rotation=60)

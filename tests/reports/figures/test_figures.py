@@ -15,7 +15,7 @@ from hydra_det.reports.figures.forest import forest_figures
 from hydra_det.reports.figures.headline import headline_figure
 from hydra_det.reports.figures.layers import layer_figures, layer_table
 from hydra_det.reports.figures.learning import SHARED, learning_figures, trainings
-from hydra_det.reports.figures.style import looks, rendered
+from hydra_det.reports.figures.style import GREY, looks, rendered
 from hydra_det.reports.file_names import file_names
 from hydra_det.reports.paper import paper_results
 from hydra_det.reports.statistics.cells import METRICS
@@ -139,15 +139,17 @@ def test_a_configuration_looks_the_same_whatever_else_there_is():
     assert {name: many[name] for name in GRID} == dict(every)
 
 
-def test_differences_lie_where_the_comparisons_say():
-    records = grid((*TWO[:1], "scaled, weight"), seeds=range(4), resamples=50)
+@pytest.mark.parametrize(("seeds", "colour"), [(4, GREY), (6, "black")])
+def test_differences_lie_where_the_comparisons_say(seeds, colour):
+    """Those of too few seeds are hints, and grey."""
+    records = grid((*TWO[:1], "scaled, weight"), seeds=range(seeds), resamples=50)
     comparisons = compare(records, records_frame(records))
     (axes,) = forest_figures(comparisons)["difference_map_attacked"].axes
     lines = {line.get_label(): line for line in axes.lines}
     for row in comparisons[comparisons["metric"] == "map_attacked"].to_dict("records"):
         name = f"{row['comparison']} {row['ratio']:g}"
         assert xs(lines[name]) == [row["difference"]]
-        assert (lines[name].get_markerfacecolor() == "black") == (row["p_holm"] < 0.05)
+        assert lines[name].get_markerfacecolor() == (colour if row["p_holm"] < 0.05 else "white")
         for kind in ("welch", "paired", "bootstrap"):
             assert xs(lines[f"{name} {kind}"]) == [row[f"{kind}_low"], row[f"{kind}_high"]]
 

@@ -6,6 +6,7 @@ import pytest
 
 from hydra_det.records.record import Metrics
 from hydra_det.records.table import records_frame
+from hydra_det.reports.page.explanation import explanation
 from hydra_det.reports.page.findings import chosen_cell, findings
 from tests.reports.example import example_record, grid_record, latency, network, size
 from tests.reports.tables.test_compaction import completed
@@ -104,6 +105,10 @@ def test_how_sure():
     one = said({"a": example_record()})["How sure that is"]
     assert "One seed: no spread and no test" in one
     assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255)" in one
+    assert one.endswith("The robust AP is at most that under this attack: a stronger one may find less.")
+    assert any(
+        "The robust AP is at most the AP under an attack" in words for _, words in explanation({"a": example_record()})
+    )
     three = {str(seed): run(WEIGHT, 0.9, 0.3, seed=seed) for seed in range(3)}
     assert "3 seeds: a test finds differences of 3.1 standard deviations" in said(three)["How sure that is"]
     clean = example_record(metrics={"dense": network(0.4, None), "pruned": network(0.3, None)})

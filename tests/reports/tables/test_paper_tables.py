@@ -97,7 +97,7 @@ def test_a_table_of_p_values_against_the_comparisons(written):
     comparisons = pd.read_csv(io.StringIO(files["comparisons.csv"]))
     lines = files["tables/p_III_map_attacked.md"].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-    assert rows[0] == ["comparison", "ratio", "difference", "p, ANOVA", "p, adjusted"]
+    assert rows[0] == ["comparison", "ratio", "difference", "p, ANOVA", "p, adjusted", "hint"]
     assert len(rows) == 4
     for row in rows[2:]:
         (found,) = comparisons[
@@ -108,6 +108,7 @@ def test_a_table_of_p_values_against_the_comparisons(written):
         assert re.fullmatch(r"\d\.\d\de[+-]\d\d", row[3])
         assert float(row[3]) == pytest.approx(found["p_anova"], rel=0.01)
         assert float(row[4]) == pytest.approx(found["p_holm"], rel=0.01)
+        assert row[5] == ("hint" if found["p_holm"] < 0.05 else ""), "of so few seeds"
         assert float(row[2]) == pytest.approx(found["mean_second"] - found["mean_first"], abs=0.0006)
     assert len(files["tables/p_I_map_attacked.csv"].splitlines()) == 1 + 4 * 2
     assert "greyscale" not in files["tables/p_II_total_ms_compact.csv"]

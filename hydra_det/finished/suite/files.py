@@ -42,11 +42,13 @@ def check_folder(folder: Path, run: Scored, asked: SuiteSettings) -> None:
     except RecordError as error:
         raise InputError(str(error)) from error
     now, suite = origin(run, asked), f"{asked.name}, version {version_of(asked.name)}"
-    wanted = _identity(asked.network, suite, asked.epsilon, now, asked.configs)
+    images = len(run.data.splits["test"].records)
+    wanted = _identity(asked.network, suite, asked.epsilon, images, now, asked.configs)
     found = _identity(
         earlier["network"],
         f"{earlier['suite']}, version {earlier.get('version', 1)}",
         earlier["epsilon"],
+        earlier["images"],
         earlier["origin"],
         {entry["name"]: entry["config"] for entry in earlier["attacks"]},
     )
@@ -78,11 +80,16 @@ def write_result(
 
 
 def _identity(
-    network: str, suite: str, epsilon: float | None, whence: Origin, configs: Mapping[str, Mapping[str, Any]]
+    network: str,
+    suite: str,
+    epsilon: float | None,
+    images: int,
+    whence: Origin,
+    configs: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """All that two results of one suite have in common, by the setting that a user would look at."""
     came_from: dict[str, Any] = dict(whence)
-    about: dict[str, Any] = {"network": network, "suite": suite, "suite.epsilon": epsilon}
+    about: dict[str, Any] = {"network": network, "suite": suite, "suite.epsilon": epsilon, "images": images}
     about |= {key: came_from[key] for key in SAME}
     return about | {f"suite.attacks.{name}": json.dumps(config, sort_keys=True) for name, config in configs.items()}
 

@@ -26,6 +26,8 @@ def open_scored(settings: Config, *, typed: Sequence[str] = ()) -> tuple[Scored,
     images = settings["images"]
     if images is not None and (not isinstance(images, int) or isinstance(images, bool) or images < 1):
         raise InputError(f"images: expected a whole number of at least 1, or null for all test images, got {images!r}")
+    if settings["suite"]["padding"] and not settings["suite"]["attacks"]:
+        raise InputError("suite.padding: expected a suite beside it, got none; for one attack give attack.padding=true")
     scored, network = _open(settings, typed)
     scored.data.most_tested = images
     return scored, network

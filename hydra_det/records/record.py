@@ -188,6 +188,7 @@ class Attack(TypedDict):
     objective: NotRequired[str | None]  # what the attack raises
     restarts: NotRequired[int | None]
     eight_bit: NotRequired[bool | None]
+    padding: NotRequired[bool | None]  # letterbox padding was changed, too; missing or None: it was not
     queries: NotRequired[int | None]  # of a black-box attack
     kind: NotRequired[str | None]  # of corruption, which is no attack and has no ball
     severity: NotRequired[int | None]

@@ -103,6 +103,7 @@ class BallAttack:
         objective: a key of `objectives.registry.OBJECTIVES`, the loss that is raised.
         restarts: independent tries, of which every image keeps the one with the highest loss.
         eight_bit: round to values that a picture file can hold, inside the ball; `linf` only.
+        padding: letterbox padding may change too; who calls the attack gives it a region that says so.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class BallAttack:
         objective: str = "total",
         restarts: int = 1,
         eight_bit: bool = False,
+        padding: bool = False,
     ) -> None:
         check_objective(objective)
         check_count("restarts", restarts)
         check_radius(epsilon, norm)
-        if not isinstance(eight_bit, bool):
-            raise InputError(f"attack.eight_bit: expected true or false, got {eight_bit!r}")
+        for name, value in (("eight_bit", eight_bit), ("padding", padding)):
+            if not isinstance(value, bool):
+                raise InputError(f"attack.{name}: expected true or false, got {value!r}")
         if eight_bit and norm != "linf":
             raise InputError(f"attack.eight_bit: expected norm=linf, got {norm}; rounding would leave that ball")
         self.ball = Ball(epsilon, norm)
@@ -127,6 +130,7 @@ class BallAttack:
         self.objective = objective
         self.restarts = restarts
         self.eight_bit = eight_bit
+        self.padding = padding
 
     def __call__(
         self,
@@ -176,6 +180,11 @@ class BallAttack:
     def _once(self, task: Task) -> Tensor:
         """One try. -> [B, 3, H, W] in the ball, detached"""
         raise NotImplementedError
+
+
+def changes_padding(attack: object) -> bool:
+    """Whether an attack may change letterbox padding, which only attacks in a ball can be told."""
+    return bool(getattr(attack, "padding", False))
 
 
 def gradient_of(loss: LossFunction, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import Attack, Cost, Losses
+from hydra_det.attacks.base import Attack, Cost, Losses, changes_padding
 from hydra_det.types import InputError, as_fraction
 
 
@@ -22,13 +22,14 @@ class Mixture:
     def __init__(self, *, first: Attack, second: Attack, share: float = 0.5) -> None:
         if not 0 <= share <= 1:
             raise InputError(f"attack.share: expected a share of the batches in [0, 1], got {as_fraction(share)}")
-        balls = [(attack.norm, attack.epsilon) for attack in (first, second)]
+        balls = [(attack.norm, attack.epsilon, changes_padding(attack)) for attack in (first, second)]
         if balls[0] != balls[1]:
-            raise InputError(f"attack.second: expected the ball of the first, {balls[0]}, got {balls[1]}")
+            said = ("{} of {}, padding {}".format(*ball) for ball in balls)
+            raise InputError("attack.second: expected the ball of the first, {}, got {}".format(*said))
         self.first = first
         self.second = second
         self.share = share
-        self.norm, self.epsilon = balls[0]
+        self.norm, self.epsilon, self.padding = balls[0]
 
     @property
     def cost(self) -> Cost:

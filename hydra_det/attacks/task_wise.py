@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hydra_det.attacks.base import BallAttack, Cost, Losses, evaluate, stronger
 from hydra_det.attacks.gradient import PGD
+from hydra_det.attacks.objectives.registry import check_objective
 from hydra_det.types import InputError
 
 
@@ -39,8 +40,15 @@ class TaskWise(BallAttack):
         self.parts = [PGD(epsilon=epsilon, objective=name, **options) for name in objectives]
         first = self.parts[0]
         super().__init__(
-            epsilon=epsilon, norm=first.norm, objective=judge, restarts=first.restarts, eight_bit=first.eight_bit
+            epsilon=epsilon,
+            norm=first.norm,
+            restarts=first.restarts,
+            eight_bit=first.eight_bit,
+            padding=first.padding,
         )
+        check_objective(judge)
+        self.judge = judge
+        self.objective = ", ".join(objectives)  # what is raised, for records
         self.steps, self.step_size, self.random_start = first.steps, first.step_size, first.random_start
 
     def scaled(self, factor: float) -> Self:
@@ -64,7 +72,7 @@ class TaskWise(BallAttack):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """See `Attack`."""
-        judge = losses[self.objective]
+        judge = losses[self.judge]
         best = self.parts[0](images, losses, region=region, generator=generator)
         if len(self.parts) > 1:
             reached = evaluate(judge, best)

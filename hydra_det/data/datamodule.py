@@ -20,6 +20,7 @@ from hydra_det.data.checks.findings import Notes
 from hydra_det.data.dataset import DetectionDataset, Sample, collate
 from hydra_det.data.formats.splits import (
     Choice,
+    at_most,
     check_classes,
     check_objects,
     check_overlap,
@@ -46,11 +47,13 @@ class DetectionData(pl.LightningDataModule, ABC):
         keep_going: set before anything is read, what would be refused is a finding and left out; for the doctor.
         testing: set before anything is read, there are test images alone; of a set that has no such images of its own,
             its validation images or else all it has.
+        most_tested: set before anything is read, there are no more test images than that, chosen as by `test_images`.
     """
 
     TEST_KEY = "data.test"  # that names the test images, for messages
     keep_going = False
     testing = False
+    most_tested: int | None = None
 
     def __init__(
         self,
@@ -144,6 +147,8 @@ class DetectionData(pl.LightningDataModule, ABC):
             check_objects(splits["train"])
         choose = test_alone if self.testing else choose_all
         splits = choose(splits, self._choice(), seed=self.subset_seed)
+        if self.most_tested is not None:
+            splits["test"] = at_most(splits["test"], self.most_tested, seed=self.subset_seed)
         if not self.allow_overlap and not self.keep_going:
             check_overlap(splits)
         self._splits = {split: splits[split] for split in ("train", "val", "test")}

@@ -21,8 +21,19 @@ def open_scored(settings: Config, *, typed: Sequence[str] = ()) -> tuple[Scored,
         typed: the words of the command.
 
     Raises:
-        InputError: neither is given, or both.
+        InputError: neither is given, or both; or a number of images that is none.
     """
+    images = settings["images"]
+    if images is not None and (not isinstance(images, int) or isinstance(images, bool) or images < 1):
+        raise InputError(f"images: expected a whole number of at least 1, or null for all test images, got {images!r}")
+    if settings["suite"]["padding"] and not settings["suite"]["attacks"]:
+        raise InputError("suite.padding: expected a suite beside it, got none; for one attack give attack.padding=true")
+    scored, network = _open(settings, typed)
+    scored.data.most_tested = images
+    return scored, network
+
+
+def _open(settings: Config, typed: Sequence[str]) -> tuple[Scored, str]:
     run, model, data = settings["run"], settings.get("model"), settings.get("data")
     if run is not None:
         if odd := [word for word in typed if re.split(r"[.=@]", word.lstrip("+~"))[0] in OF_WEIGHTS]:

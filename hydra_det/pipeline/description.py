@@ -57,4 +57,12 @@ def threat_model(attack: Config) -> Attack:
     target = build.target(attack)
     name = next((name for name, known in ATTACKS.items() if known is target), attack["_target_"])
     said = {field: getattr(made, field, None) for field in Attack.__optional_keys__}
+    said["start"] = _in_short(threat_model(attack["start"])) if attack.get("start") else None
     return Attack(name=name, epsilon=getattr(made, "epsilon", 0.0), **said)  # type: ignore[typeddict-item]
+
+
+def _in_short(attack: Attack) -> str:
+    """As `pgd, 20 steps, vanishing`."""
+    words = [attack["name"], f"{attack['steps']} steps" if attack.get("steps") else ""]
+    words += [attack.get("objective") or ""] if attack.get("objective") != "total" else []
+    return ", ".join(word for word in words if word)

@@ -186,8 +186,10 @@ class Attack(TypedDict):
     random_start: NotRequired[bool | None]
     norm: NotRequired[str | None]  # of the ball: "linf", "l2", or "none"
     objective: NotRequired[str | None]  # what the attack raises
+    start: NotRequired[str | None]  # the attack from whose end this one begins
     restarts: NotRequired[int | None]
     eight_bit: NotRequired[bool | None]
+    padding: NotRequired[bool | None]  # letterbox padding was changed, too; missing or None: it was not
     queries: NotRequired[int | None]  # of a black-box attack
     kind: NotRequired[str | None]  # of corruption, which is no attack and has no ball
     severity: NotRequired[int | None]

@@ -51,6 +51,7 @@ class Robustness(TypedDict):
     suite: str
     version: NotRequired[int]  # of the suite; missing: 1
     epsilon: float | None  # of the ball that the worst case is looked for in; None: no ball, as for corruptions
+    padding: NotRequired[bool]  # all attacks may change letterbox padding; missing: none in the worst case does
     network: str
     images: int
     clean: Protocols

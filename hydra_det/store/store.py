@@ -25,6 +25,7 @@ from hydra_det.errors import InputError
 from hydra_det.files.atomic import TEMPORARY, sync, write_atomically
 from hydra_det.files.locks import try_lock
 from hydra_det.files.machine_errors import is_of_machine
+from hydra_det.records.added import without_added
 from hydra_det.records.renamed import first_names
 from hydra_det.records.schema import CHECKSUM, checksum
 
@@ -43,8 +44,11 @@ _contents: dict[tuple[Path, int, int, int], dict[str, Any]] = {}
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """12 hex digits over a nested mapping of plain values; neither the order of keys counts nor that a class moved."""
-    text = json.dumps({"format": FORMAT, **first_names(inputs)}, sort_keys=True, allow_nan=False)
+    """12 hex digits over a nested mapping of plain values.
+
+    Neither the order of keys counts, nor that a class moved, nor a later setting that is at its default.
+    """
+    text = json.dumps({"format": FORMAT, **first_names(without_added(inputs))}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -514,7 +514,7 @@ def test_task_wise_takes_the_strongest_of_every_image(name):
 
 def test_a_mixture_draws_one_of_two_for_every_batch():
     images, losses = torch.full((1, 3, 4, 4), 0.5), only(lambda moved: moved.sum((1, 2, 3)))
-    up = {"epsilon": 0.1, "step_size": 0.1}
+    up: dict[str, Any] = {"epsilon": 0.1, "step_size": 0.1}
     first, second = PGD(steps=1, objective="box", **up), PGD(steps=4, **up)
     losses = {**losses, "box": lambda moved: -moved.sum((1, 2, 3))}
 
@@ -534,6 +534,8 @@ def test_a_mixture_draws_one_of_two_for_every_batch():
     assert Mixture(first=first, second=second, share=0.5).cost == (3, 0), "2.5, rounded up"
     with pytest.raises(InputError, match=r"attack\.second: expected the ball of the first"):
         Mixture(first=first, second=PGD(epsilon=0.2))
+    with pytest.raises(InputError, match=r"linf of 0.1, padding False, got linf of 0.1, padding True"):
+        Mixture(first=first, second=PGD(padding=True, **up))
     with pytest.raises(InputError, match=r"attack\.share: expected a share of the batches"):
         Mixture(first=first, second=second, share=1.5)
 

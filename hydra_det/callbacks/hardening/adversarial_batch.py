@@ -30,7 +30,8 @@ class AdversarialBatch(pl.Callback):
     `floor((k + 1) * share) > floor(k * share)`. A share of 0.5 attacks every second batch, the others stay clean.
 
     The attack raises its objective on the network as it is scored: in eval mode, with frozen BatchNorm
-    statistics. It leaves no gradient and no flag behind, also when it fails. Letterbox padding is not perturbed.
+    statistics. It leaves no gradient and no flag behind, also when it fails. Letterbox padding is perturbed only by
+    an attack with `padding`.
 
     Subclasses harden a network in other ways: they say in `harden` what becomes of a training batch that is due.
 

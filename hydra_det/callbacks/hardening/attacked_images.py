@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_det.attacks.base import Attack, Losses, LossFunction
+from hydra_det.attacks.base import Attack, Losses, LossFunction, changes_padding
 from hydra_det.attacks.objectives.ranking import Ranking
 from hydra_det.attacks.objectives.registry import OBJECTIVES, Objective, Reading
 from hydra_det.boxes import Letterbox
@@ -86,7 +86,7 @@ def attack(net: Any, images: Tensor, targets: Sequence[Mapping[str, Any]], metho
         net: dense or masked; attacked in eval mode.
         images: [B, 3, H, W] in [0, 1]; H and W are multiples of 32.
         targets: what is in each image: `boxes` [N, 4] xyxy in pixels of the images, `labels` [N] int64. Where a target
-            says by its `letterbox` which part of the image is padding, that part is not perturbed.
+            says by its `letterbox` which part of the image is padding, that part is perturbed only with `padding=True`.
         method: an attack, such as `PGD(epsilon=8 / 255, step_size=2 / 255, steps=20)`.
         seed: of attacks that draw.
 
@@ -98,7 +98,7 @@ def attack(net: Any, images: Tensor, targets: Sequence[Mapping[str, Any]], metho
     batch = on_device(Batch(images=images, targets=list(targets)), net)  # type: ignore[arg-type]
     if wrong := [n for n, target in enumerate(batch["targets"]) if (target["labels"] >= net.num_classes).any()]:
         raise InputError(f"targets[{wrong[0]}]: expected labels below {net.num_classes}, the classes of the network")
-    region = torch.stack([_content(target, batch["images"]) for target in targets])[:, None]
+    region = _region(targets, batch["images"], padding=changes_padding(method))
     generator = torch.Generator().manual_seed(seed)
     with undisturbed(net):
         return method(batch["images"], losses_of(net, batch["targets"]), region=region, generator=generator)
@@ -140,7 +140,7 @@ def attacked_images(
     resolution: float = 1.0,
     ranking: Ranking | None = None,
 ) -> Tensor:
-    """The images of a batch after an attack on `net`; padding is not perturbed. [B, 3, H, W]
+    """The images of a batch after an attack on `net`; padding changes where the attack has `padding`. [B, 3, H, W]
 
     Below a `resolution` of 1 the network is attacked on smaller images, whose side is the largest multiple of 32 that
     is no more than that share, and the change is enlarged without smoothing: cheaper by the square, and weaker.
@@ -151,7 +151,7 @@ def attacked_images(
     """
     if ranking is not None:
         ranking.next_batch()
-    images, targets, region = batch["images"], batch["targets"], content_region(batch)
+    images, targets, region = batch["images"], batch["targets"], content_region(batch, padding=changes_padding(attack))
     full = images.shape[-1]
     side = max(STRIDE, int(resolution * full / STRIDE + 1e-9) * STRIDE)
     if resolution == 1 or side == full:
@@ -164,6 +164,12 @@ def attacked_images(
     return torch.where(region, (images + change).clamp(0, 1), images)
 
 
-def content_region(batch: Batch) -> Tensor:
-    """True where the images of a batch are not letterbox padding. [B, 1, H, W] bool"""
-    return torch.stack([_content(target, batch["images"]) for target in batch["targets"]])[:, None]
+def content_region(batch: Batch, *, padding: bool = False) -> Tensor:
+    """True where the images of a batch are not letterbox padding; with `padding` everywhere. [B, 1, H, W] bool"""
+    return _region(batch["targets"], batch["images"], padding=padding)
+
+
+def _region(targets: Sequence[Mapping[str, Any]], images: Tensor, *, padding: bool) -> Tensor:
+    if padding:
+        return torch.ones_like(images[:, :1], dtype=torch.bool)
+    return torch.stack([_content(target, images) for target in targets])[:, None]

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from hydra_det.attacks.ball import Ball, check_radius
-from hydra_det.attacks.base import Attack, check_count
+from hydra_det.attacks.base import Attack, changes_padding, check_count
 from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch, check_norms
 from hydra_det.callbacks.hardening.attacked_images import content_region
 from hydra_det.types import Batch
@@ -20,7 +20,7 @@ class FreeAdversarialBatch(AdversarialBatch):
     in `replays` of its batches. Unlike other attacks in training this one sees BatchNorm as it trains.
 
     Args:
-        attack: in evaluation.
+        attack: in evaluation; where it may change padding, so may training.
         epsilon: radius of the L-infinity ball in training, in units of images in [0, 1]; also the length of a step.
         replays: steps on a batch.
         fresh: every batch begins at its clean images, so that one step in `replays` is clean; else with the change of
@@ -75,7 +75,8 @@ class FreeAdversarialBatch(AdversarialBatch):
         change = change if change is None else change.to(clean.device)  # out of a checkpoint it comes on the CPU
         ball = Ball(self.epsilon * self.strength(trainer))
         if change is not None and change.shape == clean.shape:  # else another size, or the smaller batch at the end
-            self._moved = ball.project(clean + change, clean, content_region(self._held)).requires_grad_()
+            region = content_region(self._held, padding=changes_padding(self.attack))
+            self._moved = ball.project(clean + change, clean, region).requires_grad_()
         else:
             self._moved = clean.clone().requires_grad_()
         batch["images"], batch["targets"] = self._moved, self._held["targets"]

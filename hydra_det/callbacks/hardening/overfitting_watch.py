@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from hydra_det.attacks.base import Attack, check_count, evaluate
+from hydra_det.attacks.base import Attack, changes_padding, check_count, evaluate
 from hydra_det.callbacks.hardening.attacked_images import content_region, losses_of
 from hydra_det.types import Batch, InputError, as_fraction
 
@@ -88,7 +88,8 @@ class OverfittingWatch:
             return
         losses, images = losses_of(net, batch["targets"]), batch["images"]
         fallback = self.fallback if strength == 1 else self.fallback.scaled(strength)
-        strong = fallback(images, losses, region=content_region(batch), generator=generator)
+        region = content_region(batch, padding=changes_padding(fallback))
+        strong = fallback(images, losses, region=region, generator=generator)
         clean, cheap, best = (evaluate(losses["total"], seen).sum() for seen in (images, attacked, strong))
         # All processes must decide alike.
         cheap_rise, rise = trainer.strategy.reduce(torch.stack([cheap - clean, best - clean]), reduce_op="sum").tolist()

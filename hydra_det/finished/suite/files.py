@@ -11,6 +11,7 @@ from typing import Any
 from hydra_det.files.atomic import write_atomically
 from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite.settings import SuiteSettings
+from hydra_det.records.added import without_added
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import RecordError
 from hydra_det.records.robustness import ROBUSTNESS, Origin, Robustness, read_robustness, version_of
@@ -42,14 +43,17 @@ def check_folder(folder: Path, run: Scored, asked: SuiteSettings) -> None:
     except RecordError as error:
         raise InputError(str(error)) from error
     now, suite = origin(run, asked), f"{asked.name}, version {version_of(asked.name)}"
-    wanted = _identity(asked.network, suite, asked.epsilon, now, asked.configs)
-    found = _identity(
-        earlier["network"],
-        f"{earlier['suite']}, version {earlier.get('version', 1)}",
-        earlier["epsilon"],
-        earlier["origin"],
-        {entry["name"]: entry["config"] for entry in earlier["attacks"]},
-    )
+    images = len(run.data.splits["test"].records)
+    about = {"network": asked.network, "suite": suite, "suite.epsilon": asked.epsilon, "suite.padding": asked.padding}
+    wanted = _identity({**about, "images": images}, now, asked.configs)
+    theirs = {
+        "network": earlier["network"],
+        "suite": f"{earlier['suite']}, version {earlier.get('version', 1)}",
+        "suite.epsilon": earlier["epsilon"],
+        "suite.padding": earlier.get("padding", False),
+        "images": earlier["images"],
+    }
+    found = _identity(theirs, earlier["origin"], {entry["name"]: entry["config"] for entry in earlier["attacks"]})
     for key in wanted | found:
         if wanted.get(key) != found.get(key):
             raise InputError(
@@ -77,14 +81,13 @@ def write_result(
     write_atomically(folder / FILE, json.dumps(answer, indent=2, allow_nan=False) + "\n")
 
 
-def _identity(
-    network: str, suite: str, epsilon: float | None, whence: Origin, configs: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def _identity(about: Mapping[str, Any], whence: Origin, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """All that two results of one suite have in common, by the setting that a user would look at."""
     came_from: dict[str, Any] = dict(whence)
-    about: dict[str, Any] = {"network": network, "suite": suite, "suite.epsilon": epsilon}
-    about |= {key: came_from[key] for key in SAME}
-    return about | {f"suite.attacks.{name}": json.dumps(config, sort_keys=True) for name, config in configs.items()}
+    attacks = {
+        f"suite.attacks.{name}": json.dumps(without_added(config), sort_keys=True) for name, config in configs.items()
+    }
+    return {**about, **{key: came_from[key] for key in SAME}, **attacks}
 
 
 def _images_table(contributions: Mapping[str, Mapping[int, float]], chosen: Mapping[int, str]) -> str:

@@ -37,10 +37,11 @@ def estimate_seconds(run: Scored, asked: SuiteSettings) -> dict[str, float]:
     }
 
 
-def diagnose_network(run: Scored, network: str, *, epsilon: float) -> Diagnosis:
-    """What gradients a network has."""
+def diagnose_network(run: Scored, network: str, *, epsilon: float, padding: bool = False) -> Diagnosis:
+    """What gradients a network has, with `padding` by letterbox padding, too."""
     with _losses_on_images(run, network, DIAGNOSED) as (batch, losses):
-        return diagnose(batch["images"], losses, region=content_region(batch), epsilon=epsilon)
+        region = content_region(batch, padding=padding)
+        return diagnose(batch["images"], losses, region=region, epsilon=epsilon)
 
 
 def doubts(

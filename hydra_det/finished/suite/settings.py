@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_det.attacks.base import Attack
+from hydra_det.attacks.base import Attack, changes_padding
 from hydra_det.attacks.corruptions import Corruption
 from hydra_det.callbacks.hardening.adversarial_batch import CLEAN
 from hydra_det.finished.run import FinishedRun
@@ -43,6 +43,7 @@ class SuiteSettings:
         name: of the suite.
         network: a key of `run.NETWORKS`.
         epsilon: of the ball that the worst case is looked for in; None: no ball.
+        padding: whether all attacks may change letterbox padding; else those that do are not in the worst case.
         axis: what rises from attack to attack; None: nothing does.
         configs: of the attacks, by their names in the suite.
         attacks: made of them.
@@ -52,6 +53,7 @@ class SuiteSettings:
     name: str
     network: str
     epsilon: float | None
+    padding: bool
     axis: str | None
     configs: Mapping[str, dict[str, Any]]
     attacks: Mapping[str, Attack]
@@ -63,7 +65,9 @@ class SuiteSettings:
         return [CLEAN, *(name for name, attack in self.attacks.items() if self._is_inside(attack))]
 
     def _is_inside(self, attack: Attack) -> bool:
-        return self.epsilon is not None and attack.epsilon <= self.epsilon and attack.norm == "linf"
+        if self.epsilon is None or attack.epsilon > self.epsilon or attack.norm != "linf":
+            return False
+        return self.padding or not changes_padding(attack)
 
 
 def read_settings(settings: Config, *, class_names: Sequence[str]) -> SuiteSettings:
@@ -80,6 +84,8 @@ def read_settings(settings: Config, *, class_names: Sequence[str]) -> SuiteSetti
     name, axis, configs = suite["name"], suite["axis"], dict(suite["attacks"])
     source = Source(settings) if settings["transfer"] else None
     _check_strength(axis, suite["epsilon"])
+    if _allows_padding(suite["padding"], axis):
+        configs = {member: {**config, "padding": True} for member, config in configs.items()}
     if CLEAN in configs:
         raise InputError(f"suite.attacks.{CLEAN}: expected another name, as this one means no attack")
     if source is None:
@@ -90,6 +96,7 @@ def read_settings(settings: Config, *, class_names: Sequence[str]) -> SuiteSetti
         name=name,
         network=settings["network"],
         epsilon=suite["epsilon"],
+        padding=suite["padding"],
         axis=axis,
         configs=configs,
         attacks={name: _attack(name, config, axis=axis) for name, config in configs.items()},
@@ -107,6 +114,14 @@ def _check_strength(axis: Any, epsilon: Any) -> None:
         raise InputError(
             f"suite.epsilon: expected a distance in (0, 1], as 0.0314 for 8/255, got {as_distance(epsilon)}"
         )
+
+
+def _allows_padding(padding: Any, axis: Any) -> bool:
+    if not isinstance(padding, bool):
+        raise InputError(f"suite.padding: expected true or false, got {padding!r}")
+    if padding and axis == SEVERITY:
+        raise InputError("suite.padding: expected false, as corruptions leave padding as it is, got true")
+    return padding
 
 
 def _check_transfer(source: Source, name: str, configs: Mapping[str, Any], class_names: Sequence[str]) -> None:

@@ -68,12 +68,15 @@ class Suite:
         found = self._attack()
         chosen, contributions = worst_case(truth, {name: found.detections[name] for name in asked.inside})
         combined = None if asked.axis else evaluate_protocols(truth, put_together(found.detections, chosen))
-        seen = None if asked.epsilon is None else probe.diagnose_network(run, asked.network, epsilon=asked.epsilon)
+        seen = None
+        if asked.epsilon is not None:
+            seen = probe.diagnose_network(run, asked.network, epsilon=asked.epsilon, padding=asked.padding)
         answer = Robustness(
             origin=files.origin(run, asked),
             suite=asked.name,
             version=version_of(asked.name),
             epsilon=asked.epsilon,
+            padding=asked.padding,
             network=asked.network,
             images=len(chosen),
             clean=found.metrics[CLEAN],

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_det.records.record import Protocols
-from hydra_det.records.robustness import Alarm, Robustness, suite_name
+from hydra_det.records.robustness import Alarm, Robustness, SuiteAttack, suite_name
 from hydra_det.reports.tables.corruptions import corruption_table, draw_corruptions
 from hydra_det.reports.tables.terminal import ABSENT, new_table
 
@@ -36,7 +36,8 @@ def suite_table(found: Robustness, *, title: str) -> Group:
     """AP under every attack, in the order of the suite, then of the worst case; then the alarms and what to know."""
     if found["epsilon"] is None:
         return corruption_table(found, title=title)
-    table = new_table(f"{title} · suite {suite_name(found)}, {found['images']} images")
+    padding = ", padding included" if found.get("padding") else ""
+    table = new_table(f"{title} · suite {suite_name(found)}, {found['images']} images{padding}")
     table.add_column("", no_wrap=True)
     for heading, _ in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -45,7 +46,9 @@ def suite_table(found: Robustness, *, title: str) -> Group:
         table.add_column("chosen for", justify="right", no_wrap=True)
     table.add_row("clean", *_precision(found["clean"]))
     for entry in found["attacks"]:
-        table.add_row(entry["name"], *_precision(entry["metrics"]), *([str(entry["worst_for"])] if counted else []))
+        table.add_row(
+            _name(entry, found), *_precision(entry["metrics"]), *([str(entry["worst_for"])] if counted else [])
+        )
     notes = [Text(_alarm(alarm), style=_style(alarm)) for alarm in found["alarms"]]
     if found["combined"] is not None:
         table.add_row(Text(WORST, style="bold"), *_precision(found["combined"]))
@@ -100,6 +103,15 @@ def _bars(axes: Axes, found: Robustness, clean: float) -> None:
         values = [*values, found["combined"]["coco"]["map_50"] or 0.0]
     axes.bar_label(axes.bar(names, values, color=colours), fmt="%.2f", fontsize=8)
     axes.tick_params(axis="x", rotation=60)
+
+
+def _name(entry: SuiteAttack, found: Robustness) -> str:
+    """Of an attack; one that is kept out of the worst case says why."""
+    attack = entry["attack"]
+    larger = attack["epsilon"] > (found["epsilon"] or 0) or attack.get("norm") != "linf"
+    wider = attack.get("padding") and not found.get("padding")
+    why = [word for word, holds in (("beyond the ball", larger), ("padding too", wider)) if holds]
+    return f"{entry['name']} ({', '.join(why)})" if why else entry["name"]
 
 
 def _precision(protocols: Protocols) -> list[str]:

@@ -178,6 +178,8 @@ def threat_in_words(attack: Attack) -> str:
     detail += [f"{attack['steps']} steps"] if attack.get("steps") else []
     detail += [f"{attack['restarts']} tries"] if (attack.get("restarts") or 1) > 1 else []
     detail += [f"objective {attack['objective']}"] if attack.get("objective", "total") not in ("total", None) else []
+    detail += [f"from where {attack['start']} ended"] if attack.get("start") else []
+    detail += ["padding included"] if attack.get("padding") else []
     return f"Attacked: {attack['name']}, {', '.join(detail)}."
 
 

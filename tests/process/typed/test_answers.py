@@ -70,6 +70,7 @@ def test_what_cannot_be_meant_is_asked_about(word, meant):
         ("train", ["+expriment=smoke"], "+expriment: no such setting; did you mean experiment=smoke?"),
         ("train", ["+ratio=0.5"], "+ratio: no such setting; did you mean prune.ratio?"),
         ("evaluate", ["run=a", "+atack=fgsm"], "+atack: no such setting; did you mean attack=fgsm?"),
+        ("evaluate", ["run=a", "+image=60"], "+image: no such setting; did you mean images?"),
         ("evaluate", ["run=a", "+networks.first=compact"], "+networks: no such setting; did you mean network?"),
         (
             "report",

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from hydra_det.pipeline.description import threat_model
 from hydra_det.records.table import records_frame
 from hydra_det.reports.statistics.cells import cell_table
 from hydra_det.reports.tables.report import report_table
-from hydra_det.reports.tables.terminal import run_table, sweep_table, write_summary_csv
+from hydra_det.reports.tables.terminal import run_table, sweep_table, threat_in_words, write_summary_csv
 from tests.reports.example import example_record, grid, network, older
 
 
@@ -64,6 +65,20 @@ def test_run_table(width):
     assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
     assert "Masks alone give no speed" in text
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text
+
+
+def test_what_an_attack_begins_with_and_raises_is_said():
+    inner = {"_target_": "hydra_det.attacks.gradient.PGD", "epsilon": 0.04, "objective": "vanishing"}
+    outer = {"_target_": "hydra_det.attacks.momentum.Momentum", "epsilon": 0.04, "steps": 7, "start": inner}
+    said = threat_model(outer)
+    assert said["start"] == "pgd, 5 steps, vanishing"
+    assert threat_in_words(said) == (
+        "Attacked: average_precision, L-infinity, epsilon 0.04 (10.2/255), 7 steps, objective average_precision, "
+        "from where pgd, 5 steps, vanishing ended."
+    )
+    assert threat_model({**outer, "start": None})["start"] is None
+    several = {"_target_": "hydra_det.attacks.task_wise.TaskWise", "objectives": ["box", "classification"]}
+    assert "objective box, classification" in threat_in_words(threat_model({**several, "judge": "average_precision"}))
 
 
 def test_run_that_was_not_attacked_or_timed():

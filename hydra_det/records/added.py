@@ -1,0 +1,26 @@
+"""Settings that came after results were stored: at these values a config means what it meant without them.
+
+Finished stages and scores are found by what their configs say. So a setting that has just been added, and was left at
+its default, must not make anything anew.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# By the beginning of a `_target_`.
+ADDED: dict[str, dict[str, Any]] = {"hydra_det.attacks.": {"padding": False}}
+
+
+def without_added(config: Any) -> Any:
+    """A config, or a part of one, without the later settings that are at their defaults; all else is as it was."""
+    if isinstance(config, Mapping):
+        later = _later(config.get("_target_"))
+        kept = {key: part for key, part in config.items() if key not in later or part != later[key]}
+        return {key: without_added(part) for key, part in kept.items()}
+    return [without_added(part) for part in config] if isinstance(config, list) else config
+
+
+def _later(target: Any) -> dict[str, Any]:
+    if not isinstance(target, str):
+        return {}
+    return {key: value for start, found in ADDED.items() if target.startswith(start) for key, value in found.items()}

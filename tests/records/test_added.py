@@ -1,0 +1,47 @@
+"""A setting that is added, at its default, makes nothing anew that the store has."""
+
+from typing import Any
+
+import pytest
+
+from hydra_det.records.added import ADDED, without_added
+from hydra_det.store.store import fingerprint
+
+PGD: dict[str, Any] = {
+    "_target_": "hydra_det.attacks.gradient.PGD", "epsilon": 0.05, "step_size": 0.02, "steps": 5, "random_start": False,
+    "norm": "linf", "objective": "total", "restarts": 1, "eight_bit": False,
+}  # fmt: skip
+
+
+def scored(attack: dict[str, Any]) -> dict[str, Any]:
+    return {"evaluate": {"stage": "finetune"}, "attack": attack}
+
+
+def trained(attack: dict[str, Any]) -> dict[str, Any]:
+    batch = {"_target_": "hydra_det.callbacks.hardening.adversarial_batch.AdversarialBatch", "training": attack}
+    return {"stage": "pretrain", "config": {"callbacks": [batch, {"start": attack}]}}
+
+
+@pytest.mark.parametrize(("inputs", "known"), [(scored, "3cf303914fa7"), (trained, "733515a88591")])
+def test_what_was_stored_before_attacks_had_padding_is_found(inputs: Any, known: str) -> None:
+    assert fingerprint(inputs(PGD)) == known
+    assert fingerprint(inputs({**PGD, "padding": False})) == known
+    assert fingerprint(inputs({**PGD, "padding": True})) != known
+
+
+def test_nothing_else_is_left_out() -> None:
+    config = [
+        {"_target_": "hydra_det.init.deeplift.DeepLift", "padding": False},
+        {"padding": False, "_target_": 5, "parts": [{"padding": False}]},
+        {"_target_": "hydra_det.attacks.gradient.PGD", "padding": True, "eight_bit": False},
+    ]
+    assert without_added(config) == config
+    start = {"_target_": "hydra_det.attacks.gradient.PGD", "steps": 3}
+    later: dict[str, Any] = {
+        "_target_": "hydra_det.attacks.momentum.Momentum",
+        "padding": True,
+        "start": {**start, "padding": False},
+    }
+    assert without_added(later) == {**later, "start": start}
+    assert later["start"]["padding"] is False, "the config itself stays"
+    assert set(ADDED) == {"hydra_det.attacks."}

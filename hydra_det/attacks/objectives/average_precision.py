@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from hydra_det.attacks.objectives.ranking import Ranking, read
+from hydra_det.attacks.objectives.ranking import Ranked, Ranking, read
 from hydra_det.types import Candidates, Target
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # of overlap, as for AP@[.5:.95]
@@ -43,9 +43,10 @@ def lost_average_precision(
     overlap: float,
     boxes: bool = True,
     confidences: bool = True,
+    pooled: bool = False,
     ranking: Ranking | None = None,
 ) -> Tensor:
-    """Minus what the detections of every image add to AP, to first order and as a share of all objects. -> [B]
+    """Minus what the detections of every image add to AP, to first order. -> [B]
 
     Args:
         candidates: of a batch, with gradients; boxes clipped to the input.
@@ -53,6 +54,7 @@ def lost_average_precision(
         overlap: above which suppression removes the less certain of two boxes of a class.
         boxes: let the gradient pass through the boxes.
         confidences: let the gradient pass through the confidences.
+        pooled: let all classes stand in one ranking, in which every object counts alike.
         ranking: of earlier batches, in which these detections take their places; None: they stand alone.
     """
     found = _found(candidates, overlap)
@@ -61,11 +63,16 @@ def lost_average_precision(
         confidences=found.confidences if confidences else found.confidences.detach(),
     )
     right = _right(found, targets)  # [B, M, T]
+    classes = candidates.confidences.shape[2]
+    objects = torch.cat([target["labels"] for target in targets]).bincount(minlength=classes)  # [C]
+    labels = found.labels
+    if pooled:
+        labels, objects = torch.zeros_like(labels), objects.sum()[None]
+    certain, there = found.confidences, found.there
     ranking = Ranking() if ranking is None else ranking
-    worth = ranking.worth(found.confidences.detach()[found.there], right.detach()[found.there])
-    adds = right * read(worth.right, found.confidences) - (1 - right) * read(worth.wrong, found.confidences)
-    objects = sum(len(target["labels"]) for target in targets)
-    return -(adds.mean(2) * found.there).sum(1) / max(1, objects)
+    worth = ranking.worth(Ranked(certain.detach()[there], right.detach()[there], labels[there], objects))
+    adds = right * read(worth.right, certain, labels) - (1 - right) * read(worth.wrong, certain, labels)
+    return -(adds.mean(2) * there).sum(1)
 
 
 def _found(candidates: Candidates, overlap: float) -> Found:

@@ -1,8 +1,10 @@
 """What a detection is worth to AP where it stands in the ranking of all detections, by confidence.
 
 AP ranks the detections of a whole data set, and an attack sees a batch at a time. So the ranking remembers how earlier
-batches ended: what a detection costs in a batch of eight images is another thing than what it costs in the set. All
-classes stand in one ranking, and every object counts alike: there are too few objects of a class for one of its own.
+batches ended: what a detection costs in a batch of eight images is another thing than what it costs in the set.
+
+AP is a mean over classes, so an object of a rare class is worth more. What a detection is worth is read in the ranking
+of its class; with few objects that is little more than chance, and the ranking of all classes stands in for it.
 """
 
 from typing import NamedTuple
@@ -13,32 +15,39 @@ from torch import Tensor
 # Of confidences, at which worths are tabulated: first, last, how many. From below those that count to the most certain
 # that float32 tells from 1: where the table ended, the gradient would.
 LOG_ODDS = (-7.0, 14.0, 169)
+FEW = 50  # objects with which the ranking of a class counts as much as that of all
 
 
 class Worth(NamedTuple):
-    """What a detection adds to AP at every threshold, on the grid of `LOG_ODDS`."""
+    """What a detection of a class adds to AP at every threshold, on the grid of `LOG_ODDS`."""
 
-    right: Tensor  # [K, T], if it finds an object
-    wrong: Tensor  # [K, T], what it takes away if it does not
+    right: Tensor  # [C, K, T], if it finds an object
+    wrong: Tensor  # [C, K, T], what it takes away if it does not
+
+
+class Ranked(NamedTuple):
+    """The detections of a batch, in any order, beside its objects."""
+
+    confidences: Tensor  # [N]
+    right: Tensor  # [N, T], to what share each finds an object, by threshold of overlap
+    labels: Tensor  # [N]
+    objects: Tensor  # [C], of every class
 
 
 class Ranking:
     """The detections of all batches so far, as an attack left them."""
 
     def __init__(self) -> None:
-        self._earlier: list[tuple[Tensor, Tensor]] = []  # confidences [N] and shares [N, T] of every batch
-        self._latest: tuple[Tensor, Tensor] | None = None
+        self._earlier: list[Ranked] = []  # of every batch
+        self._latest: Ranked | None = None
 
-    def worth(self, confidences: Tensor, right: Tensor) -> Worth:
-        """What every confidence is worth beside these detections of the present batch and all of earlier ones.
-
-        Args:
-            confidences: [N], in any order.
-            right: [N, T], to what share each finds an object, by threshold of overlap.
-        """
-        self._latest = confidences, right
-        together = [*self._earlier, self._latest]
-        return _worth_of(torch.cat([part for part, _ in together]), torch.cat([part for _, part in together]))
+    def worth(self, batch: Ranked) -> Worth:
+        """What a detection is worth beside those of the present batch and of all earlier ones, by class."""
+        self._latest = batch
+        confidences, right, labels, objects = zip(*[*self._earlier, batch], strict=True)
+        return _worth_of_classes(
+            Ranked(torch.cat(confidences), torch.cat(right), torch.cat(labels), torch.stack(objects).sum(0))
+        )
 
     def next_batch(self) -> None:
         """Keep what the present batch was last asked with; another one begins."""
@@ -47,8 +56,25 @@ class Ranking:
             self._latest = None
 
 
-def _worth_of(confidences: Tensor, right: Tensor) -> Worth:
-    """What every confidence is worth beside detections [N], right to a share of [N, T]."""
+def _worth_of_classes(ranked: Ranked) -> Worth:
+    """By what AP, the mean over classes that have objects, changes."""
+    confidences, right, labels, objects = ranked
+    every = _curves(confidences, right)
+    counts = objects.tolist()
+    present = max(1, sum(count > 0 for count in counts))
+    found = []
+    for label, count in enumerate(counts):
+        its = labels == label
+        own = count / (count + FEW)
+        share = 1 / (count * present) if count else 0.0  # of the class in AP, an object of it
+        pairs = zip(_curves(confidences[its], right[its]), every, strict=True)
+        found.append([share * (own * apart + (1 - own) * together) for apart, together in pairs])
+    right_ones, wrong_ones = zip(*found, strict=True)
+    return Worth(torch.stack(right_ones), torch.stack(wrong_ones))
+
+
+def _curves(confidences: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """By what the sum of precisions at right detections changes with one more. [N], [N, T] -> [K, T] right, wrong"""
     order = confidences.argsort(descending=True)
     confidences, right = confidences[order].contiguous(), right[order]
     rank = torch.arange(1, len(order) + 1, device=right.device)[:, None]
@@ -62,17 +88,17 @@ def _worth_of(confidences: Tensor, right: Tensor) -> Worth:
     )
     above = torch.searchsorted(-confidences, -_grid(confidences).sigmoid(), right=True)  # that are at least as certain
     own = (torch.cat([nothing, hits])[above] + 1) / (above[:, None] + 1)
-    return Worth(own + raised[above], lowered[above])
+    return own + raised[above], lowered[above]
 
 
-def read(table: Tensor, confidences: Tensor) -> Tensor:
-    """A table on the grid at some confidences, linear between its points. [K, T], [B, M] -> [B, M, T]"""
+def read(table: Tensor, confidences: Tensor, labels: Tensor) -> Tensor:
+    """A table on the grid at some confidences, linear between its points. [C, K, T], [B, M], [B, M] -> [B, M, T]"""
     first, last, count = LOG_ODDS
     log_odds = torch.logit(confidences.clamp(1e-6, 1 - 1e-6))
     place = ((log_odds - first) * ((count - 1) / (last - first))).clamp(0, count - 1 - 1e-3)
     below = place.detach().long()
     share = (place - below)[..., None]
-    return table[below] * (1 - share) + table[below + 1] * share
+    return table[labels, below] * (1 - share) + table[labels, below + 1] * share
 
 
 def _grid(like: Tensor) -> Tensor:

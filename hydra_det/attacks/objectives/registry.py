@@ -92,7 +92,9 @@ def margins(reading: Reading) -> Tensor:
     return -reading.view.margins(reading.targets)
 
 
-def average_precision(reading: Reading, *, boxes: bool = True, confidences: bool = True) -> Tensor:
+def average_precision(
+    reading: Reading, *, boxes: bool = True, confidences: bool = True, pooled: bool = False
+) -> Tensor:
     """What AP loses, to first order, by moving boxes and by changing confidences."""
     view = reading.view
     return lost_average_precision(
@@ -101,6 +103,7 @@ def average_precision(reading: Reading, *, boxes: bool = True, confidences: bool
         overlap=view.overlap,
         boxes=boxes,
         confidences=confidences,
+        pooled=pooled,
         ranking=reading.ranking,
     )
 
@@ -115,6 +118,11 @@ def average_precision_confidences(reading: Reading) -> Tensor:
     return average_precision(reading, boxes=False)
 
 
+def average_precision_pooled(reading: Reading) -> Tensor:
+    """The same as if all objects were of one class in the ranking; steadier where there are few of every class."""
+    return average_precision(reading, pooled=True)
+
+
 OBJECTIVES: dict[str, Objective] = {
     "total": total,
     "box": box,
@@ -127,6 +135,7 @@ OBJECTIVES: dict[str, Objective] = {
     "average_precision": average_precision,
     "average_precision_boxes": average_precision_boxes,
     "average_precision_confidences": average_precision_confidences,
+    "average_precision_pooled": average_precision_pooled,
 }
 
 

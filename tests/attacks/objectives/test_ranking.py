@@ -1,10 +1,14 @@
 """Batches that are ranked one after another, against the same images in one batch."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
+from hydra_det.attacks.objectives import ranking as module
 from hydra_det.attacks.objectives.average_precision import lost_average_precision
-from hydra_det.attacks.objectives.ranking import Ranking
+from hydra_det.attacks.objectives.ranking import LOG_ODDS, Ranked, Ranking
 from tests.attacks.objectives.test_average_precision import OVERLAP, Scene
 
 
@@ -16,8 +20,7 @@ def parts(scene, images, raised):
 
 def lost(scene, images, raised, ranking=None):
     candidates, targets = parts(scene, images, raised)
-    value = lost_average_precision(candidates, targets, overlap=OVERLAP, ranking=ranking)
-    return value * sum(len(target["labels"]) for target in targets)  # of all objects, instead of their share
+    return lost_average_precision(candidates, targets, overlap=OVERLAP, ranking=ranking)
 
 
 def test_the_last_batch_is_ranked_among_all():
@@ -30,7 +33,7 @@ def test_the_last_batch_is_ranked_among_all():
         ranking.next_batch()
     together = lost(scene, slice(0, 24), nothing)[16:]
     torch.testing.assert_close(lost(scene, third, nothing, ranking), together)
-    assert (lost(scene, third, nothing) - together).abs().max() > 0.02, "alone it is another ranking"
+    assert (lost(scene, third, nothing) - together).abs().max() > 0.001, "alone it is another ranking"
 
 
 def test_a_batch_is_remembered_as_it_was_last_seen():
@@ -47,3 +50,59 @@ def test_a_batch_is_remembered_as_it_was_last_seen():
     rest = slice(12, 24)
     torch.testing.assert_close(lost(scene, rest, nothing, ranking), lost(scene, slice(0, 24), moved)[12:])
     assert lost(scene, rest, nothing, ranking).sum() != pytest.approx(float(lost(scene, rest, nothing, other).sum()))
+
+
+def mean_of_classes(confidences, right, labels, objects):
+    """AP without interpolation: the mean over classes that have objects, precision at right ones over objects."""
+    found = []
+    for label in np.flatnonzero(objects):
+        order = np.argsort(-confidences[labels == label])
+        hits = right[labels == label][order]
+        found.append((hits * np.cumsum(hits) / np.arange(1, len(hits) + 1)).sum() / objects[label])
+    return np.mean(found)
+
+
+def drawn(objects, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(objects), 40)
+    right = rng.random(40) < 0.4
+    return rng.random(40), right & (np.array(objects)[labels] > 0), labels, np.array(objects)
+
+
+@pytest.mark.parametrize("objects", [[20, 5, 0], [9, 9, 9], [30]])
+def test_a_worth_is_what_one_more_detection_changes(objects, monkeypatch):
+    monkeypatch.setattr(module, "FEW", 1e-9)
+    confidences, right, labels, counts = drawn(objects)
+    every = [torch.tensor(part) for part in (confidences, right[:, None] * 1.0, labels)]
+    tables: Any = None
+    ranking = Ranking()
+    for some in (slice(0, 15), slice(15, 40)):
+        ranking.next_batch()
+        share = torch.tensor(counts // 2 if some.start == 0 else counts - counts // 2)
+        tables = ranking.worth(Ranked(every[0][some], every[1][some], every[2][some], share))
+    grid = torch.linspace(*LOG_ODDS, dtype=torch.float64).sigmoid().numpy()
+    before = mean_of_classes(confidences, right, labels, counts)
+    for label in range(len(objects)):
+        for place in range(0, len(grid), 7):
+            for table, hit in ((tables.right, True), (tables.wrong, False)):
+                after = mean_of_classes(
+                    np.append(confidences, grid[place]), np.append(right, hit), np.append(labels, label), counts
+                )
+                change = float(table[label, place, 0]) * (1 if hit else -1)
+                assert change == pytest.approx(after - before, abs=1e-6)
+
+
+def right_worth(confidences, right, labels, objects):
+    """Of a right detection of the first class. [K, T]"""
+    ranked = Ranked(torch.tensor(confidences), torch.tensor(right[:, None] * 1.0), torch.tensor(labels), objects)
+    return Ranking().worth(ranked).right[0]
+
+
+def test_a_class_with_few_objects_leans_on_all():
+    confidences, right, labels, _ = drawn([50, 50])
+    nobody, of, one = np.zeros_like(labels), labels == 0, torch.tensor([1])
+    every = right_worth(confidences, right, nobody, one)
+    alone = right_worth(confidences[of], right[of], nobody[of], one)
+    for count, share in ((50, 0.5), (150, 0.75), (10**7, 1.0)):
+        found = right_worth(confidences, right, labels, torch.tensor([count, 50])) * count * 2  # of two classes
+        torch.testing.assert_close(found, share * alone + (1 - share) * every, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,124 @@
+"""What attacks on AP find beside attacks on the loss alone: a table of docs/attacks.md.
+
+    python -m publish.worst_cases measure "name=outputs/runs/<run>" ...    # evaluate.py; goes on where it was
+    python -m publish.worst_cases write                                    # the table from docs/worst_cases.json
+
+The dense network of every run meets the suite `standard` and that suite as it was in version 1, on the same images.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_det.files.atomic import write_atomically
+
+ROOT = Path(__file__).parents[1]
+FIGURES, PAGE = Path("docs/worst_cases.json"), Path("docs/attacks.md")
+BEGIN, END = "<!-- worst cases: begin -->\n", "<!-- worst cases: end -->\n"
+
+ON_AP = ("average_precision", "average_precision_apgd", "average_precision_vanishing")
+PGD = "{_target_:hydra_det.attacks.gradient.PGD,epsilon:${suite.epsilon},step_size:null,steps:%s}"
+OTHERS = {  # of version 1; where a name is taken its attack was another one
+    "pgd": PGD % "20",
+    "pgd_doubled": PGD % "40",
+    "pgd_eight_bit": PGD % "20,eight_bit:true",
+    "fabrication": PGD % "20,objective:fabrication",
+    "mislabelling": PGD % "20,objective:mislabelling",
+    "task_wise": "{_target_:hydra_det.attacks.task_wise.TaskWise,epsilon:${suite.epsilon},step_size:null,steps:20}",
+}
+
+
+def main() -> None:
+    """Measure, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("measure", "write"))
+    parser.add_argument("runs", nargs="*", help="name=folder of a finished run")
+    parser.add_argument("--images", type=int, default=40, help="of the test images")
+    options = parser.parse_args()
+    if options.what == "measure":
+        runs = dict(word.split("=", 1) for word in options.runs if "=" in word)
+        if not runs or len(runs) < len(options.runs):
+            parser.error("measure: expected name=folder for every run")
+        found = {name: measure(name, folder, images=options.images) for name, folder in runs.items()}
+        write_atomically(ROOT / FIGURES, json.dumps(found, indent=1) + "\n")
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    write_atomically(ROOT / PAGE, with_table(page, json.loads((ROOT / FIGURES).read_text(encoding="utf-8"))))
+
+
+def commands(folder: str, output: Path, *, images: int) -> dict[str, list[str]]:
+    """What is typed for a run, by suite."""
+    shared = [sys.executable, "evaluate.py", f"run={folder}", "network=dense", "suite=standard", f"images={images}"]
+    earlier = [f"~suite.attacks.{attack}" for attack in ON_AP]
+    earlier += [f"++suite.attacks.{attack}={config}" for attack, config in OTHERS.items()]
+    return {
+        "now": [*shared, f"hydra.run.dir={output / 'now'}"],
+        "version 1": [*shared, *earlier, f"hydra.run.dir={output / 'version_1'}"],
+    }
+
+
+def measure(name: str, folder: str, *, images: int) -> dict[str, Any]:
+    """Both suites on a run; what is in the store is not run again."""
+    output = ROOT / "outputs" / "worst_cases" / name.replace(" ", "_")
+    suites = {}
+    for suite, command in commands(folder, output, images=images).items():
+        subprocess.run(command, check=True, cwd=ROOT)
+        where = Path(command[-1].partition("=")[2])
+        suites[suite] = json.loads((where / "robustness.json").read_text(encoding="utf-8"))
+    both = [entry for found in suites.values() for entry in found["attacks"]]
+    longest: dict[str, float] = {}  # an attack of both suites is found in the store the second time
+    for entry in both:
+        known = json.dumps(entry["config"], sort_keys=True)
+        longest[known] = max(longest.get(known, 0.0), entry["seconds"])
+    now = suites["now"]
+    return {
+        "images": now["images"],
+        "dataset": now["origin"]["dataset"],
+        "versions": now["origin"]["versions"],
+        "commit": now["origin"]["commit"],
+        "clean": now["clean"]["coco"]["map"],
+        "attacks": {
+            entry["name"]: {"map": entry["metrics"]["coco"]["map"], "chosen": entry["worst_for"]}
+            for entry in now["attacks"]
+        },
+        "suites": {
+            suite: {
+                "map": found["robust_map"],
+                "seconds": sum(longest[json.dumps(entry["config"], sort_keys=True)] for entry in found["attacks"]),
+                "alarms": [alarm["name"] for alarm in found["alarms"] if alarm["raised"]],
+            }
+            for suite, found in suites.items()
+        },
+    }
+
+
+def with_table(page: str, found: Mapping[str, Any]) -> str:
+    """The page with the table between its two marks."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise SystemExit(f"{PAGE}: expected the marks {BEGIN.strip()} and {END.strip()} once each; put them back")
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + "".join(f"{line}\n" for line in _table(found)) + END + rest.split(END)[1]
+
+
+def _table(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"| AP at 8/255 | {' | '.join(f'{name}, {one["images"]} images' for name, one in found.items())} |"
+    yield "|---" * (1 + len(found)) + "|"
+    yield _row("clean", [f"{one['clean']:.3f}" for one in found.values()])
+    for attack in next(iter(found.values()))["attacks"]:
+        cells = [f"{one['attacks'][attack]['map']:.3f} ({one['attacks'][attack]['chosen']})" for one in found.values()]
+        yield _row(f"`{attack}`", cells)
+    for suite, words in (("version 1", "worst case, version 1"), ("now", "worst case")):
+        yield _row(f"{words} ≤", [f"{one['suites'][suite]['map']:.3f}" for one in found.values()])
+    times = [[one["suites"][suite]["seconds"] for suite in ("version 1", "now")] for one in found.values()]
+    yield _row("time, as a multiple of version 1", [f"{now / then:.2f}" for then, now in times])
+
+
+def _row(name: str, cells: list[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

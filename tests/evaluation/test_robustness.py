@@ -99,6 +99,16 @@ def test_the_best_of_all_choices_is_nearly_found():
         assert reached <= lowest + 0.05
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_image_alone_could_do_worse(seed):
+    truth, attacks = many(seed)
+    chosen = worst_case(truth, attacks).chosen
+    reached = average_precision(truth, put_together(attacks, chosen))["map"] or 0.0
+    for image, attack in product(chosen, attacks):
+        other = average_precision(truth, put_together(attacks, {**chosen, image: attack}))["map"] or 0.0
+        assert other >= reached - 1e-12
+
+
 def test_boxes_that_are_invented_with_little_certainty_are_no_harm():
     """Many wrong boxes below all right ones cost no AP; an attack that loses an object does."""
     clean = [detection(1), detection(2)]

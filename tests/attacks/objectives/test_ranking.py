@@ -9,6 +9,7 @@ import torch
 from hydra_det.attacks.objectives import ranking as module
 from hydra_det.attacks.objectives.average_precision import lost_average_precision
 from hydra_det.attacks.objectives.ranking import LOG_ODDS, Ranked, Ranking
+from hydra_det.attacks.objectives.registry import OBJECTIVES, Reading
 from tests.attacks.objectives.test_average_precision import OVERLAP, Scene
 
 
@@ -106,3 +107,46 @@ def test_a_class_with_few_objects_leans_on_all():
     for count, share in ((50, 0.5), (150, 0.75), (10**7, 1.0)):
         found = right_worth(confidences, right, labels, torch.tensor([count, 50])) * count * 2  # of two classes
         torch.testing.assert_close(found, share * alone + (1 - share) * every, rtol=1e-4, atol=1e-4)
+
+
+def test_pooled_is_as_if_all_were_of_one_class():
+    scene = Scene()
+    candidates, targets = parts(scene, slice(0, 24), torch.zeros_like(scene.log_odds))
+    merged = candidates._replace(confidences=candidates.confidences.sum(2, keepdim=True))
+    of_one: list[Any] = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+    wanted = lost_average_precision(merged, of_one, overlap=OVERLAP)
+    torch.testing.assert_close(lost_average_precision(candidates, targets, overlap=OVERLAP, pooled=True), wanted)
+    assert (lost_average_precision(candidates, targets, overlap=OVERLAP) - wanted).abs().max() > 5e-4
+
+
+class View:
+    """A network that finds what a scene says."""
+
+    overlap = OVERLAP
+
+    def __init__(self, candidates):
+        self.found = candidates
+
+    def candidates(self):
+        return self.found
+
+
+def test_objectives_are_what_they_are_called():
+    scene = Scene()
+    moved = torch.zeros(*scene.log_odds.shape, 4, requires_grad=True)
+    raised = torch.zeros_like(scene.log_odds, requires_grad=True)
+    values, gradients = {}, {}
+    for name in ("", "_boxes", "_confidences", "_pooled"):
+        reading: Any = Reading(View(scene.candidates(moved, raised)), scene.targets, 2)  # type: ignore[arg-type]
+        values[name] = OBJECTIVES[f"average_precision{name}"](reading)
+        found = torch.autograd.grad(values[name].sum(), (moved, raised), allow_unused=True)
+        gradients[name] = [part is not None and bool(part.any()) for part in found]
+    assert gradients == {
+        "": [True, True],
+        "_boxes": [True, False],
+        "_confidences": [False, True],
+        "_pooled": [True, True],
+    }
+    wanted = lost_average_precision(scene.candidates(moved, raised), scene.targets, overlap=OVERLAP, pooled=True)
+    torch.testing.assert_close(values["_pooled"], wanted)
+    assert not torch.equal(values[""], wanted)

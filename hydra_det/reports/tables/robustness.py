@@ -55,7 +55,11 @@ def suite_table(found: Robustness, *, title: str) -> Group:
         robust = "not defined" if found["robust_map"] is None else f"at most {found['robust_map']:.3f}"
         epsilon = f"{found['epsilon']:.4g} ({found['epsilon'] * 255:.4g}/255)"
         notes.insert(
-            0, Text(f"Robust AP in the L-infinity ball of {epsilon}: {robust}, that of the worst case.", style="bold")
+            0,
+            Text(
+                f"Robust AP in the L-infinity ball of {epsilon}{padding}: {robust}, that of the worst case.",
+                style="bold",
+            ),
         )
     return Group(table, *notes)
 

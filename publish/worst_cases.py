@@ -46,7 +46,8 @@ def main() -> None:
         if not runs or len(runs) < len(options.runs):
             parser.error("measure: expected name=folder for every run")
         found = {name: measure(name, folder, images=options.images) for name, folder in runs.items()}
-        write_atomically(ROOT / FIGURES, json.dumps(found, indent=1) + "\n")
+        earlier = json.loads((ROOT / FIGURES).read_text(encoding="utf-8")) if (ROOT / FIGURES).is_file() else {}
+        write_atomically(ROOT / FIGURES, json.dumps({**earlier, **found}, indent=1) + "\n")
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     write_atomically(ROOT / PAGE, with_table(page, json.loads((ROOT / FIGURES).read_text(encoding="utf-8"))))
 

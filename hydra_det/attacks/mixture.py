@@ -30,6 +30,7 @@ class Mixture:
         self.second = second
         self.share = share
         self.norm, self.epsilon, self.padding = balls[0]
+        self.eight_bit = any(getattr(attack, "eight_bit", False) for attack in (first, second))
 
     @property
     def cost(self) -> Cost:

@@ -46,7 +46,7 @@ class TaskWise(BallAttack):
             eight_bit=first.eight_bit,
             padding=first.padding,
         )
-        check_objective(judge)
+        check_objective(judge, setting="attack.judge")
         self.judge = judge
         self.objective = ", ".join(objectives)  # what is raised, for records
         self.steps, self.step_size, self.random_start = first.steps, first.step_size, first.random_start

@@ -21,7 +21,7 @@ def open_scored(settings: Config, *, typed: Sequence[str] = ()) -> tuple[Scored,
         typed: the words of the command.
 
     Raises:
-        InputError: neither is given, or both; or a number of images that is none.
+        InputError: neither is given, or both; images= is no number of images; suite.padding=true without a suite.
     """
     images = settings["images"]
     if images is not None and (not isinstance(images, int) or isinstance(images, bool) or images < 1):

@@ -22,6 +22,7 @@ from hydra_det.files.atomic import TEMPORARY, write_atomically
 from hydra_det.pipeline import build, tensorboard
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.stages.stage import LOGS, Stage
+from hydra_det.records.added import without_added
 from hydra_det.records.record import RECORD_NAME, Record, RecordError, read_record, write_record
 from hydra_det.store.links import link_content
 
@@ -77,4 +78,5 @@ def write_result(folder: Path, record: Record) -> None:
 
 def _text(config: Config, but: Sequence[str]) -> str:
     """A config as it compares; whether a run is dry says nothing of its result."""
-    return json.dumps({key: config[key] for key in config if key not in (*but, "dry_run")}, sort_keys=True)
+    compared = {key: config[key] for key in config if key not in (*but, "dry_run")}
+    return json.dumps(without_added(compared), sort_keys=True)

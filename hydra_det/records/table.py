@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_det.records.added import without_added
 from hydra_det.records.record import (
     PROTOCOLS,
     RECORD_NAME,
@@ -281,8 +282,10 @@ def _last(override: str) -> str:
 def bound_config(value: Any) -> Any:
     """A config without what may differ between the runs of one configuration.
 
-    Of a file of weights it keeps whether there is one: every seed may have a start of its own.
+    Of a file of weights it keeps whether there is one: every seed may have a start of its own. Runs of before a setting
+    was added belong to those that leave it at its default.
     """
+    value = without_added(value)
     if isinstance(value, Mapping):
         bound = {key: bound_config(part) for key, part in value.items() if key not in _FREE}
         return bound | {key: value[key] is not None for key in value if key == "weights"}

@@ -536,6 +536,8 @@ def test_a_mixture_draws_one_of_two_for_every_batch():
         Mixture(first=first, second=PGD(epsilon=0.2))
     with pytest.raises(InputError, match=r"linf of 0.1, padding False, got linf of 0.1, padding True"):
         Mixture(first=first, second=PGD(padding=True, **up))
+    rounded = Mixture(first=first, second=PGD(eight_bit=True, **up))
+    assert (rounded.eight_bit, Mixture(first=first, second=second).eight_bit) == (True, False)
     with pytest.raises(InputError, match=r"attack\.share: expected a share of the batches"):
         Mixture(first=first, second=second, share=1.5)
 
@@ -571,6 +573,7 @@ def test_images_outside_0_to_1_are_refused(name, value):
         (CarliniWagner, {"rate": 0}, "attack.rate: expected a number above 0, got 0"),
         (TaskWise, {"objectives": "box"}, "attack.objectives: expected a list, as in [box,classification], got 'box'"),
         (TaskWise, {"objectives": []}, "attack.objectives: expected a list"),
+        (TaskWise, {"judge": "recall"}, "attack.judge: expected one of total, box"),
     ],
 )
 def test_impossible_settings_are_refused(attack, arguments, complaint):

@@ -1,11 +1,16 @@
 """A setting that is added, at its default, makes nothing anew that the store has."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hydra_det.pipeline.run_folder import earlier_record
 from hydra_det.records.added import ADDED, without_added
+from hydra_det.records.record import RECORD_NAME, write_record
+from hydra_det.records.table import bound_config
 from hydra_det.store.store import fingerprint
+from tests.reports.example import example_record
 
 PGD: dict[str, Any] = {
     "_target_": "hydra_det.attacks.gradient.PGD", "epsilon": 0.05, "step_size": 0.02, "steps": 5, "random_start": False,
@@ -45,3 +50,12 @@ def test_nothing_else_is_left_out() -> None:
     assert without_added(later) == {**later, "start": start}
     assert later["start"]["padding"] is False, "the config itself stays"
     assert set(ADDED) == {"hydra_det.attacks."}
+
+
+def test_a_run_of_before_is_the_run_that_is_asked_for_and_of_its_configuration(tmp_path: Path) -> None:
+    record = example_record(config={"seed": 1, "attack": PGD, "stage": {}})
+    write_record(tmp_path / RECORD_NAME, record)
+    for padding, same in ((False, True), (True, False)):
+        asked = {"seed": 1, "attack": {**PGD, "padding": padding}, "stage": {}}
+        assert (earlier_record(tmp_path, asked) is not None) == same
+        assert (bound_config(asked) == bound_config(record.config)) == same

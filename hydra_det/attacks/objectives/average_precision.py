@@ -65,12 +65,10 @@ def lost_average_precision(
     right = _right(found, targets)  # [B, M, T]
     classes = candidates.confidences.shape[2]
     objects = torch.cat([target["labels"] for target in targets]).bincount(minlength=classes)  # [C]
-    labels = found.labels
-    if pooled:
-        labels, objects = torch.zeros_like(labels), objects.sum()[None]
-    certain, there = found.confidences, found.there
+    certain, labels, there = found.confidences, found.labels, found.there
     ranking = Ranking() if ranking is None else ranking
-    worth = ranking.worth(Ranked(certain.detach()[there], right.detach()[there], labels[there], objects))
+    batch = Ranked(certain.detach()[there], right.detach()[there], labels[there], objects)
+    worth = ranking.worth(batch, pooled=pooled)
     adds = right * read(worth.right, certain, labels) - (1 - right) * read(worth.wrong, certain, labels)
     return -(adds.mean(2) * there).sum(1)
 

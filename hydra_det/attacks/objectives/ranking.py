@@ -35,25 +35,35 @@ class Ranked(NamedTuple):
 
 
 class Ranking:
-    """The detections of all batches so far, as an attack left them."""
+    """The detections of all batches so far: of earlier ones as they were when an attack last asked for them."""
 
     def __init__(self) -> None:
         self._earlier: list[Ranked] = []  # of every batch
         self._latest: Ranked | None = None
 
-    def worth(self, batch: Ranked) -> Worth:
-        """What a detection is worth beside those of the present batch and of all earlier ones, by class."""
+    def worth(self, batch: Ranked, *, pooled: bool = False) -> Worth:
+        """What a detection is worth beside those of the present batch and of all earlier ones, by class.
+
+        Where it is `pooled` all classes stand in one ranking, in which every object counts alike.
+        """
         self._latest = batch
         confidences, right, labels, objects = zip(*[*self._earlier, batch], strict=True)
-        return _worth_of_classes(
-            Ranked(torch.cat(confidences), torch.cat(right), torch.cat(labels), torch.stack(objects).sum(0))
-        )
+        every = Ranked(torch.cat(confidences), torch.cat(right), torch.cat(labels), torch.stack(objects).sum(0))
+        return _worth_of_all(every) if pooled else _worth_of_classes(every)
 
     def next_batch(self) -> None:
         """Keep what the present batch was last asked with; another one begins."""
         if self._latest is not None:
             self._earlier.append(self._latest)
             self._latest = None
+
+
+def _worth_of_all(ranked: Ranked) -> Worth:
+    """The same for all classes."""
+    share = 1 / max(1, int(ranked.objects.sum()))
+    tables = [share * table for table in _curves(ranked.confidences, ranked.right)]
+    right_ones, wrong_ones = (table.expand(len(ranked.objects), *table.shape) for table in tables)
+    return Worth(right_ones, wrong_ones)
 
 
 def _worth_of_classes(ranked: Ranked) -> Worth:
@@ -94,7 +104,7 @@ def _curves(confidences: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def read(table: Tensor, confidences: Tensor, labels: Tensor) -> Tensor:
     """A table on the grid at some confidences, linear between its points. [C, K, T], [B, M], [B, M] -> [B, M, T]"""
     first, last, count = LOG_ODDS
-    log_odds = torch.logit(confidences.clamp(1e-6, 1 - 1e-6))
+    log_odds = torch.logit(confidences.nan_to_num(0.0).clamp(1e-6, 1 - 1e-6))
     place = ((log_odds - first) * ((count - 1) / (last - first))).clamp(0, count - 1 - 1e-3)
     below = place.detach().long()
     share = (place - below)[..., None]

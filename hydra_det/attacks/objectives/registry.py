@@ -139,10 +139,10 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def check_objective(name: str) -> None:
+def check_objective(name: str, *, setting: str = "attack.objective") -> None:
     """Refuse what is no objective."""
     if name not in OBJECTIVES:
-        raise InputError(f"attack.objective: expected one of {', '.join(OBJECTIVES)}, got {name!r}")
+        raise InputError(f"{setting}: expected one of {', '.join(OBJECTIVES)}, got {name!r}")
 
 
 def _empty(targets: Sequence[Target]) -> list[Target]:

@@ -50,7 +50,7 @@ class NetworkView:
         if not hasattr(self.net, "decode"):
             raise InputError(
                 f"attack.objective: expected one that {type(self.net).__name__} has a term for, got average_precision, "
-                "which needs decoded boxes; choose total or another loss term"
+                "which needs decoded boxes; choose total or another loss term, for task_wise also as attack.judge"
             )
         boxes, confidences = self.net.decode(self.raw)
         height, width = self.size

@@ -91,7 +91,7 @@ def at_most(split: Split, count: int, *, seed: int) -> Split:
     """The seeded subset of `choose`, or all images where there are no more; a line says how many of how many."""
     there, name = len(split.records), WORDS.get(split.name, split.name)
     if count > there:
-        log.warning("all %d %s images are used: there are not %d", there, name, count)
+        log.warning("images: expected at most the %d %s images, got %d; all are used", there, name, count)
     else:
         log.info("%d of %d %s images", count, there, name)
     return choose(split, min(count, there), seed=seed)

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import torch
 
-from hydra_det.attacks.base import Losses, evaluate, gradient_of
+from hydra_det.attacks.base import Attack, Losses, evaluate, gradient_of
 from hydra_det.attacks.diagnosis import Diagnosis, diagnose
+from hydra_det.attacks.objectives.registry import OBJECTIVES
 from hydra_det.callbacks.hardening.adversarial_batch import CLEAN
 from hydra_det.callbacks.hardening.attacked_images import content_region, losses_of
 from hydra_det.data.dataset import collate
@@ -28,13 +29,22 @@ DIAGNOSED = 8  # images
 def estimate_seconds(run: Scored, asked: SuiteSettings) -> dict[str, float]:
     """Seconds of every attack on all test images, from two passes over one batch."""
     with _losses_on_images(run, asked.network, run.data.evaluation_batch_size) as (batch, losses):
-        gradient = _seconds(lambda: gradient_of(losses["total"], batch["images"]), batch["images"].device)
+        gradient = {
+            name: _seconds(lambda loss=losses[name]: gradient_of(loss, batch["images"]), batch["images"].device)  # type: ignore[misc]
+            for name in {_objective(attack) for attack in asked.attacks.values()}
+        }
         forward = _seconds(lambda: evaluate(losses["total"], batch["images"]), batch["images"].device)
     batches = len(run.data.splits["test"].records) / len(batch["targets"])
     return {
-        name: batches * (attack.cost.gradients * gradient + (attack.cost.forwards + 2) * forward)
+        name: batches * (attack.cost.gradients * gradient[_objective(attack)] + (attack.cost.forwards + 2) * forward)
         for name, attack in asked.attacks.items()
     }
+
+
+def _objective(attack: Attack) -> str:
+    """That is asked for most often; that of the loss where it cannot be told."""
+    name = getattr(attack, "objective", "total")
+    return name if name in OBJECTIVES else "total"
 
 
 def diagnose_network(run: Scored, network: str, *, epsilon: float, padding: bool = False) -> Diagnosis:

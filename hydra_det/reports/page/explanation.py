@@ -67,7 +67,8 @@ def _statistics(records: Mapping[str, Record]) -> str:
         "same seeds are compared in pairs, others by Welch's test, which lets the variances differ. One-way ANOVA, the "
         "paper's test, stands beside them. p-values are adjusted for all comparisons and ratios of a metric (Holm); "
         f"below {LEVEL:g} a difference is called one. It is a hint where so few seeds differ that no exact test could "
-        "have such a p (of five pairs 2 / 2^5 = 0.0625), or where it was decided on after looking at results. Where "
+        "have such a p, even for a single comparison (of five pairs 2 / 2^5 = 0.0625), or where it was decided on "
+        "after looking at results. Where "
         "nothing is pruned, methods that differ in pruning only must not differ: that control is a family of its own. "
         f"Intervals over test images resample the images, all runs as they are (bootstrap). {power}"
     )

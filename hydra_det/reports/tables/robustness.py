@@ -38,7 +38,7 @@ def suite_table(found: Robustness, *, title: str) -> Group:
         return corruption_table(found, title=title)
     padding = ", padding included" if found.get("padding") else ""
     table = new_table(f"{title} · suite {suite_name(found)}, {found['images']} images{padding}")
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for heading, _ in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     counted = found["combined"] is not None

@@ -109,6 +109,27 @@ def test_a_class_with_few_objects_leans_on_all():
         torch.testing.assert_close(found, share * alone + (1 - share) * every, rtol=1e-4, atol=1e-4)
 
 
+def test_objectives_of_both_kinds_share_a_ranking():
+    scene, ranking = Scene(), Ranking()
+    nothing = torch.zeros_like(scene.log_odds)
+    for images in (slice(0, 12), slice(12, 24)):
+        candidates, targets = parts(scene, images, nothing)
+        options: dict[str, Any] = {"overlap": OVERLAP, "ranking": ranking}
+        pooled = lost_average_precision(candidates, targets, pooled=True, **options)
+        apart = lost_average_precision(candidates, targets, **options)
+        ranking.next_batch()
+    every = {pooled: lost_average_precision(*parts(scene, slice(0, 24), nothing), overlap=OVERLAP, pooled=pooled)
+             for pooled in (True, False)}  # fmt: skip
+    torch.testing.assert_close(pooled, every[True][12:])
+    torch.testing.assert_close(apart, every[False][12:])
+
+
+def test_what_is_no_number_is_worth_no_crash():
+    scene = Scene()
+    candidates, targets = parts(scene, slice(0, 4), torch.full_like(scene.log_odds, float("nan")))
+    lost_average_precision(candidates, targets, overlap=OVERLAP)
+
+
 def test_pooled_is_as_if_all_were_of_one_class():
     scene = Scene()
     candidates, targets = parts(scene, slice(0, 24), torch.zeros_like(scene.log_odds))

@@ -28,8 +28,8 @@ def suite(robust: float | None = 0.021) -> Robustness:
     return cast("Robustness", found)
 
 
-def printed(found: Robustness) -> str:
-    console = Console(width=110)
+def printed(found: Robustness, *, width: int = 110) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(suite_table(found, title="dense"))
     return capture.get()
@@ -42,6 +42,15 @@ def test_the_robust_ap_is_at_most_what_the_worst_case_leaves():
     assert "0.021" in rows["worst case ≤"]
     assert "0.086" in rows["pgd"], "under a named attack AP is exact"
     assert "≤" not in rows["pgd"] + rows["clean"]
+
+
+def test_no_figure_is_cut_in_a_narrow_terminal():
+    found = suite()
+    long = {"name": "average_precision_vanishing", "attack": {"name": "pgd", "epsilon": 0.25}}
+    found["attacks"].append(cast("Any", {**found["attacks"][0], **long}))
+    text = printed(found, width=80)
+    assert "0.086" in text
+    assert "…" not in text
 
 
 def test_where_it_is_not_defined_nothing_is_bounded():

@@ -112,7 +112,7 @@ def _bars(axes: Axes, found: Robustness, clean: float) -> None:
 def _name(entry: SuiteAttack, found: Robustness) -> str:
     """Of an attack; one that is kept out of the worst case says why."""
     attack = entry["attack"]
-    larger = attack["epsilon"] > (found["epsilon"] or 0) or attack.get("norm") != "linf"
+    larger = attack["epsilon"] > (found["epsilon"] or 0) or (attack.get("norm") or "linf") != "linf"
     wider = attack.get("padding") and not found.get("padding")
     why = [word for word, holds in (("beyond the ball", larger), ("padding too", wider)) if holds]
     return f"{entry['name']} ({', '.join(why)})" if why else entry["name"]

@@ -282,12 +282,10 @@ def _last(override: str) -> str:
 def bound_config(value: Any) -> Any:
     """A config without what may differ between the runs of one configuration.
 
-    Of a file of weights it keeps whether there is one: every seed may have a start of its own. Runs of before a setting
-    was added belong to those that leave it at its default.
+    Of a file of weights it keeps whether there is one: every seed may have a start of its own.
     """
-    value = without_added(value)
     if isinstance(value, Mapping):
-        bound = {key: bound_config(part) for key, part in value.items() if key not in _FREE}
+        bound = {key: bound_config(part) for key, part in without_added(value).items() if key not in _FREE}
         return bound | {key: value[key] is not None for key in value if key == "weights"}
     return [bound_config(part) for part in value] if isinstance(value, list) else value
 

@@ -84,7 +84,7 @@ def test_all_are_used_where_there_are_no_more(finished: Path, caplog: pytest.Log
     with caplog.at_level(logging.INFO):
         more, _ = of_the_run(finished, "images=7")
         assert more.score(network) == whole.score(network)
-    assert "all 6 test images are used: there are not 7" in caplog.text
+    assert "images: expected at most the 6 test images, got 7; all are used" in caplog.text
     assert more.data.fingerprints == whole.data.fingerprints
 
 

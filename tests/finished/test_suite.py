@@ -81,6 +81,10 @@ def test_the_robust_ap_is_the_lowest(scored):
     _, _, found = scored
     inside = [e["metrics"]["coco"]["map"] for e in found["attacks"] if e["name"] != "pgd_large"]
     assert found["robust_map"] == found["combined"]["coco"]["map"] <= min(found["clean"]["coco"]["map"], *inside)
+    (alarm,) = [alarm for alarm in found["alarms"] if alarm["name"] == "no attack near the worst case"]
+    gap = min(inside) - found["robust_map"]
+    clean = found["clean"]["coco"]["map"]
+    assert alarm["figure"] == (pytest.approx(gap / clean) if clean else None)
 
 
 def test_the_second_time_nothing_is_attacked(scored, tmp_path, caplog, monkeypatch):

@@ -127,7 +127,7 @@ def test_objectives_of_both_kinds_share_a_ranking():
 def test_what_is_no_number_is_worth_no_crash():
     scene = Scene()
     candidates, targets = parts(scene, slice(0, 4), torch.full_like(scene.log_odds, float("nan")))
-    lost_average_precision(candidates, targets, overlap=OVERLAP)
+    assert not lost_average_precision(candidates, targets, overlap=OVERLAP).any(), "none of it is a detection"
 
 
 def test_pooled_is_as_if_all_were_of_one_class():

@@ -1,13 +1,16 @@
 """What attacks on AP find beside attacks on the loss alone: a table of docs/attacks.md.
 
     python -m publish.worst_cases measure "name=outputs/runs/<run>" ...    # evaluate.py; goes on where it was
+    python -m publish.worst_cases measure "name=model=yolov3_tiny model.weights=yolov3-tiny.weights ..." --radius 2
     python -m publish.worst_cases write                                    # the table from docs/worst_cases.json
 
-The dense network of every run meets the suite `standard` and that suite as it was in version 1, on the same images.
+The dense network of every run, or what evaluate.py reads by such words, meets the suite `standard` and that suite as
+it was in version 1, on the same images.
 """
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,23 +41,29 @@ def main() -> None:
     """Measure, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("measure", "write"))
-    parser.add_argument("runs", nargs="*", help="name=folder of a finished run")
+    parser.add_argument("networks", nargs="*", help="name=folder of a finished run, or words for evaluate.py")
     parser.add_argument("--images", type=int, default=40, help="of the test images")
+    parser.add_argument("--radius", type=int, default=8, help="of the attacks, in 255ths")
     options = parser.parse_args()
     if options.what == "measure":
-        runs = dict(word.split("=", 1) for word in options.runs if "=" in word)
-        if not runs or len(runs) < len(options.runs):
-            parser.error("measure: expected name=folder for every run")
-        found = {name: measure(name, folder, images=options.images) for name, folder in runs.items()}
+        networks = dict(word.split("=", 1) for word in options.networks if "=" in word)
+        if not networks or len(networks) < len(options.networks):
+            parser.error("measure: expected name=folder, or name=words, for every network")
+        found = {
+            name: measure(name, network, images=options.images, radius=options.radius)
+            for name, network in networks.items()
+        }
         earlier = json.loads((ROOT / FIGURES).read_text(encoding="utf-8")) if (ROOT / FIGURES).is_file() else {}
         write_atomically(ROOT / FIGURES, json.dumps({**earlier, **found}, indent=1) + "\n")
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     write_atomically(ROOT / PAGE, with_table(page, json.loads((ROOT / FIGURES).read_text(encoding="utf-8"))))
 
 
-def commands(folder: str, output: Path, *, images: int) -> dict[str, list[str]]:
-    """What is typed for a run, by suite."""
-    shared = [sys.executable, "evaluate.py", f"run={folder}", "network=dense", "suite=standard", f"images={images}"]
+def commands(network: str, output: Path, *, images: int, radius: int = 8) -> dict[str, list[str]]:
+    """What is typed for a network, by suite. One with `=` is words for evaluate.py, another one the folder of a run."""
+    words = shlex.split(network) if "=" in network else [f"run={network}", "network=dense"]
+    shared = [sys.executable, "evaluate.py", *words, "suite=standard", f"images={images}"]
+    shared += [] if radius == 8 else [f"suite.epsilon={radius / 255}"]
     earlier = [f"~suite.attacks.{attack}" for attack in ON_AP]
     earlier += [f"++suite.attacks.{attack}={config}" for attack, config in OTHERS.items()]
     return {
@@ -63,17 +72,18 @@ def commands(folder: str, output: Path, *, images: int) -> dict[str, list[str]]:
     }
 
 
-def measure(name: str, folder: str, *, images: int) -> dict[str, Any]:
-    """Both suites on a run; what is in the store is not run again."""
+def measure(name: str, network: str, *, images: int, radius: int) -> dict[str, Any]:
+    """Both suites on a network; what is in the store is not run again."""
     output = ROOT / "outputs" / "worst_cases" / name.replace(" ", "_")
     suites = {}
-    for suite, command in commands(folder, output, images=images).items():
+    for suite, command in commands(network, output, images=images, radius=radius).items():
         subprocess.run(command, check=True, cwd=ROOT)
         where = Path(command[-1].partition("=")[2])
         suites[suite] = json.loads((where / "robustness.json").read_text(encoding="utf-8"))
     now = suites["now"]
     return {
         "images": now["images"],
+        "radius": radius,
         "dataset": now["origin"]["dataset"],
         "versions": now["origin"]["versions"],
         "commit": now["origin"]["commit"],
@@ -102,7 +112,8 @@ def with_table(page: str, found: Mapping[str, Any]) -> str:
 
 
 def _table(found: Mapping[str, Any]) -> Iterator[str]:
-    yield _row("AP at 8/255", [f"{name}, {one['images']} images" for name, one in found.items()])
+    heads = [f"{name}, {one['images']} images, {one.get('radius', 8)}/255" for name, one in found.items()]
+    yield _row("AP", heads)
     yield "|---" * (1 + len(found)) + "|"
     yield _row("clean", [f"{one['clean']:.3f}" for one in found.values()])
     for attack in next(iter(found.values()))["attacks"]:

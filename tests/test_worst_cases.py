@@ -36,13 +36,20 @@ def test_both_suites_are_what_they_are_called(tmp_path):
     assert then["suite"]["attacks"]["fabrication"]["objective"] == "fabrication"
 
 
+def test_a_network_by_words(tmp_path):
+    typed = commands("model=yolov3_tiny 'model.weights=a b.weights'", tmp_path, images=7, radius=2)
+    for words in typed.values():
+        assert words[2:6] == ["model=yolov3_tiny", "model.weights=a b.weights", "suite=standard", "images=7"]
+        assert f"suite.epsilon={2 / 255}" in words
+
+
 def test_the_table_by_hand():
-    page = with_table(f"before\n{BEGIN}old\n{END}after\n", {"the demo": ONE, "BCCD": {**ONE, "images": 72}})
+    page = with_table(f"before\n{BEGIN}old\n{END}after\n", {"the demo": ONE, "BCCD": {**ONE, "images": 72, "radius": 2}})
     assert page.startswith("before\n")
     assert page.endswith("after\n")
     lines = page.split(BEGIN)[1].split(END)[0].splitlines()
     assert lines == [
-        "| AP at 8/255 | the demo, 40 images | BCCD, 72 images |",
+        "| AP | the demo, 40 images, 8/255 | BCCD, 72 images, 2/255 |",
         "|---|---|---|",
         "| clean | 0.234 | 0.234 |",
         "| `pgd` | 0.150 (3) | 0.150 (3) |",

@@ -112,6 +112,7 @@ STATED: dict[str, tuple[str, str]] = {
     "kiwisolver": ("BSD-3-Clause", "LICENSE in the wheel"),
     "matplotlib": ("PSF-2.0", "metadata: PSF; LICENSE in the wheel is matplotlib's own wording of it"),
     "mpmath": ("BSD-3-Clause", "metadata: BSD; LICENSE in the wheel"),
+    "numba": ("BSD-2-Clause", "metadata: BSD; LICENSE in the wheel"),
     "nvidia-*": (NVIDIA, "metadata of the wheels for Linux"),
     "omegaconf": ("BSD-3-Clause", "metadata: BSD; LICENSE in the wheel"),
     "prompt-toolkit": ("BSD-3-Clause", "metadata: BSD; LICENSE in the wheel"),

@@ -53,7 +53,7 @@ ONLY = {
     "data": {"types", "boxes", "files"},
     "attacks": {"types"},
     "evaluation": {"types", "files", "records"},
-    "engines": {"types"},
+    "engines": {"types", "modules"},
     "compaction": {"types", "files", "records", "pruning", "modules"},
     "reports": {"records", "files"},
 }

@@ -44,7 +44,9 @@ def test_a_network_by_words(tmp_path):
 
 
 def test_the_table_by_hand():
-    page = with_table(f"before\n{BEGIN}old\n{END}after\n", {"the demo": ONE, "BCCD": {**ONE, "images": 72, "radius": 2}})
+    page = with_table(
+        f"before\n{BEGIN}old\n{END}after\n", {"the demo": ONE, "BCCD": {**ONE, "images": 72, "radius": 2}}
+    )
     assert page.startswith("before\n")
     assert page.endswith("after\n")
     lines = page.split(BEGIN)[1].split(END)[0].splitlines()

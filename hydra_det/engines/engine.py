@@ -21,6 +21,9 @@ class Engine(NamedTuple):
         open: (network, file, threads) -> forward.
         able: whether this machine can compute so; None: every one can.
         tolerance: of the raw maps to those of torch, as a share of their largest value; None: rounding is wanted.
+        extra: of hydra-det, which brings the packages.
+        needs: in words, what `able` looks for.
+        calibrated: whether it takes its ranges from the example images, which must then be those of a data set.
     """
 
     packages: tuple[str, ...]
@@ -28,3 +31,6 @@ class Engine(NamedTuple):
     open: Callable[[nn.Module, Path | None, int], Forward]
     able: Callable[[], bool] | None = None
     tolerance: float | None = FLOAT_TOLERANCE
+    extra: str = "export"
+    needs: str = "a processor that computes in bf16"
+    calibrated: bool = False

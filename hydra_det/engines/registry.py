@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hydra_det.engines.engine import Engine, Forward
 from hydra_det.engines.onnx_engine import in_onnxruntime, write_int8, write_onnx
 from hydra_det.engines.openvino_engine import has_bf16, in_openvino, write_openvino
+from hydra_det.engines.sparse_engine import TOLERANCE, has_vectors, in_sparse
 from hydra_det.engines.torch_engine import in_exported, in_torch, no_file, write_exported
 from hydra_det.types import InputError
 
@@ -19,40 +20,46 @@ ENGINES: dict[str, Engine] = {
     "torch_bf16": Engine((), no_file, partial(in_torch, bf16=True), tolerance=None),
     "torch_export": Engine((), write_exported, in_exported),
     "onnxruntime": Engine(ONNXRUNTIME, write_onnx, in_onnxruntime),
-    "onnxruntime_int8": Engine(ONNXRUNTIME, write_int8, in_onnxruntime, tolerance=None),
+    "onnxruntime_int8": Engine(ONNXRUNTIME, write_int8, in_onnxruntime, tolerance=None, calibrated=True),
     "openvino": Engine(OPENVINO, write_openvino, in_openvino),
     "openvino_fp16": Engine(OPENVINO, partial(write_openvino, fp16=True), in_openvino, tolerance=None),
     "openvino_bf16": Engine(OPENVINO, write_openvino, partial(in_openvino, precision="bf16"), has_bf16, None),
     "openvino_int8": Engine(
-        (*OPENVINO, "onnxruntime"), partial(write_openvino, int8=True), in_openvino, tolerance=None
+        (*OPENVINO, "onnxruntime"), partial(write_openvino, int8=True), in_openvino, tolerance=None, calibrated=True
+    ),
+    "sparse": Engine(
+        ("numba",), no_file, in_sparse, has_vectors, TOLERANCE, extra="sparse", needs="a processor with AVX2 or AVX-512"
     ),
 }
 
 
 def is_foreign(name: str) -> bool:
     """Whether an engine loads the native code of another runtime, which may disturb torch's or crash."""
-    return bool(ENGINES[name].packages)
+    return bool(ENGINES[name].packages) and ENGINES[name].extra == "export"
 
 
-def check_installed(names: Sequence[str], *, ask: Callable[[Callable[[], bool]], bool] = lambda able: able()) -> None:
+def check_installed(
+    names: Sequence[str], *, ask: Callable[[Callable[[], bool]], bool] = lambda able: able(), setting: str = "engines"
+) -> None:
     """Refuse unknown engines, and those that cannot run here.
 
     Args:
         names: of engines.
         ask: calls what says whether the machine is able to; it may load the runtime.
+        setting: that names them, for messages.
     """
     for name in names:
         if name not in ENGINES:
-            raise InputError(f"engines: expected some of {', '.join(ENGINES)}, got {name}")
+            raise InputError(f"{setting}: expected some of {', '.join(ENGINES)}, got {name}")
         for package in ENGINES[name].packages:
             if importlib.util.find_spec(package) is None:
                 raise InputError(
-                    f"engines: expected the package {package} for {name}, which is not installed; install "
-                    f"hydra-det[export], or leave {name} out"
+                    f"{setting}: expected the package {package} for {name}, which is not installed; install "
+                    f"hydra-det[{ENGINES[name].extra}], or leave {name} out"
                 )
         able = ENGINES[name].able
         if able is not None and not ask(able):
-            raise InputError(f"engines: expected a processor that computes in bf16 for {name}, got one that does not")
+            raise InputError(f"{setting}: expected {ENGINES[name].needs} for {name}, got one without; leave {name} out")
 
 
 def in_engine(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from hydra_det.finished.given import NETWORK as GIVEN
 from hydra_det.finished.given import GivenWeights
+from hydra_det.finished.in_engine import check_engine
 from hydra_det.finished.run import FinishedRun
 from hydra_det.finished.scored import Scored
 from hydra_det.pipeline.build import Config
@@ -21,14 +22,17 @@ def open_scored(settings: Config, *, typed: Sequence[str] = ()) -> tuple[Scored,
         typed: the words of the command.
 
     Raises:
-        InputError: neither is given, or both; images= is no number of images; suite.padding=true without a suite.
+        InputError: neither is given, or both; images= is no number of images; suite.padding=true without a suite; an
+            engine that is not there.
     """
     images = settings["images"]
     if images is not None and (not isinstance(images, int) or isinstance(images, bool) or images < 1):
         raise InputError(f"images: expected a whole number of at least 1, or null for all test images, got {images!r}")
     if settings["suite"]["padding"] and not settings["suite"]["attacks"]:
         raise InputError("suite.padding: expected a suite beside it, got none; for one attack give attack.padding=true")
+    check_engine(settings["engine"])
     scored, network = _open(settings, typed)
+    scored.engine = settings["engine"]
     scored.data.most_tested = images
     return scored, network
 

@@ -20,6 +20,7 @@ from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor
 from hydra_det.finished.given import network_from_weights
+from hydra_det.finished.in_engine import TORCH, check_engine, in_another_engine
 from hydra_det.finished.run import FinishedRun, load_run
 from hydra_det.modules.detector import check_classes
 from hydra_det.modules.masked_conv import make_dense
@@ -83,6 +84,8 @@ class Predictor:
         attack: None shows the clean picture only.
         device: of the network.
         seed: of attacks that draw.
+        engine: that computes the raw maps, on the CPU, a key of `hydra_det.engines.registry.ENGINES`; attacks are made
+            in torch. The network is made compact for another one than torch, which takes seconds.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Predictor:
         attack: Attack | None = None,
         device: str | torch.device = "cpu",
         seed: int = 0,
+        engine: str = TORCH,
     ) -> None:
         if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
             raise InputError(f"confidence: expected a number in [0, 1], got {as_fraction(confidence)}")
@@ -105,7 +109,15 @@ class Predictor:
         if not isinstance(seed, int):
             raise InputError(f"seed: expected a whole number, got {seed}")
         self.device = torch.device(device)
+        check_engine(engine)
+        if engine != TORCH and self.device.type != "cpu":
+            raise InputError(f"device: expected cpu beside engine={engine}, got {self.device}")
         self.net: Any = make_dense(copy.deepcopy(net)).to(self.device).eval()
+        self.seeing: Any = self.net  # what finds the boxes
+        if engine != TORCH:
+            self.seeing = in_another_engine(engine, self.net, image_size=image_size)
+            self.net = self.seeing.network
+            self.seeing(torch.zeros(1, 3, image_size, image_size))  # opened now, not when the first picture comes
         self.class_names = list(class_names)
         self.image_size = image_size
         self.greyscale = greyscale
@@ -150,7 +162,7 @@ class Predictor:
     @torch.no_grad()
     def _detect(self, images: Tensor) -> Detections:
         """[1, 3, S, S] -> what is found with enough confidence, in pixels of the input, on the CPU"""
-        boxes, confidences, labels = self.net.detections(self.net(images))[0]
+        boxes, confidences, labels = self.seeing.detections(self.seeing(images))[0]
         kept = confidences >= self.confidence
         return Detections(boxes[kept].cpu(), confidences[kept].cpu(), labels[kept].cpu())
 
@@ -180,8 +192,9 @@ def open_predictor(config: Config) -> Predictor:
     options: dict[str, Any] = {
         "confidence": config["confidence"],
         "attack": build.instantiate(config["attack"]),
-        "device": _device(str(config["device"])),
+        "device": _device(str(config["device"]), config["engine"]),
         "seed": config["seed"],
+        "engine": config["engine"],
     }
     asked = {key: config[key] for key in ("image_size", "greyscale") if config[key] is not None}
     if run is None:
@@ -207,9 +220,9 @@ def _to_original(found: Detections, letterbox: Letterbox) -> Detections:
     return found._replace(boxes=letterbox.to_original(found.boxes.double()))
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, engine: str) -> torch.device:
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() and engine == TORCH else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -5,19 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, load_compact
-from hydra_det.engines.registry import ENGINES
-from hydra_det.finished.scored import Scored
+from hydra_det.finished.scored import Scored, engine_packages
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.description import threat_model
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
-from hydra_det.records.provenance import collect_versions
 from hydra_det.records.record import RECORD_NAME, Attack, Record, RecordError, read_record
 from hydra_det.store.store import ABOUT, Store, read_about
 from hydra_det.types import InputError
@@ -135,8 +132,7 @@ def load_run(folder: str | Path, *, trusted: Sequence[str] = ()) -> FinishedRun:
 
 def compact_variant(folder: Path, engine: str, **options: Any) -> dict[str, Any]:
     """What the AP of a compact network depends on besides the images and the attack."""
-    packages = {name: collect_versions().get(name) for name in ENGINES[engine].packages}
     architecture = hashlib.sha256((folder / ARCHITECTURE).read_bytes()).hexdigest()
-    packages["torch"] = torch.__version__
+    packages = engine_packages(engine)
     weights = weights_hash(folder / WEIGHTS)
     return {"weights": weights, "architecture": architecture, "engine": engine, "packages": packages, **options}

@@ -1,5 +1,6 @@
 """What can be scored under attacks: networks, of a finished run or from a file, with their images."""
 
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,16 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.engines.registry import ENGINES
 from hydra_det.files.atomic import write_atomically
+from hydra_det.finished.in_engine import TORCH, InEngine, in_another_engine
 from hydra_det.pipeline.scoring import score
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Attack, NetworkMetrics
 from hydra_det.store.store import Store
 
 FILE = "evaluation.json"
+ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
 
 
 class Scored(ABC):
@@ -27,12 +32,14 @@ class Scored(ABC):
         data: with the test images.
         store: where scores are kept.
         attack: that `score` runs if it is given none.
+        engine: that computes the raw maps which are scored; adversarial images are made in torch.
     """
 
     config: dict[str, Any]
     data: DetectionData
     store: Store
     attack: Attack
+    engine: str = TORCH
 
     @property
     @abstractmethod
@@ -73,7 +80,30 @@ class Scored(ABC):
         if attack is not None:
             config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         self.data.prepare()
+        if self.engine != TORCH:
+            net = self._in_engine(network)
+            source = net.network if source is None else source
+            origin = {**origin, "engine": self.engine, "packages": engine_packages(self.engine)}
+            config = {**config, "trainer": {**config["trainer"], **ON_CPU}}
         return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
+
+    def _in_engine(self, network: str) -> InEngine:
+        """One of them in the engine, which is opened once."""
+        if network not in self._engines:
+            self._engines[network] = in_another_engine(
+                self.engine, self.network(network), image_size=self.data.image_size
+            )
+        return self._engines[network]
+
+    @functools.cached_property
+    def _engines(self) -> dict[str, InEngine]:
+        return {}
+
+
+def engine_packages(engine: str) -> dict[str, str | None]:
+    """Versions of what an engine computes with."""
+    versions = collect_versions()
+    return {**{name: versions.get(name) for name in ENGINES[engine].packages}, "torch": torch.__version__}
 
 
 def write_scores(folder: Path, scored: Scored, network: str, scores: NetworkMetrics, detections: Path) -> Path:
@@ -88,6 +118,7 @@ def write_scores(folder: Path, scored: Scored, network: str, scores: NetworkMetr
             "fingerprint": scored.data.fingerprints["test"],
         },
         "attack": scored.attack,
+        "engine": scored.engine,
         "metrics": scores,
         "detections": str(detections.resolve()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

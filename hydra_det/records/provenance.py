@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 _OURS_AND_TORCH = ("hydra-det", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
-_OTHERS = ("captum", "pycocotools", "hydra-core", "omegaconf", "numpy", "onnx", "onnxruntime", "openvino")
+_OTHERS = ("captum", "pycocotools", "hydra-core", "omegaconf", "numpy", "onnx", "onnxruntime", "openvino", "numba")
 
 
 def collect_versions() -> dict[str, str | None]:

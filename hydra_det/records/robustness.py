@@ -52,6 +52,7 @@ class Robustness(TypedDict):
     version: NotRequired[int]  # of the suite; missing: 1
     epsilon: float | None  # of the ball that the worst case is looked for in; None: no ball, as for corruptions
     padding: NotRequired[bool]  # all attacks may change letterbox padding; missing: none in the worst case does
+    engine: NotRequired[str]  # that computed what is scored; missing: torch
     network: str
     images: int
     clean: Protocols

@@ -19,10 +19,12 @@ from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import is_foreign
 from hydra_det.finished.compacting.costs import batches, engine_latency, network_size
 from hydra_det.finished.compacting.detector import export_detector
-from hydra_det.finished.compacting.exporting import COMPARED, InEngine, export
+from hydra_det.finished.compacting.exporting import COMPARED, export
 from hydra_det.finished.compacting.settings import asked_engines
 from hydra_det.finished.compacting.workplace import Workplace
+from hydra_det.finished.in_engine import InEngine
 from hydra_det.finished.run import FinishedRun, compact_variant
+from hydra_det.finished.scored import ON_CPU
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline.build import Config
@@ -43,7 +45,6 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 NETWORKS = ("dense", "masked", COMPACT)
-ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
 
 
 class Compacting:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.files.atomic import write_atomically
+from hydra_det.finished.in_engine import TORCH
 from hydra_det.finished.scored import Scored
 from hydra_det.finished.suite.settings import SuiteSettings
 from hydra_det.records.added import without_added
@@ -44,10 +45,18 @@ def check_folder(folder: Path, run: Scored, asked: SuiteSettings) -> None:
         raise InputError(str(error)) from error
     now, suite = origin(run, asked), f"{asked.name}, version {version_of(asked.name)}"
     images = len(run.data.splits["test"].records)
-    about = {"network": asked.network, "suite": suite, "suite.epsilon": asked.epsilon, "suite.padding": asked.padding}
-    wanted = _identity({**about, "images": images}, now, asked.configs)
+    about = {
+        "network": asked.network,
+        "engine": run.engine,
+        "suite": suite,
+        "suite.epsilon": asked.epsilon,
+        "suite.padding": asked.padding,
+        "images": images,
+    }
+    wanted = _identity(about, now, asked.configs)
     theirs = {
         "network": earlier["network"],
+        "engine": earlier.get("engine", TORCH),
         "suite": f"{earlier['suite']}, version {earlier.get('version', 1)}",
         "suite.epsilon": earlier["epsilon"],
         "suite.padding": earlier.get("padding", False),

@@ -77,6 +77,7 @@ class Suite:
             version=version_of(asked.name),
             epsilon=asked.epsilon,
             padding=asked.padding,
+            engine=self.run.engine,
             network=asked.network,
             images=len(chosen),
             clean=found.metrics[CLEAN],

@@ -1,0 +1,26 @@
+"""Our own engine, which leaves zeros out; it is imported where Numba is there."""
+
+from pathlib import Path
+
+from torch import nn
+
+from hydra_det.engines.engine import Forward
+from hydra_det.modules.graph import GraphDetector
+
+TOLERANCE = 1e-5  # float32 sums of the same terms in another order
+
+
+def in_sparse(network: nn.Module, _file: Path | None, threads: int) -> Forward:
+    """Forward on the CPU of a network in the form of a graph."""
+    from hydra_det.engines.sparse.engine import Sparse  # noqa: PLC0415
+
+    if not isinstance(network, GraphDetector):
+        raise TypeError(f"expected a GraphDetector, got {type(network).__name__}")
+    return Sparse(network, threads=threads)
+
+
+def has_vectors() -> bool:
+    """Whether the processor has the instructions that the engine is written in."""
+    from hydra_det.engines.sparse.compiling import lanes  # noqa: PLC0415
+
+    return lanes() > 0

@@ -1,0 +1,165 @@
+"""A network whose raw maps come from an engine: what is scored and what looks at pictures need not know."""
+
+import contextlib
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hydra_det.compaction.compact import compact
+from hydra_det.compaction.files import load_compact, save_compact
+from hydra_det.engines.engine import Forward
+from hydra_det.engines.registry import ENGINES, check_installed, in_engine, is_foreign
+from hydra_det.modules.graph import GraphDetector
+from hydra_det.process.apart import Apart
+from hydra_det.types import Detections, InputError, LossTerms, Target
+
+log = logging.getLogger(__name__)
+
+TORCH = "torch"
+TRIED = 2  # images of noise that an engine is compared with torch on
+TINY = 1e-30  # as a largest value: zeros alone differ by nothing
+
+_opened: dict[str, Forward] = {}  # the engines that are open in this process
+
+
+class InEngine(nn.Module):
+    """A detector whose raw maps come from an engine; there are no gradients in it.
+
+    Args:
+        network: the same one in torch, which knows what to do with raw maps.
+        forward: of the engine.
+    """
+
+    def __init__(self, network: GraphDetector, forward: Forward) -> None:
+        super().__init__()
+        self.network = network
+        self.engine = forward
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> raw maps"""
+        return self.engine(images)
+
+    def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
+        """Those of the torch network."""
+        return self.network.losses(raw, targets)
+
+    def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
+        """Those of the torch network."""
+        return self.network.detections(raw)
+
+
+class Opening:
+    """The forward of a network in an engine, which is opened when it is first asked; it lives as long as this object.
+
+    Before it is used its raw maps are compared with torch on random images. Engines of other runtimes live in a
+    process of their own.
+
+    Args:
+        engine: a key of `ENGINES`.
+        network: compact.
+        image_size: side of the images, pixels.
+    """
+
+    def __init__(self, engine: str, network: GraphDetector, *, image_size: int) -> None:
+        self.engine = engine
+        self.network = network
+        self.image_size = image_size
+        self._forward: Forward | None = None
+        self._open = contextlib.ExitStack()
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, S, S] -> raw maps
+
+        Raises:
+            InputError: the engine answers something else than torch, or lacks an operation.
+        """
+        if self._forward is None:
+            self._forward = self._opened()
+        return self._forward(images)
+
+    def _opened(self) -> Forward:
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        sample = torch.rand(TRIED, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            wanted = self.network(sample)
+        threads = torch.get_num_threads()
+        if is_foreign(self.engine):
+            call: Any = self._open.enter_context(Apart()).call
+            save_compact(folder, self.network, {})
+            call(open_here, self.engine, folder, sample, threads)
+            forward: Forward = partial(call, run_here, self.engine)
+        else:
+            forward, _ = in_engine(self.engine, self.network, folder, sample, threads=threads)
+        check_equal(self.engine, wanted, forward(sample))
+        return forward
+
+
+def in_another_engine(engine: str, network: nn.Module, *, image_size: int) -> InEngine:
+    """A network made compact and put into an engine, which is opened when it is first asked.
+
+    Args:
+        engine: checked by `check_engine`.
+        network: dense, masked or compact; is not changed.
+        image_size: side of the images, pixels.
+    """
+    small = network if isinstance(network, GraphDetector) else compact(network).network
+    return InEngine(small, Opening(engine, small, image_size=image_size))
+
+
+def check_engine(name: str) -> None:
+    """Refuse what cannot compute here, and engines that need images to be calibrated with.
+
+    Raises:
+        InputError: which one, and what to do.
+    """
+    check_installed([name], setting="engine")
+    if ENGINES[name].calibrated:
+        others = ", ".join(other for other, engine in ENGINES.items() if not engine.calibrated)
+        raise InputError(
+            f"engine: expected one of {others}, got {name}, which takes its ranges from training images; compact.py "
+            f"engines=[{name}] makes, scores and times it"
+        )
+
+
+def check_equal(engine: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """The largest difference of raw maps from those of torch, as a share of their largest value.
+
+    Raises:
+        InputError: it is above the tolerance of the engine.
+    """
+    worst = largest_difference(wanted, found)
+    tolerance = ENGINES[engine].tolerance or math.inf
+    if not worst <= tolerance or math.isinf(worst):
+        raise InputError(
+            f"engines: expected {engine} to give the raw maps of torch within {tolerance} of their largest "
+            f"value, got a difference of {worst:.1e}; leave it out"
+        )
+    log.info("%s: raw maps differ by %.1e of their largest value", engine, worst)
+    return worst
+
+
+def largest_difference(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """As a share of the largest value of a raw map; infinite where something is not a number."""
+    pairs = [(want, got) for want, got in zip(wanted, found, strict=True) if want.numel()]
+    shares = [float((want - got).abs().max() / want.abs().max().clamp(min=TINY)) for want, got in pairs]
+    return max((math.inf if math.isnan(share) else share for share in shares), default=0.0)
+
+
+def open_here(engine: str, folder: Path, sample: Tensor, threads: int) -> Path | None:
+    """Export the network of a folder and keep it open in this process; returns the file."""
+    torch.set_num_threads(threads)
+    network, _ = load_compact(folder)
+    _opened[engine], file = in_engine(engine, network, folder, sample, threads=threads)
+    return file
+
+
+def run_here(engine: str, images: Tensor) -> list[Tensor]:
+    """Raw maps of the network that was opened last in an engine of this process."""
+    return _opened[engine](images)

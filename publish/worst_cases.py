@@ -10,6 +10,7 @@ it was in version 1, on the same images.
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def commands(network: str, output: Path, *, images: int, radius: int = 8) -> dic
 
 def measure(name: str, network: str, *, images: int, radius: int) -> dict[str, Any]:
     """Both suites on a network; what is in the store is not run again."""
-    output = ROOT / "outputs" / "worst_cases" / name.replace(" ", "_")
+    output = ROOT / "outputs" / "worst_cases" / re.sub(r"\W+", "_", name)
     suites = {}
     for suite, command in commands(network, output, images=images, radius=radius).items():
         subprocess.run(command, check=True, cwd=ROOT)

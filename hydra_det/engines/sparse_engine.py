@@ -21,6 +21,6 @@ def in_sparse(network: nn.Module, _file: Path | None, threads: int) -> Forward:
 
 def has_vectors() -> bool:
     """Whether the processor has the instructions that the engine is written in."""
-    from hydra_det.engines.sparse.compiling import lanes  # noqa: PLC0415
+    from hydra_det.engines.sparse.compiled.jit import lanes  # noqa: PLC0415
 
     return lanes() > 0

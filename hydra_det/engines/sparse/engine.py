@@ -1,7 +1,9 @@
 """The sparse engine: a network as a program for the size of its images, which threads of its own work on."""
 
+import functools
 import logging
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hydra_det.engines.sparse.compiled.jit import folder
+from hydra_det.engines.sparse.compiled.work import run
 from hydra_det.engines.sparse.dense import compute
 from hydra_det.engines.sparse.fusing import fuse
 from hydra_det.engines.sparse.layout import LINE, get, put
 from hydra_det.engines.sparse.planning import Planner
-from hydra_det.engines.sparse.program import Program
+from hydra_det.engines.sparse.program import Program, make_tables
 from hydra_det.engines.sparse.tuning import best_ways
-from hydra_det.engines.sparse.work import run
 from hydra_det.modules.graph import GraphDetector
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ class Sparse:
         self.threads = threads
         self.tuned = tuned
         self.operations = fuse(network)
+        _compile()
         self._programs: dict[tuple[int, int], tuple[Program, NDArray[np.float32]]] = {}  # the last one used is last
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
@@ -121,9 +125,24 @@ class Sparse:
         return self._pool[1]
 
 
+@functools.cache
+def _compile() -> None:
+    """Once in a process: read the machine code that is kept, or make it."""
+    start = time.perf_counter()
+    nothing = (np.zeros(1, dtype=np.float32), make_tables([]), 0, 0, np.zeros(1, dtype=np.int64), 1)
+    try:
+        run(*nothing)
+    except Exception as error:  # of many kinds, where a file was cut off
+        log.warning("sparse: what was kept in %s cannot be read (%s); it is made anew", folder(), error)
+        shutil.rmtree(folder(), ignore_errors=True)
+        run(*nothing)
+    if (seconds := time.perf_counter() - start) > LONG:
+        log.info("sparse: compiled in %.1f s, once for this processor; kept in %s", seconds, folder())
+
+
 def _memory(program: Program) -> NDArray[np.float32]:
-    """As it is before anything is computed; it begins with a cache line."""
-    room = np.zeros(program.floats + 2 * LINE, dtype=np.float32)
+    """As it is before anything is computed; it begins with a cache line, and vectors may reach beyond its end."""
+    room = np.zeros(program.floats + 4 * LINE, dtype=np.float32)
     start = -room.ctypes.data // room.itemsize % LINE
     memory = room[start : start + program.floats]
     for begin, end, value in program.filled:

@@ -6,12 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hydra_det.engines.sparse.convolving import LARGEST, WIDTH
-from hydra_det.engines.sparse.fusing import Convolution, Operation, one_of, shapes_of
-from hydra_det.engines.sparse.layout import Layout
-from hydra_det.engines.sparse.nonzeros import Blocking, find_nonzeros, in_kernels
-from hydra_det.engines.sparse.program import Buffer, Map, Planned, Program, make_program
-from hydra_det.engines.sparse.steps import (
+from hydra_det.engines.sparse.compiled.convolving import LARGEST, WIDTH
+from hydra_det.engines.sparse.compiled.steps import (
     ACTIVATE,
     ADD,
     CONVOLVE,
@@ -25,6 +21,10 @@ from hydra_det.engines.sparse.steps import (
     SWISH,
     UPSAMPLE,
 )
+from hydra_det.engines.sparse.fusing import Convolution, Operation, one_of, shapes_of
+from hydra_det.engines.sparse.layout import Layout
+from hydra_det.engines.sparse.nonzeros import Blocking, find_nonzeros, in_kernels
+from hydra_det.engines.sparse.program import Buffer, Map, Planned, Program, make_program
 from hydra_det.modules.graph import IMAGES
 
 CURVES = {"mish": MISH, "swish": SWISH, "logistic": LOGISTIC}

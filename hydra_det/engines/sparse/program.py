@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hydra_det.engines.sparse.compiled.steps import Step, Tables
 from hydra_det.engines.sparse.fusing import Convolution
 from hydra_det.engines.sparse.layout import Layout
 from hydra_det.engines.sparse.nonzeros import Nonzeros
-from hydra_det.engines.sparse.steps import Step, Tables
 
 
 class Buffer:
@@ -126,7 +126,7 @@ def make_program(steps: Sequence[Planned], images: Map, outputs: Mapping[str, Ma
         for number, step in enumerate(steps)
         if step.dense is not None
     ]
-    return Program(_tables(steps), floats, filled, dense, images, dict(outputs))
+    return Program(make_tables(steps), floats, filled, dense, images, dict(outputs))
 
 
 def _allocate(steps: Sequence[Planned], images: Map, outputs: Sequence[Map]) -> int:
@@ -166,7 +166,8 @@ def _parts(step: Planned) -> list[Map]:
     return [part for part in (step.source, step.target, step.added) if part is not None]
 
 
-def _tables(steps: Sequence[Planned]) -> Tables:
+def make_tables(steps: Sequence[Planned]) -> Tables:
+    """Of steps whose maps have their memory."""
     rows: list[Step] = []
     biases: list[NDArray[Any]] = []
     first: list[NDArray[Any]] = []

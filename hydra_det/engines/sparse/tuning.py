@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_det.engines.sparse.convolving import WIDTH
+from hydra_det.engines.sparse.compiled.convolving import WIDTH
 from hydra_det.engines.sparse.fusing import Convolution, Operation, shapes_of
 from hydra_det.engines.sparse.layout import Layout
 from hydra_det.engines.sparse.nonzeros import Blocking

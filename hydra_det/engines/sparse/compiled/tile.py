@@ -49,6 +49,15 @@ class Emit:
         """one * other + added, rounded once."""
         return self.builder.call(self._fma, [one, other, added])
 
+    def larger(self, one: Any, other: Any) -> Any:
+        """Lane by lane; `other` where one is not a number."""
+        return self.builder.select(self.builder.fcmp_ordered(">", one, other), one, other)
+
+    def every_second(self, one: Any, other: Any, first: int) -> Any:
+        """The lanes `first`, `first` + 2, ... of two vectors behind each other."""
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.width), list(range(first, 2 * self.width, 2)))
+        return self.builder.shuffle_vector(one, other, lanes)
+
     def joined(self, *ways: tuple[Any, list[Any]]) -> list[Any]:
         """Values that depend on the block that control comes from; all of its values by such a block."""
         phis = [self.builder.phi(value.type) for value in ways[0][1]]
@@ -62,12 +71,35 @@ class Emit:
         return self.builder.bitcast(moved, self.type.as_pointer())
 
 
+def make_parting(width: int) -> Any:
+    """A function for Numba's code: `part(memory, source, even, odd)` parts two vectors from `source` on.
+
+    What lies at even places goes to `even`, the rest to `odd`, a vector each.
+    """
+
+    @intrinsic
+    def part(typingctx, memory, source, even, odd):  # type: ignore[no-untyped-def]
+        def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            emit = Emit(builder, width)
+            data = context.make_array(sig.args[0])(context, builder, args[0]).data
+            pointer, *targets = (builder.gep(data, [place]) for place in args[1:])
+            one, other = emit.load(pointer, 0), emit.load(pointer, 1)
+            for first, target in enumerate(targets):
+                emit.store(emit.every_second(one, other, first), target, 0)
+            return context.get_dummy_value()
+
+        return types.void(memory, types.intp, types.intp, types.intp), generate
+
+    return part
+
+
 def make_tile(largest: int, width: int, *, kernels: bool = False) -> Any:
     """A function for Numba's code: some vectors of one output, over the weights from `start` to `stop`.
 
-    `tile(memory, source, offsets, weights, start, stop, row, fresh, bias, slope, target, vectors)`: accumulators begin
-    with `bias` where `fresh`, else with what lies at `target`; at the end the larger of value and slope * value is
-    written to `target`. With `kernels` an entry has nine weights, for three places side by side in three rows.
+    `tile(memory, source, offsets, weights, start, stop, row, fresh, bias, slope, added, target, vectors)`: accumulators
+    begin with `bias` where `fresh`, else with what lies at `target`; at the end the larger of value and slope * value,
+    plus what lies at `added` where that is not negative, is written to `target`. With `kernels` an entry has nine
+    weights, for three places side by side in three rows.
 
     Args:
         largest: `vectors` may be 1 to this; otherwise nothing is done.
@@ -76,10 +108,10 @@ def make_tile(largest: int, width: int, *, kernels: bool = False) -> Any:
     """
 
     @intrinsic
-    def tile(typingctx, memory, source, offsets, weights, start, stop, row, fresh, bias, slope, target, vectors):  # type: ignore[no-untyped-def]
+    def tile(typingctx, memory, source, offsets, weights, start, stop, row, fresh, bias, slope, added, target, vectors):  # type: ignore[no-untyped-def]
         signature = types.void(
             memory, types.intp, offsets, weights, types.intp, types.intp, types.intp, types.boolean, types.float32,
-            types.float32, types.intp, types.intp,
+            types.float32, types.intp, types.intp, types.intp,
         )  # fmt: skip
 
         def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
@@ -108,9 +140,11 @@ def _generate(emit: Emit, arrays: Any, args: Any, vectors: int, kernels: bool) -
     """Code for one size of tiles."""
     builder = emit.builder
     memory, offsets, weights = arrays
-    _, source, _, _, start, stop, row, fresh, bias, slope, target = args
+    _, source, _, _, start, stop, row, fresh, bias, slope, added, target = args
     out = builder.gep(memory, [target])
-    blocks = {name: builder.append_basic_block(name) for name in ("fresh", "more", "head", "entry", "done")}
+    blocks = {
+        name: builder.append_basic_block(name) for name in ("fresh", "more", "head", "entry", "done", "plus", "end")
+    }
     builder.cbranch(builder.icmp_unsigned("!=", fresh, ir.Constant(fresh.type, 0)), blocks["fresh"], blocks["more"])
 
     builder.position_at_end(blocks["fresh"])
@@ -146,6 +180,14 @@ def _generate(emit: Emit, arrays: Any, args: Any, vectors: int, kernels: bool) -
     builder.position_at_end(blocks["done"])
     ends = emit.joined((blocks["head"], begun), (blocks["entry"], grown))
     factor = emit.splat(slope)
-    for place, value in enumerate(ends):
-        scaled = builder.fmul(value, factor)
-        emit.store(builder.select(builder.fcmp_ordered(">", value, scaled), value, scaled), out, place)
+    bent = [emit.larger(value, builder.fmul(value, factor)) for value in ends]
+    for place, value in enumerate(bent):
+        emit.store(value, out, place)
+    builder.cbranch(builder.icmp_signed("<", added, ir.Constant(added.type, 0)), blocks["end"], blocks["plus"])
+
+    builder.position_at_end(blocks["plus"])
+    other = builder.gep(memory, [added])
+    for place, value in enumerate(bent):
+        emit.store(builder.fadd(value, emit.load(other, place)), out, place)
+    builder.branch(blocks["end"])
+    builder.position_at_end(blocks["end"])

@@ -12,10 +12,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-import hydra_det.engines.sparse.steps as at
-from hydra_det.engines.sparse.compiling import compiled
-from hydra_det.engines.sparse.convolving import convolve
-from hydra_det.engines.sparse.passes import one_channel
+import hydra_det.engines.sparse.compiled.steps as at
+from hydra_det.engines.sparse.compiled.convolving import convolve
+from hydra_det.engines.sparse.compiled.jit import compiled
+from hydra_det.engines.sparse.compiled.passes import one_channel
 
 SPINS = 2000  # looks at a counter before another process gets the processor
 

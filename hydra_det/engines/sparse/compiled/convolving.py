@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-import hydra_det.engines.sparse.steps as at
-from hydra_det.engines.sparse.compiling import compiled, lanes
-from hydra_det.engines.sparse.tile import make_tile
+import hydra_det.engines.sparse.compiled.steps as at
+from hydra_det.engines.sparse.compiled.jit import compiled, lanes
+from hydra_det.engines.sparse.compiled.tile import make_tile
 
 WIDTH = lanes() or 8
 LARGEST = 16  # vectors that a job has accumulators for
@@ -16,6 +16,7 @@ _weights, _kernels = make_tile(LARGEST, WIDTH), make_tile(LARGEST, WIDTH, kernel
 
 @compiled
 def convolve(memory: Any, tables: Any, number: int, job: int) -> None:
+    """Do a job of a step."""
     step = tables.steps[number]
     outputs, size, block = step[at.OUTPUTS], step[at.TILE], step[at.BLOCK]
     blocks = (outputs + block - 1) // block
@@ -37,25 +38,22 @@ def convolve(memory: Any, tables: Any, number: int, job: int) -> None:
                 continue
             bias = tables.biases[step[at.BIAS] + output]
             target = step[at.TARGET] + output * step[at.TARGET_CHANNEL] + place
+            added = -1
+            if last and step[at.ADDED] >= 0:
+                added = step[at.ADDED] + output * step[at.TARGET_CHANNEL] + place
             if step[at.KERNELS]:
                 _kernels(memory, source, tables.kernel_offsets, tables.kernel_weights, start, stop, row, chunk == 0,
-                         bias, slope, target, many)  # fmt: skip
+                         bias, slope, added, target, many)  # fmt: skip
             else:
                 _weights(memory, source, tables.offsets, tables.weights, start, stop, row, chunk == 0, bias, slope,
-                         target, many)  # fmt: skip
-    for output in range(low, high):
-        _finish(memory, step, output, place, many * WIDTH, pixels)
+                         added, target, many)  # fmt: skip
+            if last:
+                _clear(memory, step, target, place, many * WIDTH, pixels)
 
 
 @compiled
-def _finish(memory: Any, step: Any, output: int, place: int, floats: int, pixels: int) -> None:
-    """Add what is added, and make the zero columns zero again."""
-    channel = output * step[at.TARGET_CHANNEL]
-    target = step[at.TARGET] + channel + place
-    if step[at.ADDED] >= 0:
-        added = step[at.ADDED] + channel + place
-        for index in range(floats):
-            memory[target + index] += memory[added + index]
+def _clear(memory: Any, step: Any, target: int, place: int, floats: int, pixels: int) -> None:
+    """Make the zero columns zero again, and what lies behind the last pixel."""
     row = step[at.TARGET_ROW]
     for column in range(row - step[at.BORDER], row):
         index = (column - place) % row

@@ -5,8 +5,13 @@ from typing import Any
 
 import numpy as np
 
-import hydra_det.engines.sparse.steps as at
-from hydra_det.engines.sparse.compiling import compiled
+import hydra_det.engines.sparse.compiled.steps as at
+from hydra_det.engines.sparse.compiled.jit import compiled, lanes
+from hydra_det.engines.sparse.compiled.tile import make_parting
+
+WIDTH = lanes() or 8
+
+_part = make_parting(WIDTH)
 
 
 @compiled
@@ -58,17 +63,25 @@ def _pool(memory: Any, step: Any, channel: int) -> None:
 
 @compiled
 def _phases(memory: Any, step: Any, channel: int) -> None:
-    """Even and odd rows and columns apart: four maps for a convolution of stride 2, one after another."""
+    """Even and odd rows and columns apart: four maps for a convolution of stride 2, one after another.
+
+    Vectors reach beyond the end of a row: what they spoil there is written anew by the next row. A row below the last
+    one is read as zeros, which lie between channels.
+    """
     source = step[at.SOURCE] + channel * step[at.SOURCE_CHANNEL]
-    height, width = step[at.SOURCE_HEIGHT], step[at.SOURCE_ROW] - step[at.BORDER]
-    for phase in range(4):
-        target = step[at.TARGET] + (phase * step[at.OUTPUTS] + channel) * step[at.TARGET_CHANNEL]
-        for y in range(step[at.TARGET_HEIGHT]):
-            row, here = 2 * y + phase // 2, target + y * step[at.TARGET_ROW]
-            for x in range(step[at.TARGET_ROW] - step[at.BORDER]):
-                column = 2 * x + phase % 2
-                inside = row < height and column < width
-                memory[here + x] = memory[source + row * step[at.SOURCE_ROW] + column] if inside else np.float32(0)
+    row, height = step[at.TARGET_ROW], step[at.TARGET_HEIGHT]
+    columns = row - step[at.BORDER]
+    for down in range(2):
+        even = step[at.TARGET] + (2 * down * step[at.OUTPUTS] + channel) * step[at.TARGET_CHANNEL]
+        odd = even + step[at.OUTPUTS] * step[at.TARGET_CHANNEL]
+        for y in range(height):
+            line = source + (2 * y + down) * step[at.SOURCE_ROW]
+            for x in range(0, columns, WIDTH):
+                _part(memory, line + 2 * x, even + y * row + x, odd + y * row + x)
+            spoilt = columns + (WIDTH if y == height - 1 else step[at.BORDER])
+            for x in range(columns, spoilt):
+                memory[even + y * row + x] = 0
+                memory[odd + y * row + x] = 0
 
 
 @compiled

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.engine
 # Largest difference, as a share of the largest value: rounding of float32, of half the digits, of 8 bits.
 TOLERANCE = {
     "torch": 0.0, "torch_export": 1e-6, "onnxruntime": 1e-5, "openvino": 1e-5, "torch_bf16": 0.02,
-    "openvino_bf16": 0.02, "openvino_fp16": 2e-3, "onnxruntime_int8": 0.1, "openvino_int8": 0.1,
+    "openvino_bf16": 0.02, "openvino_fp16": 2e-3, "onnxruntime_int8": 0.1, "openvino_int8": 0.1, "sparse": 1e-5,
 }  # fmt: skip
 # Tiny has the odd pooling, and SPP the pyramid, a sum and a concatenation; the others have groups, parts of maps and
 # every activation.
@@ -42,7 +42,7 @@ def test_an_engine_answers_like_torch(tmp_path, engine, name):
         forward, file = in_engine(engine, net, tmp_path, images, threads=1)
     except InputError as error:
         pytest.skip(str(error))  # a processor without bf16
-    assert (file is None) == (engine in ("torch", "torch_bf16"))
+    assert (file is None) == (engine in ("torch", "torch_bf16", "sparse"))
     for count in (1, 3, 8):
         with torch.no_grad():
             wanted = net(images[:count])
@@ -79,6 +79,19 @@ def test_an_engine_that_is_not_installed_is_refused(monkeypatch):
     check_installed(["torch", "onnxruntime"])
     with pytest.raises(InputError, match=r"the package openvino for openvino_int8, which is not installed; install"):
         check_installed(["torch", "openvino_int8"])
+
+
+def test_the_extra_is_the_one_that_brings_the_package(monkeypatch):
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda package: None if package == "numba" else 1)
+    with pytest.raises(
+        InputError, match=r"package numba for sparse, .* install hydra-det\[sparse\], or leave sparse out"
+    ):
+        check_installed(["sparse"])
+
+
+def test_a_processor_that_cannot_is_refused():
+    with pytest.raises(InputError, match=r"engine: expected a processor with AVX2 or AVX-512 for sparse, got one"):
+        check_installed(["sparse"], ask=lambda able: False, setting="engine")
 
 
 def test_an_unknown_engine_is_refused():

@@ -17,7 +17,7 @@ def compute(step: Dense, memory: Floats) -> None:
     made, source, target = step.convolution, step.source, step.target
     maps = torch.from_numpy(get(memory, source.base, source.layout, source.channels))[None]
     weights, bias = torch.from_numpy(made.weights), torch.from_numpy(made.bias)
-    found = F.conv2d(maps, weights, bias, stride=made.stride, padding=made.padding)
+    found = F.conv2d(maps, weights, bias, made.stride, made.padding, made.dilation)
     if made.slope != 1:
         found = F.leaky_relu_(found, made.slope)
     if made.curved:

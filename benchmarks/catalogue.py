@@ -71,8 +71,8 @@ CPU = {
     ),
     "sparse": Benchmark(
         "How much faster are masks of single weights and of kernels?",
-        "The dense YOLOv3 at 416 px in every runtime, beside random masks of it in the sparse engine, on one thread; the"
-        " ratios that the paper's times give stand beside. No channel is removed.",
+        "The dense YOLOv3 at 416 px in every runtime, beside random masks of it in the sparse engine, on one thread;"
+        " the ratios that the times in the paper give stand beside. No channel is removed.",
         "benchmarks.sparse --threads 1 --rounds 5",
     ),
     "sparse_threads": Benchmark(

@@ -84,6 +84,11 @@ class Opening:
             self._forward = self._opened()
         return self._forward(images)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was asked."""
+        return self._forward is not None
+
     def _opened(self) -> Forward:
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         sample = torch.rand(TRIED, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from torch import Tensor
 
 from hydra_det.engines.registry import ENGINES
 from hydra_det.finished import in_engine
-from hydra_det.finished.in_engine import InEngine, check_engine, in_another_engine
+from hydra_det.finished.in_engine import InEngine, Opening, check_engine, in_another_engine
 from hydra_det.finished.scored import write_scores
 from hydra_det.finished.suite.suite import Suite
 from hydra_det.types import InputError
 from tests.finished.example import trained
 from tests.finished.test_predict import predictor, scored_pictures
 from tests.finished.test_some_images import of_the_run, opened
+from tests.pipeline.tiny import compose
 
 
 @pytest.fixture(params=["sparse", "torch_export"])
@@ -31,23 +33,19 @@ def test_a_run_is_scored_alike_in_every_engine(finished: Path, tmp_path: Path, e
     scored, network = of_the_run(finished)
     wanted, folder = scored.score(network)
     other, _ = of_the_run(finished, f"engine={engine}")
-    asked: list[str] = []
     inside = other._in_engine(network)
-    inside.engine.__class__.__call__, call = (  # type: ignore[method-assign]
-        lambda self, images: asked.append("yes") or call(self, images),
-        inside.engine.__class__.__call__,
-    )
-    try:
-        found, elsewhere = other.score(network)
-    finally:
-        inside.engine.__class__.__call__ = call  # type: ignore[method-assign]
-    assert asked, "the engine computed it"
+    found, elsewhere = other.score(network)
+    assert cast(Opening, inside.engine).is_open, "the engine computed it"
     assert elsewhere != folder, "the store does not mix them"
     for images in ("clean", "attacked"):
         for key in ("map", "map_50"):
-            assert found[images]["coco"][key] == pytest.approx(wanted[images]["coco"][key], abs=1e-4)  # type: ignore[literal-required]
+            assert _figure(found, images, key) == pytest.approx(_figure(wanted, images, key), abs=1e-4)
     file = write_scores(tmp_path, other, network, found, elsewhere)
     assert json.loads(file.read_text())["engine"] == engine
+
+
+def _figure(scores: Any, images: str, key: str) -> float:
+    return float(scores[images]["coco"][key])
 
 
 def test_a_suite_says_the_engine_and_does_not_go_on_in_another(finished: Path, tmp_path: Path, engine: str) -> None:
@@ -62,8 +60,6 @@ def test_a_suite_says_the_engine_and_does_not_go_on_in_another(finished: Path, t
 
 
 def _settings(finished: Path, *words: str) -> dict[str, object]:
-    from tests.pipeline.tiny import compose
-
     return dict(compose([f"run={finished / 'run'}", *words], "evaluate"))
 
 
@@ -78,7 +74,7 @@ def test_boxes_in_pictures_are_those_of_torch(finished: Path, engine: str) -> No
 
 
 def test_another_answer_than_that_of_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(network: torch.nn.Module, *_: object) -> object:
+    def wrong(network: torch.nn.Module, *_: object) -> Any:
         return lambda images: [raw * 1.01 for raw in network(images)]
 
     monkeypatch.setitem(ENGINES, "torch_export", ENGINES["torch_export"]._replace(open=wrong))
@@ -88,9 +84,14 @@ def test_another_answer_than_that_of_torch_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_an_engine_is_opened_once_and_only_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    opens = []
+    opens: list[str] = []
     real = in_engine.in_engine
-    monkeypatch.setattr(in_engine, "in_engine", lambda *args, **kwargs: opens.append(args[0]) or real(*args, **kwargs))
+
+    def counted(name: str, *args: Any, **options: Any) -> Any:
+        opens.append(name)
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(in_engine, "in_engine", counted)
     inside = in_another_engine("torch_export", trained(), image_size=64)
     assert isinstance(inside, InEngine)
     assert opens == []

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 3  # of a convolution that is timed
 SIZES = 4  # of images, whose programs are kept
+MOST_HELPERS = 256  # threads, which are made when they are needed
 LONG = 1.0  # seconds; what takes longer is told
 
 
@@ -52,7 +53,6 @@ class Sparse:
         self.operations = fuse(network)
         _compile()
         self._programs: dict[tuple[int, int], tuple[Program, NDArray[np.float32]]] = {}  # the last one used is last
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
 
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -70,7 +70,7 @@ class Sparse:
     def _run(self, program: Program, memory: NDArray[np.float32]) -> None:
         """From the input in memory to the raw maps."""
         steps = len(program.tables.steps)
-        counters = np.zeros(2 * steps + 1, dtype=np.int64)
+        counters = np.zeros(2 * steps, dtype=np.int64)
         begin = 0
         for dense in program.dense:
             self._together(memory, program.tables, begin, dense.step, counters)
@@ -82,17 +82,14 @@ class Sparse:
         """All threads on some steps."""
         if begin == end:
             return
-        work: tuple[Any, ...] = (memory, tables, begin, end, counters, self.threads)
-        others = []
+        work: tuple[Any, ...] = (memory, tables, begin, end, counters)
+        others = [_helpers(os.getpid()).submit(run, *work) for _ in range(self.threads - 1)]
         try:
-            others += [self._threads().submit(run, *work) for _ in range(self.threads - 1)]
             run(*work)
-        except BaseException:  # one is missing: the others would wait for it
-            counters[-1] = 1
-            raise
         finally:
             for other in others:
-                other.result()
+                if not other.cancel():  # it has begun
+                    other.result()
 
     def _program(self, size: tuple[int, int]) -> tuple[Program, NDArray[np.float32]]:
         """For images of a size (height, width), and its memory."""
@@ -118,18 +115,18 @@ class Sparse:
             found.append(time.perf_counter() - start)
         return min(found[1:])
 
-    def _threads(self) -> ThreadPoolExecutor:
-        """Of this process: threads do not live on in a copy of it."""
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = os.getpid(), ThreadPoolExecutor(max(1, self.threads - 1), "sparse")
-        return self._pool[1]
+
+@functools.lru_cache(maxsize=1)
+def _helpers(_process: int) -> ThreadPoolExecutor:
+    """Threads that all engines of a process share; they do not live on in a copy of it."""
+    return ThreadPoolExecutor(MOST_HELPERS, "sparse")
 
 
 @functools.cache
 def _compile() -> None:
     """Once in a process: read the machine code that is kept, or make it."""
     start = time.perf_counter()
-    nothing = (np.zeros(1, dtype=np.float32), make_tables([]), 0, 0, np.zeros(1, dtype=np.int64), 1)
+    nothing = (np.zeros(1, dtype=np.float32), make_tables([]), 0, 0, np.zeros(1, dtype=np.int64))
     try:
         run(*nothing)
     except Exception as error:  # of many kinds, where a file was cut off

@@ -25,7 +25,8 @@ def detector(*parts):
         if isinstance(made, nn.Conv2d):
             made.load_state_dict(module.state_dict())
         if isinstance(made, nn.BatchNorm2d):
-            for tensor in (made.weight.data, made.bias.data, made.running_mean, made.running_var):
+            tensors = [tensor for tensor in made.state_dict().values() if tensor.is_floating_point()]
+            for tensor in tensors:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
     return net.eval()
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 
 import pytest
 import torch
@@ -79,10 +80,17 @@ def test_threads_change_nothing(pruned):
         assert all(torch.equal(a, b) for a, b in zip(one(images()), three(images()), strict=True))
 
 
+def test_a_thread_that_comes_late_keeps_nobody_waiting(pruned, monkeypatch):
+    wanted = Sparse(pruned, threads=1, tuned=False)(images(1))
+    made = Sparse(pruned, threads=3, tuned=False)
+    monkeypatch.setattr(engine._helpers(os.getpid()), "submit", lambda *_: Future())  # they never come
+    assert all(torch.equal(a, b) for a, b in zip(wanted, made(images(1)), strict=True))
+
+
 def test_two_engines_and_two_callers_at_once(pruned):
     other = compact(with_masks("yolov3_tiny", "kernel", 0.7)).network
     engines = {name: Sparse(net, threads=2, tuned=False) for name, net in (("pruned", pruned), ("other", other))}
-    wrong = []
+    wrong: list[str] = []
 
     def ask(name, seed, wanted):
         for _ in range(30):
@@ -122,7 +130,8 @@ def test_in_the_workers_of_a_loader(pruned):
 def test_an_interrupt_lets_the_other_threads_go(pruned, monkeypatch):
     made = Sparse(pruned, threads=3, tuned=False)
     wanted = made(images(1))
-    submit, asked = made._threads().submit, []
+    helpers = engine._helpers(os.getpid())
+    submit, asked = helpers.submit, []
 
     def interrupted(*work):
         asked.append(submit(*work))
@@ -130,11 +139,11 @@ def test_an_interrupt_lets_the_other_threads_go(pruned, monkeypatch):
             raise KeyboardInterrupt
         return asked[-1]
 
-    monkeypatch.setattr(made._threads(), "submit", interrupted)
+    monkeypatch.setattr(helpers, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made(images(1))
     for one in asked:
-        one.result(timeout=30)
+        one.result(timeout=30)  # they end the work without the one that was interrupted
     monkeypatch.undo()
     assert all(torch.equal(a, b) for a, b in zip(wanted, made(images(1)), strict=True))
 

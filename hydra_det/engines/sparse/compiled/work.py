@@ -55,17 +55,18 @@ _give_way: Any = _give_way_to_others  # which is called without the first argume
 
 
 @compiled
-def run(memory: Any, tables: Any, begin: int, end: int, counters: Any, threads: int) -> None:
-    """Work on the steps from `begin` to `end`; each of `threads` threads calls this once.
+def run(memory: Any, tables: Any, begin: int, end: int, counters: Any) -> None:
+    """Work on the steps from `begin` to `end`; any number of threads may call this, at any time.
+
+    A step begins when all jobs of the one before are done, whoever did them. So a thread that comes late keeps nobody
+    waiting.
 
     Args:
         memory: of all maps.
         tables: a `Tables`.
         begin: the first step.
         end: the first one that is not worked on.
-        counters: [2 * S + 1] zeros: jobs that were taken, and threads that are done, by step; the last one is set to
-            let all go home.
-        threads: how many work together.
+        counters: [2 * S] zeros: jobs that were taken, and jobs that are done, by step.
     """
     for number in range(begin, end):
         step = tables.steps[number]
@@ -77,16 +78,9 @@ def run(memory: Any, tables: Any, begin: int, end: int, counters: Any, threads: 
                 convolve(memory, tables, number, job)
             else:
                 one_channel(memory, step, tables.slopes[number], job)
-        if threads > 1:
-            _wait(counters, 2 * number + 1, threads)
-
-
-@compiled
-def _wait(counters: Any, place: int, threads: int) -> None:
-    """Until all are done with a step, or go home."""
-    _fetch_add(counters, place)
-    looks = 0
-    while _read(counters, place) < threads and not _read(counters, len(counters) - 1):
-        looks += 1
-        if looks > SPINS:
-            _give_way()
+            _fetch_add(counters, 2 * number + 1)
+        looks = 0
+        while _read(counters, 2 * number + 1) < step[at.JOBS]:
+            looks += 1
+            if looks > SPINS:
+                _give_way()

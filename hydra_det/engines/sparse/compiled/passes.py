@@ -43,22 +43,44 @@ def _upsample(memory: Any, step: Any, channel: int) -> None:
 
 
 @compiled
+def _larger(one: float, other: float) -> float:
+    """What is not a number is larger than all others."""
+    return other if other > one or other != other else one  # noqa: PLR0124
+
+
+@compiled
 def _pool(memory: Any, step: Any, channel: int) -> None:
+    """Of every column over some rows, then of these over some columns; pairs of columns in vectors."""
     source = step[at.SOURCE] + channel * step[at.SOURCE_CHANNEL]
     target = step[at.TARGET] + channel * step[at.TARGET_CHANNEL]
     height, width = step[at.SOURCE_HEIGHT], step[at.SOURCE_ROW] - step[at.BORDER]
     side, stride, padding = step[at.ONE], step[at.TWO], step[at.THREE]
+    pixels = step[at.TARGET_ROW] - step[at.BORDER]
+    even = (width + 2 * WIDTH) // (2 * WIDTH) * 2 * WIDTH  # behind the columns, their halves
+    odd = 2 * even
+    columns = np.zeros(3 * even, dtype=np.float32)
     for y in range(step[at.TARGET_HEIGHT]):
         top, bottom = max(0, y * stride - padding), min(height, y * stride - padding + side)
-        for x in range(step[at.TARGET_ROW] - step[at.BORDER]):
+        line = source + top * step[at.SOURCE_ROW]
+        for x in range(width):
+            columns[x] = memory[line + x]
+        for _ in range(top + 1, bottom):
+            line += step[at.SOURCE_ROW]
+            for x in range(width):
+                columns[x] = _larger(columns[x], memory[line + x])
+        here = target + y * step[at.TARGET_ROW]
+        if side == stride == 2 and padding == 0:
+            for x in range(0, pixels, WIDTH):
+                _part(columns, 2 * x, even + x, odd + x)
+            for x in range(pixels):
+                memory[here + x] = _larger(columns[even + x], columns[odd + x])
+            continue
+        for x in range(pixels):
             left, right = max(0, x * stride - padding), min(width, x * stride - padding + side)
-            best = np.float32(-math.inf)
-            for row in range(top, bottom):
-                for column in range(left, right):
-                    value = memory[source + row * step[at.SOURCE_ROW] + column]
-                    if value > best or value != value:  # noqa: PLR0124 - not a number
-                        best = value
-            memory[target + y * step[at.TARGET_ROW] + x] = best
+            best = columns[left]
+            for column in range(left + 1, right):
+                best = _larger(best, columns[column])
+            memory[here + x] = best
 
 
 @compiled

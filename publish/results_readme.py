@@ -90,7 +90,8 @@ def _remarks(runs: Runs) -> Iterator[str]:
     devices = sorted({latency["device"] for record in runs.records.values() for latency in record.latency.values()})
     frame = runs.frame
     yield (
-        "- **Zeros bring no speed by themselves**: they are multiplied like any other number. Speed is that of the "
+        "- **Zeros bring no speed by themselves**: runtimes multiply them like any other number, "
+        "[our sparse engine](docs/sparse.md) does not. Speed here is without it: that of the "
         "network after compaction, with decoding and NMS, as a multiple of the dense network's"
         + (f", on {' or '.join(devices)}. {from_confidence(frame['nms_confidence'])}" if devices else ".")
     )

@@ -6,11 +6,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from hydra_det.compaction.channels import layout
+from hydra_det.compaction.channels import layout, map_sizes
 from hydra_det.compaction.measured_price import measure, price_of
 from hydra_det.modules.masked_conv import masked_layers, masks_of
+from hydra_det.pruning.layout import Layout
 from hydra_det.pruning.plan import Masks, mask_plan
-from hydra_det.pruning.settings import PruneSettings
+from hydra_det.pruning.settings import IN_SPARSE, PruneSettings
+from hydra_det.pruning.units import Price
 
 
 class TopKMask(pl.Callback):
@@ -39,9 +41,9 @@ class TopKMask(pl.Callback):
         price = None
         if self.prune.budget == "latency" and not self.final:
             if self._tables is None:  # one process measures, undisturbed by the others
-                tables = measure(net, found, image_size=_size(trainer)) if trainer.is_global_zero else None
+                tables = _measured(self.prune, net, found, _size(trainer)) if trainer.is_global_zero else None
                 self._tables = trainer.strategy.broadcast(tables)
-            price = price_of(self._tables, found)
+            price = _price(self.prune, self._tables, found)
         self._plan = mask_plan(self.prune, found, price)
         if self._learned:
             self._plan.learned.load_state_dict(self._learned)
@@ -92,6 +94,30 @@ def set_masks(net: nn.Module, masks: Masks) -> None:
 def scores_of(net: nn.Module) -> dict[str, torch.Tensor]:
     """Layer name -> scores [O, I/groups, kH, kW], without a gradient."""
     return {name: layer.scores.detach() for name, layer in masked_layers(net)}
+
+
+def _measured(prune: PruneSettings, net: nn.Module, found: Layout, image_size: int) -> Any:
+    """What layers take: channels in torch where it trains, single weights and kernels in the sparse engine."""
+    if prune.granularity not in IN_SPARSE:
+        return measure(net, found, image_size=image_size)
+    from hydra_det.engines.sparse import prices  # noqa: PLC0415
+
+    sizes = {name: size for name, (size, _) in map_sizes(net, image_size).items()}
+    layers: dict[str, Any] = {name: net.get_submodule(name) for name in found.layers}
+    kernels = prune.granularity == "kernel"
+    return prices.measure(layers, sizes, kernels=kernels, threads=torch.get_num_threads())
+
+
+def _price(prune: PruneSettings, tables: Any, found: Layout) -> Price:
+    if prune.granularity not in IN_SPARSE:
+        return price_of(tables, found)
+    from hydra_det.engines.sparse.prices import milliseconds  # noqa: PLC0415
+
+    def price(name: str, filters: float, inputs: float) -> float:
+        shape = found.layers[name].shape
+        return milliseconds(tables[name], filters / shape[0] * inputs / shape[1])
+
+    return price
 
 
 def _slopes(scores: nn.Parameter) -> torch.Tensor:

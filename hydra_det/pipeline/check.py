@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_det.compaction.channels import layout
+from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
 from hydra_det.modules.weights import other_anchors, same_anchors
 from hydra_det.pipeline import build
@@ -18,7 +19,7 @@ from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.pruning.plan import mask_plan
-from hydra_det.pruning.settings import PruneSettings
+from hydra_det.pruning.settings import IN_SPARSE, PruneSettings
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,9 @@ def _check_values(config: Config) -> None:
     minutes = config["checkpoint_minutes"]
     if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 <= minutes < math.inf:
         raise InputError(f"checkpoint_minutes: expected a number of at least 0, got {minutes!r}")
-    build.instantiate(config["prune"])
+    prune = build.instantiate(config["prune"])
+    if prune.budget == "latency" and prune.granularity in IN_SPARSE:
+        check_installed(["sparse"], setting="prune.budget")
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
         raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")
     store = Path(config["store"])

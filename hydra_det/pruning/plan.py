@@ -70,7 +70,7 @@ class MaskPlan:
     def counts(self, importance: Mapping[str, Tensor]) -> Counts:
         """Units kept of every pool."""
         settings, sizes = self.settings, self.units.sizes
-        if settings.allocation == "uniform" and self.units.each_layer:
+        if self.same_share:
             return {pool: max(self.least[pool], kept_units(size, settings.ratio)) for pool, size in sizes.items()}
         allocation = ALLOCATIONS[settings.allocation] or self.learned
         return self._fit(allocation(self.units, importance))
@@ -92,6 +92,12 @@ class MaskPlan:
     def cost(self, counts: Counts) -> float:
         """What the network costs with so many units of each pool."""
         return self.units.cost(counts, self.price)
+
+    @property
+    def same_share(self) -> bool:
+        """Whether every layer keeps just the share that the ratio says, which no budget of time does."""
+        settings = self.settings
+        return settings.allocation == "uniform" and self.units.each_layer and settings.budget != "latency"
 
     @property
     def limit(self) -> float:
@@ -146,7 +152,7 @@ class MaskPlan:
                 raise ValueError(f"{pool}: expected a multiple of {settings.multiple} units kept, found {count}")
             if count < self.least[pool]:
                 raise ValueError(f"{pool}: expected at least {self.least[pool]} units kept, found {count}")
-        if settings.allocation == "uniform" and self.units.each_layer:
+        if self.same_share:
             for pool, expected in self.counts({}).items():
                 if counts[pool] != expected:
                     raise ValueError(
@@ -165,7 +171,7 @@ class MaskPlan:
 
     def _check_possible(self) -> None:
         settings = self.settings
-        if settings.allocation == "uniform" and self.units.each_layer:
+        if self.same_share:
             self._check_minimum(self.units.sizes)
         elif settings.ratio > (most := 1 - self.cost(self.least) / self.whole):
             raise RatioError(self._impossible(most))

@@ -100,11 +100,11 @@ class LayerUnits:
         return {name: self.granularity.gather(masks[name]).any(1) for name in self.sizes}
 
     def cost(self, counts: Counts, price: Price) -> float:
-        """A layer costs its price times the share of its units that is kept."""
+        """A layer with a share of its units costs as much as with that share of its filters."""
         total = 0.0
         for name, layer in self.layout.layers.items():
             share = counts[name] / self.sizes[name] if name in counts else 1.0
-            total += share * price(name, layer.shape[0], layer.shape[1])
+            total += price(name, share * layer.shape[0], layer.shape[1])
         return total
 
     def members(self, pool: str) -> list[Layer]:

@@ -204,6 +204,33 @@ def test_a_budget_of_time_is_measured_while_scores_learn_and_kept_in_the_end(mon
         assert int(layer.mask.flatten(2).any(2).any(0).sum()) == int(read[name].sum())
 
 
+@pytest.mark.parametrize("granularity", ["weight", "kernel"])
+@pytest.mark.parametrize("allocation", ["uniform", "global", "erk"])
+def test_a_budget_of_time_in_the_sparse_engine(monkeypatch, granularity, allocation):
+    """Half of the time of each layer comes of its weights; a layer that takes long loses more of its own by no rule."""
+    prices = pytest.importorskip("hydra_det.engines.sparse.prices")
+    asked = []
+
+    def tables(layers, sizes, *, kernels, threads):
+        asked.append((kernels, {*layers} <= {*sizes}))
+        return {
+            name: [(1 + share) * (50.0 if name == "neck.conv" else 1.0) for share in prices.SHARES] for name in layers
+        }
+
+    monkeypatch.setattr(prices, "measure", tables)
+    net = scored_network()
+    settings = {"ratio": 0.3, "granularity": granularity, "budget": "latency", "allocation": allocation}
+    trainer(Freeze(train=["scores"]), topk(**settings)).fit(detector(net), datamodule=TinyData())
+    trainer(topk(**settings, final=True), max_epochs=0).fit(detector(net), datamodule=TinyData())
+    assert asked == [(granularity == "kernel", True)]
+    kept = {name: float(layer.mask.float().mean()) for name, layer in masked_layers(net)}
+    cost = sum((1 + share) * (50.0 if name == "neck.conv" else 1.0) for name, share in kept.items())
+    whole = 2 * (len(kept) + 49)
+    assert 0.6 * whole < cost <= 0.7 * whole
+    if allocation == "uniform":
+        assert max(kept.values()) - min(kept.values()) < 0.1
+
+
 class Overflow(pl.Callback):
     """A gradient as half precision leaves it."""
 

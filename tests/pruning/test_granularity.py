@@ -70,7 +70,10 @@ def test_blocks_of_another_size():
         ({"granularity": "stripes"}, r"prune\.granularity: expected one of weight, kernel, .*, got 'stripes'"),
         ({"allocation": "fair"}, r"prune\.allocation: expected one of uniform, global, erk, lamp, learned, got 'fair'"),
         ({"budget": "money"}, r"prune\.budget: expected one of parameters, flops, latency, got 'money'"),
-        ({"budget": "latency"}, r"prune\.budget: expected parameters or flops for granularity=weight, got latency"),
+        (
+            {"budget": "latency", "granularity": "filter"},
+            r"expected parameters or flops for granularity=filter, got latency",
+        ),
         ({"budget": "flops", "granularity": "hybrid"}, r"prune\.budget: expected parameters for granularity=hybrid"),
         ({"min_keep": 0}, r"prune\.min_keep: expected a whole number of at least 1, got 0"),
         ({"granularity": "filter", "multiple": 8}, r"prune\.multiple: expected 1 for granularity=filter, got 8"),

@@ -2,11 +2,10 @@
 
 import functools
 import logging
-import os
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,17 @@ from torch import Tensor
 
 from hydra_det.engines.sparse.compiled.jit import folder
 from hydra_det.engines.sparse.compiled.work import run
-from hydra_det.engines.sparse.dense import compute
 from hydra_det.engines.sparse.fusing import fuse
-from hydra_det.engines.sparse.layout import LINE, get, put
+from hydra_det.engines.sparse.layout import get, put
 from hydra_det.engines.sparse.planning import Planner
 from hydra_det.engines.sparse.program import Program, make_tables
+from hydra_det.engines.sparse.running import memory_of, run_program, seconds
 from hydra_det.engines.sparse.tuning import best_ways
 from hydra_det.modules.graph import GraphDetector
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 3  # of a convolution that is timed
 SIZES = 4  # of images, whose programs are kept
-MOST_HELPERS = 256  # threads, which are made when they are needed
 LONG = 1.0  # seconds; what takes longer is told
 
 
@@ -62,64 +59,25 @@ class Sparse:
             outputs: dict[str, list[Any]] = {name: [] for name in program.outputs}
             for image in images.detach().float().cpu().numpy():
                 put(memory, program.images.base, program.images.layout, image)
-                self._run(program, memory)
+                run_program(program, memory, threads=self.threads)
                 for name, place in program.outputs.items():
                     outputs[name].append(get(memory, place.base, place.layout, place.channels))
         return [self.network.get_submodule(name)(torch.from_numpy(np.stack(maps))) for name, maps in outputs.items()]
-
-    def _run(self, program: Program, memory: NDArray[np.float32]) -> None:
-        """From the input in memory to the raw maps."""
-        steps = len(program.tables.steps)
-        counters = np.zeros(2 * steps, dtype=np.int64)
-        begin = 0
-        for dense in program.dense:
-            self._together(memory, program.tables, begin, dense.step, counters)
-            compute(dense, memory)
-            begin = dense.step + 1
-        self._together(memory, program.tables, begin, steps, counters)
-
-    def _together(self, memory: NDArray[np.float32], tables: Any, begin: int, end: int, counters: Any) -> None:
-        """All threads on some steps."""
-        if begin == end:
-            return
-        work: tuple[Any, ...] = (memory, tables, begin, end, counters)
-        others = [_helpers(os.getpid()).submit(run, *work) for _ in range(self.threads - 1)]
-        try:
-            run(*work)
-        finally:
-            for other in others:
-                if not other.cancel():  # it has begun
-                    other.result()
 
     def _program(self, size: tuple[int, int]) -> tuple[Program, NDArray[np.float32]]:
         """For images of a size (height, width), and its memory."""
         found = self._programs.pop(size, None)
         if found is None:
             start = time.perf_counter()
-            ways = best_ways(self.operations, size, self._seconds) if self.tuned else {}
+            ways = best_ways(self.operations, size, partial(seconds, threads=self.threads)) if self.tuned else {}
             program = Planner(self.operations, size, ways).program(self.network.graph.outputs)
-            found = program, _memory(program)
-            if (seconds := time.perf_counter() - start) > LONG:
-                log.info("sparse: ready for images of %d x %d after %.1f s", *size[::-1], seconds)
+            found = program, memory_of(program)
+            if (took := time.perf_counter() - start) > LONG:
+                log.info("sparse: ready for images of %d x %d after %.1f s", *size[::-1], took)
         self._programs[size] = found
         if len(self._programs) > SIZES:
             del self._programs[next(iter(self._programs))]
         return found
-
-    def _seconds(self, program: Program) -> float:
-        """That a program takes: the least of some runs, the first of which also fetches its memory."""
-        memory, found = _memory(program), []
-        for _ in range(1 + ROUNDS):
-            start = time.perf_counter()
-            self._run(program, memory)
-            found.append(time.perf_counter() - start)
-        return min(found[1:])
-
-
-@functools.lru_cache(maxsize=1)
-def _helpers(_process: int) -> ThreadPoolExecutor:
-    """Threads that all engines of a process share; they do not live on in a copy of it."""
-    return ThreadPoolExecutor(MOST_HELPERS, "sparse")
 
 
 @functools.cache
@@ -133,15 +91,5 @@ def _compile() -> None:
         log.warning("sparse: what was kept in %s cannot be read (%s); it is made anew", folder(), error)
         shutil.rmtree(folder(), ignore_errors=True)
         run(*nothing)
-    if (seconds := time.perf_counter() - start) > LONG:
-        log.info("sparse: compiled in %.1f s, once for this processor; kept in %s", seconds, folder())
-
-
-def _memory(program: Program) -> NDArray[np.float32]:
-    """As it is before anything is computed; it begins with a cache line, and vectors may reach beyond its end."""
-    room = np.zeros(program.floats + 4 * LINE, dtype=np.float32)
-    start = -room.ctypes.data // room.itemsize % LINE
-    memory = room[start : start + program.floats]
-    for begin, end, value in program.filled:
-        memory[begin:end] = value
-    return memory
+    if (took := time.perf_counter() - start) > LONG:
+        log.info("sparse: compiled in %.1f s, once for this processor; kept in %s", took, folder())

@@ -169,7 +169,7 @@ def _convolution(network: GraphDetector, chain: list[Node]) -> Convolution:
         weights, bias = torch.eye(layer.num_features, dtype=torch.float64)[:, :, None, None], None
         chain = [chain[0], *chain]
     else:
-        weights, bias = _ungrouped(layer), layer.bias
+        weights, bias = ungrouped(layer.weight.detach(), layer.groups), layer.bias
     bias = torch.zeros(len(weights), dtype=torch.float64) if bias is None else bias.detach().double()
     settings: dict[str, Any] = {}
     for node in chain[1:]:
@@ -189,15 +189,15 @@ def _convolution(network: GraphDetector, chain: list[Node]) -> Convolution:
     return Convolution(weights.float().numpy(), bias.float().numpy(), **settings)
 
 
-def _ungrouped(layer: nn.Conv2d) -> Tensor:
-    """[O, I, k, k] in float64"""
-    weights = layer.weight.detach().double()
-    if layer.groups == 1:
+def ungrouped(weights: Tensor, groups: int) -> Tensor:
+    """[O, I / groups, k, k] -> [O, I, k, k] in float64"""
+    weights = weights.double()
+    if groups == 1:
         return weights
     outputs, inputs, height, width = weights.shape
-    every = weights.new_zeros(outputs, inputs * layer.groups, height, width)
-    share = outputs // layer.groups
-    for group in range(layer.groups):
+    every = weights.new_zeros(outputs, inputs * groups, height, width)
+    share = outputs // groups
+    for group in range(groups):
         of = slice(group * share, (group + 1) * share)
         every[of, group * inputs : (group + 1) * inputs] = weights[of]
     return every

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 pytest.importorskip("numba")
 
 from hydra_det.compaction.compact import as_graph, compact
-from hydra_det.engines.sparse import engine, tuning
+from hydra_det.engines.sparse import engine, running, tuning
 from hydra_det.engines.sparse.engine import Sparse
 from hydra_det.engines.sparse.planning import BY_TORCH
 from tests.compaction.example import with_masks
@@ -46,7 +46,7 @@ def test_every_way_of_computing_a_convolution_answers_the_same(name, monkeypatch
     net = compact(with_masks(name, "weight", 0.5)).network
     for shift in range(4):
         count = iter(range(shift, 10**6))
-        monkeypatch.setattr(engine.Sparse, "_seconds", lambda self, program, count=count: float(next(count) % 4))
+        monkeypatch.setattr(engine, "seconds", lambda program, count=count, **_: float(next(count) % 4))
         made = Sparse(net, threads=2)
         assert equal(net, made, images())
 
@@ -83,7 +83,7 @@ def test_threads_change_nothing(pruned):
 def test_a_thread_that_comes_late_keeps_nobody_waiting(pruned, monkeypatch):
     wanted = Sparse(pruned, threads=1, tuned=False)(images(1))
     made = Sparse(pruned, threads=3, tuned=False)
-    monkeypatch.setattr(engine._helpers(os.getpid()), "submit", lambda *_: Future())  # they never come
+    monkeypatch.setattr(running.helpers(os.getpid()), "submit", lambda *_: Future())  # they never come
     assert all(torch.equal(a, b) for a, b in zip(wanted, made(images(1)), strict=True))
 
 
@@ -130,7 +130,7 @@ def test_in_the_workers_of_a_loader(pruned):
 def test_an_interrupt_lets_the_other_threads_go(pruned, monkeypatch):
     made = Sparse(pruned, threads=3, tuned=False)
     wanted = made(images(1))
-    helpers = engine._helpers(os.getpid())
+    helpers = running.helpers(os.getpid())
     submit, asked = helpers.submit, []
 
     def interrupted(*work):

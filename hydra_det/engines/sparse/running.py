@@ -1,0 +1,72 @@
+"""Programs that run: their memory, their threads, and the seconds that they take."""
+
+import functools
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydra_det.engines.sparse.compiled.work import run
+from hydra_det.engines.sparse.dense import compute
+from hydra_det.engines.sparse.layout import LINE
+from hydra_det.engines.sparse.program import Program
+
+ROUNDS = 3  # of a program that is timed
+MOST_HELPERS = 256  # threads, which are made when they are needed
+
+
+def run_program(program: Program, memory: NDArray[np.float32], *, threads: int) -> None:
+    """From the input in memory to the raw maps."""
+    steps = len(program.tables.steps)
+    counters = np.zeros(2 * steps, dtype=np.int64)
+    begin = 0
+    for dense in program.dense:
+        _together(memory, program.tables, begin, dense.step, counters, threads)
+        compute(dense, memory)
+        begin = dense.step + 1
+    _together(memory, program.tables, begin, steps, counters, threads)
+
+
+def memory_of(program: Program) -> NDArray[np.float32]:
+    """As it is before anything is computed; it begins with a cache line, and vectors may reach beyond its end."""
+    room = np.zeros(program.floats + 4 * LINE, dtype=np.float32)
+    start = -room.ctypes.data // room.itemsize % LINE
+    memory = room[start : start + program.floats]
+    for begin, end, value in program.filled:
+        memory[begin:end] = value
+    return memory
+
+
+def seconds(program: Program, *, threads: int) -> float:
+    """That a program takes: the least of some runs, the first of which also fetches its memory."""
+    memory, found = memory_of(program), []
+    for _ in range(1 + ROUNDS):
+        start = time.perf_counter()
+        run_program(program, memory, threads=threads)
+        found.append(time.perf_counter() - start)
+    return min(found[1:])
+
+
+def _together(
+    memory: NDArray[np.float32], tables: Any, begin: int, end: int, counters: NDArray[np.int64], threads: int
+) -> None:
+    """All threads on some steps."""
+    if begin == end:
+        return
+    work: tuple[Any, ...] = (memory, tables, begin, end, counters)
+    others = [helpers(os.getpid()).submit(run, *work) for _ in range(threads - 1)]
+    try:
+        run(*work)
+    finally:
+        for other in others:
+            if not other.cancel():  # it has begun
+                other.result()
+
+
+@functools.lru_cache(maxsize=1)
+def helpers(_process: int) -> ThreadPoolExecutor:
+    """Threads that all engines of a process share; they do not live on in a copy of it."""
+    return ThreadPoolExecutor(MOST_HELPERS, "sparse")

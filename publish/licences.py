@@ -142,6 +142,7 @@ BUNDLED: dict[str, dict[str, str]] = {
         "MIT": "drm vpl xau xcb",
     },
     "grpcio": {"MPL-2.0": "roots.pem"},
+    "llvmlite": {"Apache-2.0 WITH LLVM-exception": "llvmlite"},
     "numpy": {GCC_RUNTIME: "gfortran", "LGPL-2.1-or-later": "quadmath", "BSD-3-Clause": "scipy"},
     "onnxruntime": {"MIT": "onnxruntime", "MPL-2.0": "Eigen"},
     "opencv-python-headless": {

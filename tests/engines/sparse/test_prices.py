@@ -16,9 +16,13 @@ def test_time_rises_with_the_share_and_equal_layers_are_timed_once(monkeypatch):
         "b": nn.Conv2d(32, 64, 3, padding=1),
         "c": nn.Conv2d(8, 8, 3, 2, 1, groups=2),
     }
-    asked = []
-    real = prices.seconds
-    monkeypatch.setattr(prices, "seconds", lambda program, **kw: asked.append(program) or real(program, **kw))
+    asked, real = [], prices.seconds
+
+    def counted(program, **options):
+        asked.append(program)
+        return real(program, **options)
+
+    monkeypatch.setattr(prices, "seconds", counted)
     found = measure(layers, dict.fromkeys(layers, (20, 24)), kernels=False, threads=1)
     assert found["a"] is found["b"]
     assert len(asked) == 2 * (len(SHARES) + 3)  # of three shares torch's way, too
@@ -31,7 +35,12 @@ def test_time_rises_with_the_share_and_equal_layers_are_timed_once(monkeypatch):
 @pytest.mark.parametrize("kernels", [False, True])
 def test_what_is_timed_has_the_asked_share_of_its_units(monkeypatch, kernels):
     programs = []
-    monkeypatch.setattr(prices, "seconds", lambda program, **_: programs.append(program) or 0.001)
+
+    def kept(program, **_):
+        programs.append(program)
+        return 0.001
+
+    monkeypatch.setattr(prices, "seconds", kept)
     measure({"a": nn.Conv2d(64, 64, 3, padding=1)}, {"a": (10, 10)}, kernels=kernels, threads=1)
     ours = [program for program in programs if not program.dense]
     sizes = [program.tables.kernel_weights.size + program.tables.weights.size for program in ours]

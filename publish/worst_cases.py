@@ -61,8 +61,10 @@ def main() -> None:
 
 
 def commands(network: str, output: Path, *, images: int, radius: int = 8) -> dict[str, list[str]]:
-    """What is typed for a network, by suite. One with `=` is words for evaluate.py, another one the folder of a run."""
-    words = shlex.split(network) if "=" in network else [f"run={network}", "network=dense"]
+    """What is typed for a network, the folder of a run or words for evaluate.py, by suite."""
+    words = (
+        shlex.split(network) if "=" in network and not Path(network).is_dir() else [f"run={network}", "network=dense"]
+    )
     shared = [sys.executable, "evaluate.py", *words, "suite=standard", f"images={images}"]
     shared += [] if radius == 8 else [f"suite.epsilon={radius / 255}"]
     earlier = [f"~suite.attacks.{attack}" for attack in ON_AP]
@@ -75,7 +77,7 @@ def commands(network: str, output: Path, *, images: int, radius: int = 8) -> dic
 
 def measure(name: str, network: str, *, images: int, radius: int) -> dict[str, Any]:
     """Both suites on a network; what is in the store is not run again."""
-    output = ROOT / "outputs" / "worst_cases" / re.sub(r"\W+", "_", name)
+    output = ROOT / "outputs" / "worst_cases" / re.sub(r"\W+", "_", name if radius == 8 else f"{name} {radius}")
     suites = {}
     for suite, command in commands(network, output, images=images, radius=radius).items():
         subprocess.run(command, check=True, cwd=ROOT)

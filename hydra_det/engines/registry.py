@@ -39,7 +39,11 @@ def is_foreign(name: str) -> bool:
 
 
 def check_installed(
-    names: Sequence[str], *, ask: Callable[[Callable[[], bool]], bool] = lambda able: able(), setting: str = "engines"
+    names: Sequence[str],
+    *,
+    ask: Callable[[Callable[[], bool]], bool] = lambda able: able(),
+    setting: str = "engines",
+    otherwise: str = "leave it out",
 ) -> None:
     """Refuse unknown engines, and those that cannot run here.
 
@@ -47,6 +51,7 @@ def check_installed(
         names: of engines.
         ask: calls what says whether the machine is able to; it may load the runtime.
         setting: that names them, for messages.
+        otherwise: what can be done where one is missing, for messages.
     """
     for name in names:
         if name not in ENGINES:
@@ -55,11 +60,11 @@ def check_installed(
             if importlib.util.find_spec(package) is None:
                 raise InputError(
                     f"{setting}: expected the package {package} for {name}, which is not installed; install "
-                    f"hydra-det[{ENGINES[name].extra}], or leave {name} out"
+                    f"hydra-det[{ENGINES[name].extra}], or {otherwise}"
                 )
         able = ENGINES[name].able
         if able is not None and not ask(able):
-            raise InputError(f"{setting}: expected {ENGINES[name].needs} for {name}, got one without; leave {name} out")
+            raise InputError(f"{setting}: expected {ENGINES[name].needs} for {name}, got one without; {otherwise}")
 
 
 def in_engine(

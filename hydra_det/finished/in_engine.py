@@ -4,7 +4,8 @@ import contextlib
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hydra_det.compaction.files import load_compact, save_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine, is_foreign
 from hydra_det.modules.graph import GraphDetector
-from hydra_det.process.apart import Apart
+from hydra_det.process.apart import Apart, DiedError
 from hydra_det.types import Detections, InputError, LossTerms, Target
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Opening:
     """The forward of a network in an engine, which is opened when it is first asked; it lives as long as this object.
 
     Before it is used its raw maps are compared with torch on random images. Engines of other runtimes live in a
-    process of their own.
+    process of their own, so a script that asks for them needs `if __name__ == "__main__":`.
 
     Args:
         engine: a key of `ENGINES`.
@@ -72,17 +73,19 @@ class Opening:
         self.network = network
         self.image_size = image_size
         self._forward: Forward | None = None
-        self._open = contextlib.ExitStack()
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """[B, 3, S, S] -> raw maps
 
         Raises:
-            InputError: the engine answers something else than torch, or lacks an operation.
+            InputError: the engine answers something else than torch, lacks an operation, or crashes.
         """
-        if self._forward is None:
-            self._forward = self._opened()
-        return self._forward(images)
+        try:
+            if self._forward is None:
+                self._forward = self._opened()
+            return self._forward(images)
+        except DiedError as error:
+            raise InputError(f"engine {self.engine}: expected it to live, it {error}; take another engine") from error
 
     @property
     def is_open(self) -> bool:
@@ -90,13 +93,20 @@ class Opening:
         return self._forward is not None
 
     def _opened(self) -> Forward:
-        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        with contextlib.ExitStack() as opened:
+            forward = self._checked(opened)
+            weakref.finalize(self, opened.pop_all().close)
+        return forward
+
+    def _checked(self, opened: contextlib.ExitStack) -> Forward:
+        """What it opens is closed with the stack."""
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         sample = torch.rand(TRIED, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             wanted = self.network(sample)
         threads = torch.get_num_threads()
         if is_foreign(self.engine):
-            call: Any = self._open.enter_context(Apart()).call
+            call: Any = opened.enter_context(Apart()).call
             save_compact(folder, self.network, {})
             call(open_here, self.engine, folder, sample, threads)
             forward: Forward = partial(call, run_here, self.engine)
@@ -124,13 +134,19 @@ def check_engine(name: str) -> None:
     Raises:
         InputError: which one, and what to do.
     """
-    check_installed([name], setting="engine")
+    check_installed([name], ask=in_a_process, setting="engine", otherwise="take engine=torch")
     if ENGINES[name].calibrated:
         others = ", ".join(other for other, engine in ENGINES.items() if not engine.calibrated)
         raise InputError(
             f"engine: expected one of {others}, got {name}, which takes its ranges from training images; compact.py "
             f"engines=[{name}] makes, scores and times it"
         )
+
+
+def in_a_process(able: Callable[[], bool]) -> bool:
+    """What a function says that may load another runtime, which this process is kept free of."""
+    with Apart() as apart:
+        return apart.call(able)
 
 
 def check_equal(engine: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
@@ -143,8 +159,8 @@ def check_equal(engine: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) 
     tolerance = ENGINES[engine].tolerance or math.inf
     if not worst <= tolerance or math.isinf(worst):
         raise InputError(
-            f"engines: expected {engine} to give the raw maps of torch within {tolerance} of their largest "
-            f"value, got a difference of {worst:.1e}; leave it out"
+            f"engine {engine}: expected {engine} to give the raw maps of torch within {tolerance} of their largest "
+            f"value, got a difference of {worst:.1e}; take another engine"
         )
     log.info("%s: raw maps differ by %.1e of their largest value", engine, worst)
     return worst

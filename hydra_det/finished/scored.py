@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from hydra_det.pipeline.scoring import score
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Attack, NetworkMetrics
 from hydra_det.store.store import Store
+
+log = logging.getLogger(__name__)
 
 FILE = "evaluation.json"
 ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
@@ -75,21 +78,30 @@ class Scored(ABC):
             source: the network that adversarial images are made on; None: the one that is scored.
             source_key: what says which one that is.
         """
-        net, config = self.network(network), self.config
+        config = self.scoring_config
         origin = self.origin(network) | ({} if source_key is None else {"source": source_key})
         if attack is not None:
             config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         self.data.prepare()
-        if self.engine != TORCH:
-            net = self._in_engine(network)
-            source = net.network if source is None else source
-            origin = {**origin, "engine": self.engine, "packages": engine_packages(self.engine)}
-            config = {**config, "trainer": {**config["trainer"], **ON_CPU}}
-        return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
+        if self.engine == TORCH:
+            net = self.network(network)
+            return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
+        inside = self._in_engine(network)
+        origin = {**origin, "engine": self.engine, "packages": engine_packages(self.engine)}
+        attacked = inside.network if source is None else source
+        return score(inside, config, data=self.data, store=self.store, origin=origin, attacked=attacked)
+
+    @property
+    def scoring_config(self) -> dict[str, Any]:
+        """The config with the trainer that scores: on the CPU in float32 where an engine computes."""
+        if self.engine == TORCH:
+            return self.config
+        return {**self.config, "trainer": {**self.config["trainer"], **ON_CPU}}
 
     def _in_engine(self, network: str) -> InEngine:
         """One of them in the engine, which is opened once."""
         if network not in self._engines:
+            log.info("%s computes what is scored, on the CPU in float32; torch makes the attacks", self.engine)
             self._engines[network] = in_another_engine(
                 self.engine, self.network(network), image_size=self.data.image_size
             )

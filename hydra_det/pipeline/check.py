@@ -156,7 +156,7 @@ def _check_values(config: Config) -> None:
         raise InputError(f"checkpoint_minutes: expected a number of at least 0, got {minutes!r}")
     prune = build.instantiate(config["prune"])
     if prune.budget == "latency" and prune.granularity in IN_SPARSE:
-        check_installed(["sparse"], setting="prune.budget")
+        check_installed(["sparse"], setting="prune.budget", otherwise="take parameters or flops")
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
         raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")
     store = Path(config["store"])

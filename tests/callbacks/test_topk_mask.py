@@ -207,7 +207,7 @@ def test_a_budget_of_time_is_measured_while_scores_learn_and_kept_in_the_end(mon
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
 @pytest.mark.parametrize("allocation", ["uniform", "global", "erk"])
 def test_a_budget_of_time_in_the_sparse_engine(monkeypatch, granularity, allocation):
-    """Half of the time of each layer comes of its weights; a layer that takes long loses more of its own by no rule."""
+    """A layer without any weight still takes half of its time."""
     prices = pytest.importorskip("hydra_det.engines.sparse.prices")
     asked = []
 

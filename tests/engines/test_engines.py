@@ -83,9 +83,7 @@ def test_an_engine_that_is_not_installed_is_refused(monkeypatch):
 
 def test_the_extra_is_the_one_that_brings_the_package(monkeypatch):
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda package: None if package == "numba" else 1)
-    with pytest.raises(
-        InputError, match=r"package numba for sparse, .* install hydra-det\[sparse\], or leave sparse out"
-    ):
+    with pytest.raises(InputError, match=r"package numba for sparse, .* install hydra-det\[sparse\], or leave it out"):
         check_installed(["sparse"])
 
 

@@ -1,6 +1,7 @@
 """`engine=`: what is scored and what is shown comes from an engine, equal to torch or refused."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from hydra_det.finished import in_engine
 from hydra_det.finished.in_engine import InEngine, Opening, check_engine, in_another_engine
 from hydra_det.finished.scored import write_scores
 from hydra_det.finished.suite.suite import Suite
+from hydra_det.process.apart import DiedError
 from hydra_det.types import InputError
 from tests.finished.example import trained
 from tests.finished.test_predict import predictor, scored_pictures
@@ -81,6 +83,20 @@ def test_another_answer_than_that_of_torch_is_refused(monkeypatch: pytest.Monkey
     inside = in_another_engine("torch_export", trained(), image_size=64)
     with pytest.raises(InputError, match=r"expected torch_export to give the raw maps of torch within 0\.001"):
         inside(torch.rand(1, 3, 64, 64))
+
+
+def test_a_crash_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> Any:
+        raise DiedError("was ended by SIGSEGV")
+
+    monkeypatch.setitem(ENGINES, "torch_export", ENGINES["torch_export"]._replace(open=crash))
+    inside = in_another_engine("torch_export", trained(), image_size=64)
+    with pytest.raises(InputError, match=r"engine torch_export: expected it to live, it was ended by SIGSEGV; take"):
+        inside(torch.rand(1, 3, 64, 64))
+    folders = {*Path(tempfile.gettempdir()).iterdir()}
+    with pytest.raises(InputError):
+        inside(torch.rand(1, 3, 64, 64))
+    assert {*Path(tempfile.gettempdir()).iterdir()} <= folders, "nothing is left behind"
 
 
 def test_an_engine_is_opened_once_and_only_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

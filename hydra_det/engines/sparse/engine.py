@@ -88,8 +88,10 @@ def _compile() -> None:
     try:
         run(*nothing)
     except Exception as error:  # of many kinds, where a file was cut off
-        log.warning("sparse: what was kept in %s cannot be read (%s); it is made anew", folder(), error)
-        shutil.rmtree(folder(), ignore_errors=True)
+        if (kept := folder()) is None:
+            raise
+        log.warning("sparse: what was kept in %s cannot be read or written (%s); it is made anew", kept, error)
+        shutil.rmtree(kept, ignore_errors=True)
         run(*nothing)
     if (took := time.perf_counter() - start) > LONG:
-        log.info("sparse: compiled in %.1f s, once for this processor; kept in %s", took, folder())
+        log.info("sparse: compiled in %.1f s, once for this processor; kept in %s", took, folder() or "memory only")

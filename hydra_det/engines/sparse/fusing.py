@@ -62,7 +62,7 @@ class Operation(NamedTuple):
 
     Attributes:
         name: of the value that it makes.
-        kind: conv, max_pool, upsample, pad, add, concat, slice, or raw_map.
+        kind: conv, which norm is as well, or one of `OTHERS`.
         inputs: names of values; of a convolution a second one is added at the end.
         settings: as in `Node`.
         convolution: of one.
@@ -127,6 +127,8 @@ def shapes_of(
         elif operation.kind == "pad":
             left, right, top, bottom = settings["padding"]
             height, width = height + top + bottom, width + left + right
+        elif operation.kind == "add" and len({shapes[name] for name in operation.inputs}) > 1:
+            raise _lacks(f"a sum of maps of different sizes at {operation.name}")
         elif operation.kind == "slice":
             channels = settings["stop"] - settings["start"]
         elif operation.kind == "concat":
@@ -139,7 +141,7 @@ def one_of(value: Any) -> float:
     """A setting of both sides, which are equal."""
     values = {*value} if isinstance(value, tuple | list) else {value}
     if len(values) != 1:
-        raise InputError(f"engines: expected the same for height and width, got {value}; leave sparse out of engines=")
+        raise _lacks(f"{value}, which differs for height and width")
     return float(next(iter(values)))
 
 
@@ -208,6 +210,10 @@ def _check(node: Node) -> None:
         raise _lacks(f"{node.operation} at {node.name}")
     if node.operation == "upsample" and node.settings["mode"] != "nearest":
         raise _lacks(f"upsampling that is {node.settings['mode']} at {node.name}")
+    if node.operation == "upsample" and one_of(node.settings["scale_factor"]) % 1:
+        raise _lacks(f"upsampling by {node.settings['scale_factor']} at {node.name}")
+    if node.operation == "pad" and (len(node.settings["padding"]) != 4 or min(node.settings["padding"]) < 0):
+        raise _lacks(f"the padding {node.settings['padding']} at {node.name}")
     if node.operation in STRAIGHT:
         _slope(node)
 
@@ -222,6 +228,6 @@ def _slope(node: Node) -> float:
 
 def _lacks(what: str) -> InputError:
     return InputError(
-        "engines: expected what sparse has (convolutions, BatchNorm, LeakyReLU, ReLU, Mish, Swish, sigmoid, max pools, "
-        f"nearest upsampling, padding, sums, slices and concatenations), got {what}; take another engine"
+        "engine sparse: expected what it has (convolutions, BatchNorm, LeakyReLU, ReLU, Mish, Swish, sigmoid, max "
+        f"pools, nearest upsampling, padding, sums, slices and concatenations), got {what}; take another engine"
     )

@@ -113,10 +113,10 @@ class Planner:
             source = phases
         else:
             offsets = _offsets(made, source.channels, target.layout)
-            kernels = in_kernels(_flat(made))
+            kernels = in_kernels(flat(made))
         vectors = -(-target.layout.pixels // WIDTH)
         blocks = -(-len(made.weights) // way.blocking.outputs)
-        nonzeros = find_nonzeros(_flat(made), offsets, blocking=way.blocking, kernels=kernels)
+        nonzeros = find_nonzeros(flat(made), offsets, blocking=way.blocking, kernels=kernels)
         rest = {"outputs": len(made.weights), "tile": way.tile, "kernels": int(kernels)}
         jobs = -(-vectors // way.tile) * blocks
         self.steps.append(Planned(CONVOLVE, jobs, source, target, added, rest, made.slope, nonzeros, made.bias))
@@ -194,7 +194,7 @@ def _parts_of_concats(
     return answer
 
 
-def _flat(made: Convolution) -> NDArray[np.float32]:
+def flat(made: Convolution) -> NDArray[np.float32]:
     """[O, I, k * k]"""
     outputs, inputs = made.weights.shape[:2]
     return made.weights.reshape(outputs, inputs, -1)

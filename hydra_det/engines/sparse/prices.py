@@ -11,6 +11,7 @@ from hydra_det.engines.sparse.fusing import Convolution, Operation, ungrouped
 from hydra_det.engines.sparse.layout import Layout
 from hydra_det.engines.sparse.planning import BY_TORCH, Planner, first_way
 from hydra_det.engines.sparse.running import seconds
+from hydra_det.engines.sparse.tuning import MUCH
 from hydra_det.modules.graph import IMAGES
 
 SHARES = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0)  # between them time is interpolated
@@ -61,7 +62,7 @@ def _milliseconds(layer: nn.Conv2d, size: tuple[int, int], share: float, kernels
     alone = Operation("layer", "conv", (IMAGES,), {}, made)
     ways = [BY_TORCH]
     if made.ours:
-        ways = [first_way(made, Layout(*made.map_size(*size)))] + ([BY_TORCH] if share > 0.3 else [])
+        ways = [first_way(made, Layout(*made.map_size(*size)))] + ([BY_TORCH] if share > MUCH else [])
     programs = [Planner([alone], size, {"layer": way}, channels=weights.shape[1]).program(["layer"]) for way in ways]
     return min(seconds(program, threads=threads) for program in programs) * 1000
 

@@ -44,7 +44,7 @@ class Planned(NamedTuple):
     """A step before maps have places.
 
     Attributes:
-        operation: of `work`.
+        operation: one of `steps`.
         jobs: how many.
         source: what is read.
         target: what is written.
@@ -92,7 +92,7 @@ class Program(NamedTuple):
     Attributes:
         tables: the steps and what they refer to.
         floats: of memory.
-        filled: (begin, end, value) of memory that begins with something else than zeros.
+        filled: maps whose pixels begin with something else than zeros.
         dense: the steps that torch does.
         images: where the input is put.
         outputs: where the raw maps are found, by the names of their values.
@@ -100,7 +100,7 @@ class Program(NamedTuple):
 
     tables: Tables
     floats: int
-    filled: list[tuple[int, int, float]]
+    filled: list[Map]
     dense: list[Dense]
     images: Map
     outputs: dict[str, Map]
@@ -115,18 +115,13 @@ def make_program(steps: Sequence[Planned], images: Map, outputs: Mapping[str, Ma
         outputs: where raw maps are found, by name.
     """
     floats = _allocate(steps, images, list(outputs.values()))
-    buffers = {id(part.buffer): part.buffer for step in steps for part in (step.source, step.target)}
-    filled = [
-        (buffer.begin, buffer.begin + buffer.layout.floats(buffer.channels), buffer.filled)
-        for buffer in buffers.values()
-        if buffer.filled is not None
-    ]
+    targets = {id(step.target.buffer): step.target for step in steps if step.target.buffer.filled is not None}
     dense = [
         Dense(number, step.dense, step.source, step.target, step.added)
         for number, step in enumerate(steps)
         if step.dense is not None
     ]
-    return Program(make_tables(steps), floats, filled, dense, images, dict(outputs))
+    return Program(make_tables(steps), floats, list(targets.values()), dense, images, dict(outputs))
 
 
 def _allocate(steps: Sequence[Planned], images: Map, outputs: Sequence[Map]) -> int:

@@ -3,7 +3,7 @@
 import functools
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hydra_det.engines.sparse.compiled.work import run
 from hydra_det.engines.sparse.dense import compute
-from hydra_det.engines.sparse.layout import LINE
+from hydra_det.engines.sparse.layout import LINE, put
 from hydra_det.engines.sparse.program import Program
 
 ROUNDS = 3  # of a program that is timed
@@ -35,8 +35,9 @@ def memory_of(program: Program) -> NDArray[np.float32]:
     room = np.zeros(program.floats + 4 * LINE, dtype=np.float32)
     start = -room.ctypes.data // room.itemsize % LINE
     memory = room[start : start + program.floats]
-    for begin, end, value in program.filled:
-        memory[begin:end] = value
+    for part in program.filled:
+        size = (part.channels, part.layout.height, part.layout.width)
+        put(memory, part.base, part.layout, np.full(size, part.buffer.filled, dtype=np.float32))
     return memory
 
 
@@ -57,8 +58,10 @@ def _together(
     if begin == end:
         return
     work: tuple[Any, ...] = (memory, tables, begin, end, counters)
-    others = [helpers(os.getpid()).submit(run, *work) for _ in range(threads - 1)]
+    others: list[Future[None]] = []
     try:
+        for _ in range(threads - 1):
+            others.append(helpers(os.getpid()).submit(run, *work))
         run(*work)
     finally:
         for other in others:

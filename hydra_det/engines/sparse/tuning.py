@@ -9,8 +9,8 @@ import numpy as np
 from hydra_det.engines.sparse.compiled.convolving import WIDTH
 from hydra_det.engines.sparse.fusing import Convolution, Operation, shapes_of
 from hydra_det.engines.sparse.layout import Layout
-from hydra_det.engines.sparse.nonzeros import Blocking
-from hydra_det.engines.sparse.planning import BY_TORCH, Planner, Way, even_tile, first_way
+from hydra_det.engines.sparse.nonzeros import Blocking, in_kernels
+from hydra_det.engines.sparse.planning import BY_TORCH, Planner, Way, even_tile, first_way, flat
 from hydra_det.engines.sparse.program import Program
 from hydra_det.modules.graph import IMAGES
 
@@ -37,7 +37,7 @@ def best_ways(
             continue
         shape = shapes[operation.inputs[0]]
         share = np.count_nonzero(made.weights) / made.weights.size
-        key = (made.weights.shape, made.stride, made.curved, shape, round(share, 2))
+        key = (made.weights.shape, made.stride, made.curved, shape, round(share, 2), in_kernels(flat(made)))
         if key not in known:
             target = Layout(*shapes[operation.name][1:])
             known[key] = _best(made, target, share, partial(_time, operation, shape, seconds))

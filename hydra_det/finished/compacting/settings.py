@@ -1,12 +1,10 @@
 """What is wrong with the settings of `compact.py`, said before anything is made."""
 
-from collections.abc import Callable
-
 from hydra_det.engines.detector_file import check_output
 from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
+from hydra_det.finished.in_engine import in_a_process
 from hydra_det.pipeline.build import Config
-from hydra_det.process.apart import Apart
 from hydra_det.types import InputError
 
 
@@ -19,15 +17,10 @@ def asked_engines(settings: Config) -> list[str]:
     if not isinstance(settings["engines"], list):
         raise InputError(f"engines: expected a list, as in engines=[openvino], got {settings['engines']}")
     engines: list[str] = list(dict.fromkeys(("torch", *settings["engines"])))
-    check_installed(engines, ask=_elsewhere)
+    check_installed(engines, ask=in_a_process)
     _check_counts(settings)
     check_output(settings["export"]["output"], settings["export"]["confidence"])
     return engines
-
-
-def _elsewhere(able: Callable[[], bool]) -> bool:
-    with Apart() as apart:
-        return apart.call(able)
 
 
 def _check_counts(settings: Config) -> None:

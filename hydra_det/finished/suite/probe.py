@@ -85,7 +85,7 @@ def doubts(
 def _losses_on_images(run: Scored, network: str, images: int) -> Iterator[tuple[Batch, Losses]]:
     """The first test images and the losses of the network on them, on the device and in the precision of scores."""
     data = run.data
-    trainer = build.bare_trainer(run.config)
+    trainer = build.bare_trainer(run.scoring_config)
     device = trainer.strategy.root_device
     samples = data.dataset("test")
     batch = collate([samples[SampleKey(0, index)] for index in range(min(images, len(samples)))])

@@ -107,11 +107,17 @@ def test_pools(pool):
         assert equal(net, Sparse(net, threads=2), images(size=size) - 2)
 
 
-def test_padding_keeps_its_value():
+BEHIND = {"one": [("c", conv(8, side=1), ["pad"])], "three": [("c", conv(8), ["pad"])],
+          "halves": [("c", conv(8, stride=2), ["pad"])], "none": [],
+          "sum": [("sum", Add(), ["a", "pad"]), ("c", conv(8), ["sum"]), ("d", conv(8), ["c"])]}  # fmt: skip
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+def test_padding_keeps_its_value_and_nothing_else_gets_it(behind):
     """The map has the size of one that is no longer needed, whose memory must not be taken for it."""
     net = detector(
         ("a", conv(), [IMAGES]), ("pool", nn.MaxPool2d(2, 1), ["a"]), ("b", conv(8), ["pool"]),
-        ("pad", nn.ConstantPad2d((0, 1, 0, 1), -5.0), ["b"]), ("c", conv(8, side=1), ["pad"]),
+        ("pad", nn.ConstantPad2d((0, 1, 0, 1), -5.0), ["b"]), *BEHIND[behind],
     )  # fmt: skip
     made = Sparse(net, threads=1)
     for seed in range(2):
@@ -126,13 +132,15 @@ def test_upsampling():
 @pytest.mark.parametrize(
     ("module", "said"),
     [
+        (nn.Upsample(scale_factor=1.5), "upsampling by 1.5 at last"),
+        (nn.ConstantPad2d((0, -1, 0, 0), 0.0), r"the padding \(0, -1, 0, 0\) at last"),
         (nn.Upsample(scale_factor=2, mode="bilinear"), "upsampling that is bilinear at last"),
         (nn.LeakyReLU(-0.1), "a negative_slope of -0.1 at last"),
     ],
 )
 def test_what_the_engine_lacks_is_named(module, said):
     net = detector(("conv", conv(), [IMAGES]), ("last", module, ["conv"]))
-    with pytest.raises(InputError, match=f"engines: expected what sparse has .*, got {said}; take another engine"):
+    with pytest.raises(InputError, match=f"engine sparse: expected what it has .*, got {said}; take another engine"):
         Sparse(net, threads=1)
 
 

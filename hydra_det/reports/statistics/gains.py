@@ -1,6 +1,7 @@
 """What compaction brought, from the record of a run: times by engine, and how many fewer operations."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -8,6 +9,7 @@ from hydra_det.records.record import PROTOCOLS, Compaction, Latency, Record
 
 NETWORKS = ("dense", "masked", "compact")
 NOTHING = 1.05  # a ratio of times below this is no gain
+ROUNDED = ("_bf16", "_fp16", "_int8")  # how engines end that do not compute in float32
 
 
 def compaction_of(record: Record) -> Compaction:
@@ -72,3 +74,19 @@ def faster_in(compaction: Compaction, network: str) -> list[str]:
         if gain(compaction, network, engine, batch) > NOTHING and saved > max(dense["iqr_ms"], other["iqr_ms"]):
             found.append(f"{engine} with batches of {batch}")
     return found
+
+
+class Fastest(NamedTuple):
+    """A network in the engine that computes it fastest in float32."""
+
+    engine: str
+    milliseconds: float  # median of forward for a batch
+
+
+def fastest(compaction: Compaction, network: str, batch: int) -> Fastest:
+    """Where a network is fastest without rounding, by forward."""
+    timed = [engine for size, engine in timed_cells(compaction) if size == batch]
+    exact = [engine for engine in timed if not engine.endswith(ROUNDED)] or timed
+    times = {name: time_of(compaction, network, name, batch)["forward"]["median_ms"] for name in exact}
+    best = min(times, key=lambda name: times[name])
+    return Fastest(best, times[best])

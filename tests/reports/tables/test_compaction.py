@@ -84,6 +84,25 @@ def test_what_brings_nothing_is_said_in_words(times, masks, compaction):
     assert ("Nor does compaction" in text) == compaction
 
 
+def test_the_fastest_engine_of_each_is_named_where_they_differ():
+    record = completed()
+    assert "Fastest in float32" not in " ".join(render(compaction_tables(record)).split())
+    times = {"torch": (400.0, 100.0), "openvino": (200.0, 160.0)}
+    for entry in record.compaction["latency"]:
+        dense, small = times[entry["engine"]]
+        entry["latency"]["forward"] = {
+            **entry["latency"]["forward"],
+            "median_ms": small if entry["network"] == "compact" else dense,
+        }
+    said = " ".join(render(compaction_tables(record)).split())
+    assert (
+        "batches of 1: the dense network in openvino, 200.0 ms, the compact one in torch, 100.0 ms: 2.00 times" in said
+    )
+    for entry in record.compaction["latency"]:
+        entry["engine"] = "torch_bf16" if entry["engine"] == "torch" else entry["engine"]
+    assert "Fastest in float32" not in " ".join(render(compaction_tables(record)).split()), "which rounds"
+
+
 def test_a_busy_machine_is_named():
     record = completed()
     said = "The machine was busy when these times were taken (3.5 processes a core)"

@@ -78,18 +78,19 @@ class Scored(ABC):
             source: the network that adversarial images are made on; None: the one that is scored.
             source_key: what says which one that is.
         """
+        net: nn.Module  # first: it says what is wrong with a file
+        if self.engine == TORCH:
+            net, about = self.network(network), {}
+        else:
+            net = inside = self._in_engine(network)
+            source = inside.network if source is None else source
+            about = {"engine": self.engine, "packages": engine_packages(self.engine)}
+        origin = {**self.origin(network), **({} if source_key is None else {"source": source_key}), **about}
         config = self.scoring_config
-        origin = self.origin(network) | ({} if source_key is None else {"source": source_key})
         if attack is not None:
             config = {**config, "evaluation": {**config["evaluation"], "attack": dict(attack)}}
         self.data.prepare()
-        if self.engine == TORCH:
-            net = self.network(network)
-            return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
-        inside = self._in_engine(network)
-        origin = {**origin, "engine": self.engine, "packages": engine_packages(self.engine)}
-        attacked = inside.network if source is None else source
-        return score(inside, config, data=self.data, store=self.store, origin=origin, attacked=attacked)
+        return score(net, config, data=self.data, store=self.store, origin=origin, attacked=source)
 
     @property
     def scoring_config(self) -> dict[str, Any]:

@@ -32,5 +32,5 @@ class Engine(NamedTuple):
     able: Callable[[], bool] | None = None
     tolerance: float | None = FLOAT_TOLERANCE
     extra: str = "export"
-    needs: str = "a processor that computes in bf16"
+    needs: str = ""
     calibrated: bool = False

@@ -23,7 +23,14 @@ ENGINES: dict[str, Engine] = {
     "onnxruntime_int8": Engine(ONNXRUNTIME, write_int8, in_onnxruntime, tolerance=None, calibrated=True),
     "openvino": Engine(OPENVINO, write_openvino, in_openvino),
     "openvino_fp16": Engine(OPENVINO, partial(write_openvino, fp16=True), in_openvino, tolerance=None),
-    "openvino_bf16": Engine(OPENVINO, write_openvino, partial(in_openvino, precision="bf16"), has_bf16, None),
+    "openvino_bf16": Engine(
+        OPENVINO,
+        write_openvino,
+        partial(in_openvino, precision="bf16"),
+        has_bf16,
+        None,
+        needs="a processor that computes in bf16",
+    ),
     "openvino_int8": Engine(
         (*OPENVINO, "onnxruntime"), partial(write_openvino, int8=True), in_openvino, tolerance=None, calibrated=True
     ),

@@ -7,8 +7,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from hydra_det.engines import registry
 from hydra_det.pipeline.build import read_yaml
-from hydra_det.pipeline.check import check_anchors
+from hydra_det.pipeline.check import check, check_anchors
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose
 from train import train
@@ -90,3 +91,15 @@ def test_a_config_that_is_not_of_the_run_of_the_weights_says_nothing(tmp_path, m
         (tmp_path / config).write_text("model: {}\n")
     check_anchors({"weights": weights, "anchors": [[1, 2]], "num_classes": 6})
     assert (said.format(tmp_path) in caplog.text) if said else (caplog.text == "")
+
+
+def test_a_budget_of_time_needs_the_engine_before_anything_is_trained(tmp_path, monkeypatch):
+    find = registry.importlib.util.find_spec
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
+    for granularity in ("weight", "kernel"):
+        words = arguments(tmp_path, f"prune={granularity}", "prune.budget=latency")
+        with pytest.raises(
+            InputError, match=r"prune\.budget: expected the package numba .*, or take parameters or flops"
+        ):
+            check(compose(words))
+    check(compose(arguments(tmp_path, "prune=filter_group", "prune.budget=latency")))

@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from hydra_det.engines.sparse.compiled.jit import folder
 from hydra_det.engines.sparse.compiled.work import run
 from hydra_det.engines.sparse.fusing import fuse
-from hydra_det.engines.sparse.layout import get, put
+from hydra_det.engines.sparse.layout import channels_at, put
 from hydra_det.engines.sparse.planning import Planner
 from hydra_det.engines.sparse.program import Program, make_tables
 from hydra_det.engines.sparse.running import memory_of, run_program, seconds
@@ -55,14 +54,26 @@ class Sparse:
     def __call__(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> raw maps"""
         with self._lock:
-            program, memory = self._program((images.shape[2], images.shape[3]))
-            outputs: dict[str, list[Any]] = {name: [] for name in program.outputs}
-            for image in images.detach().float().cpu().numpy():
-                put(memory, program.images.base, program.images.layout, image)
-                run_program(program, memory, threads=self.threads)
-                for name, place in program.outputs.items():
-                    outputs[name].append(get(memory, place.base, place.layout, place.channels))
-        return [self.network.get_submodule(name)(torch.from_numpy(np.stack(maps))) for name, maps in outputs.items()]
+            try:
+                maps = self._maps(images.detach().float().cpu().numpy())
+            except BaseException:  # a thread may still work on what an interrupt left
+                self._programs.clear()
+                raise
+        return [self.network.get_submodule(name)(torch.from_numpy(found)) for name, found in maps.items()]
+
+    def _maps(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """[B, 3, H, W] -> by output [B, C, H, W]"""
+        program, memory = self._program((images.shape[2], images.shape[3]))
+        maps = {
+            name: np.empty((len(images), place.channels, place.layout.height, place.layout.width), np.float32)
+            for name, place in program.outputs.items()
+        }
+        for number, image in enumerate(images):
+            put(memory, program.images.base, program.images.layout, image)
+            run_program(program, memory, threads=self.threads)
+            for name, place in program.outputs.items():
+                maps[name][number] = channels_at(memory, place.base, place.layout, place.channels)
+        return maps
 
     def _program(self, size: tuple[int, int]) -> tuple[Program, NDArray[np.float32]]:
         """For images of a size (height, width), and its memory."""

@@ -58,16 +58,11 @@ class Layout(NamedTuple):
 
 def put(memory: Floats, base: int, layout: Layout, maps: Floats) -> None:
     """Write maps [C, H, W] as channels from `base` on; zero columns and gaps are left as they are."""
-    _view(memory, base, layout, len(maps))[:] = maps
+    channels_at(memory, base, layout, len(maps))[:] = maps
 
 
-def get(memory: Floats, base: int, layout: Layout, channels: int) -> Floats:
-    """A copy of channels from `base` on. [C, H, W]"""
-    return _view(memory, base, layout, channels).copy()
-
-
-def _view(memory: Floats, base: int, layout: Layout, channels: int) -> Floats:
-    """[C, H, W]"""
+def channels_at(memory: Floats, base: int, layout: Layout, channels: int) -> Floats:
+    """A view of channels from `base` on. [C, H, W]"""
     item = memory.itemsize
     strides = (layout.channel * item, layout.row * item, item)
     return np.lib.stride_tricks.as_strided(

@@ -142,7 +142,7 @@ def test_an_interrupt_lets_the_other_threads_go(pruned, monkeypatch):
     monkeypatch.setattr(helpers, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made(images(1))
-    assert all(one.cancelled() or one.done() for one in asked), "nobody works on when the engine is free again"
+    assert made._programs == {}, "a thread may still write into the memory of before"
     monkeypatch.undo()
     assert all(torch.equal(a, b) for a, b in zip(wanted, made(images(1)), strict=True))
 

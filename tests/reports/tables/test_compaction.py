@@ -19,9 +19,16 @@ SIZE = {"parameters": 8_000, "flops": 6_000_000_000, "file_bytes": 4 * 2**20, "p
 SMALL = {"parameters": 2_000, "flops": 1_500_000_000, "file_bytes": 2**20, "peak_bytes": None}
 
 
-def completed(**times):
-    """A record whose networks take the given ms in torch and, half of it, in openvino."""
+def completed(sparse=False, **times):
+    """A record whose networks take the given ms in torch and, half of it, in openvino.
+
+    With `sparse`, an engine that is slow for the dense network and fast for the compact one.
+    """
     times = {"dense": 400.0, "masked": 410.0, "compact": 160.0} | times
+    timed = [(name, engine, factor * times[name]) for engine, factor in (("torch", 1.0), ("openvino", 0.5))
+             for name in times]  # fmt: skip
+    if sparse:
+        timed += [("dense", "sparse", 800.0), ("masked", "sparse", 55.0), ("compact", "sparse", 50.0)]
     return example_record(
         compaction={
             "created": "2030-01-02T03:04:05+00:00",
@@ -35,9 +42,8 @@ def completed(**times):
                 {"engine": "openvino", "file_bytes": 3 * 2**19, "difference": 4e-7, "metrics": None},
             ],
             "latency": [
-                {"network": name, "engine": engine, "latency": latency(milliseconds * factor)}
-                for engine, factor in (("torch", 1.0), ("openvino", 0.5))
-                for name, milliseconds in times.items()
+                {"network": name, "engine": engine, "latency": latency(milliseconds)}
+                for name, engine, milliseconds in timed
             ],
         }
     )
@@ -161,3 +167,10 @@ def test_a_network_that_was_not_timed_has_the_other_tables(tmp_path):
     assert not (tmp_path / "speed.png").exists()
     write_record(tmp_path / "run" / "record.json", record)
     assert "compaction" not in draw_figures(read_runs(tmp_path), compare({}, read_runs(tmp_path).frame), paper=False)
+
+
+def test_the_picture_compares_with_the_dense_network_at_its_fastest_too():
+    same, fastest = compaction_figure(completed(sparse=True)).axes[1].containers
+    assert [bar.get_width() for bar in same] == pytest.approx([2.5, 2.5, 16.0])
+    assert [bar.get_width() for bar in fastest] == pytest.approx([200 / 160, 2.5, 4.0])  # 200 ms in openvino
+    assert fastest.get_label() == "dense in openvino, its fastest"

@@ -1,6 +1,6 @@
 """Score initialisers: what a weight is worth before its score is trained."""
 
-from hydra_det.init.deeplift import DeepLift
+from hydra_det.init.deeplift import AdversarialDeepLift, DeepLift
 from hydra_det.init.gradient import Snip, Taylor
 from hydra_det.init.scaled import Scaled
 from hydra_det.init.simple import Magnitude, Random
@@ -9,6 +9,7 @@ from hydra_det.init.synflow import SynFlow
 INITIALISERS = {
     "scaled": Scaled,
     "deeplift": DeepLift,
+    "adversarial_deeplift": AdversarialDeepLift,
     "snip": Snip,
     "taylor": Taylor,
     "synflow": SynFlow,

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from hydra_det.init.order import BLENDS, NORMALISATIONS, order_of
 from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.types import Batch, InputError
 
@@ -84,9 +85,8 @@ def sizes_of_weights(values: Tensor, layer: nn.Conv2d) -> Tensor:
     optimiser that moves all scores alike, as Adam does, undo their order. Weights are spread more evenly.
     """
     weights = layer.weight.detach().abs().flatten().to(values.dtype)
-    sizes, order = weights.sort(stable=True)
-    order = order[values.abs().flatten()[order].argsort(stable=True)]
-    return scale_to_bound(torch.empty_like(sizes).scatter_(0, order, sizes), layer).view_as(values)
+    order = order_of(values.abs(), weights)
+    return scale_to_bound(torch.empty_like(weights).scatter_(0, order, weights.sort().values), layer).view_as(values)
 
 
 # How large the scores of a layer are: as large as what they were made from, or as large as its weights.
@@ -120,11 +120,20 @@ def choose(option: str, word: str, known: Mapping[str, T]) -> T:
     return known[word]
 
 
+def _share(value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InputError(f"init.blend_share: expected a share between 0 and 1, got {value!r}")
+    return value
+
+
 class FromImages:
     """What initialisers share that add up contributions over micro-batches.
 
     Args:
         aggregation: of micro-batches: `absolute`, `squared` or `signed`.
+        normalise: `none`, or `channels`: contributions count as shares of their output and of their input channel.
+        blend: with |weight|: `none`, `rank`, the mean of both ranks in the layer, or `product`, the geometric mean.
+        blend_share: of the contributions in a blend; the rest is that of |weight|.
         sizes: of the scores: `contributions`, scaled to sqrt(6 / fan_in), or `weights`, those of the scaled
             initialisation in the order of the contributions.
         images: training images looked at.
@@ -136,15 +145,24 @@ class FromImages:
         self,
         *,
         aggregation: str = "absolute",
+        normalise: str = "none",
+        blend: str = "none",
+        blend_share: float = 0.5,
         sizes: str = "contributions",
         images: int = 64,
         micro_batch: int = 4,
         attacked: bool = False,
     ) -> None:
         self.aggregate = choose("aggregation", aggregation, AGGREGATIONS)
+        self.normalise = choose("normalise", normalise, NORMALISATIONS)
+        self.blend = choose("blend", blend, BLENDS)
+        self.blend_share = _share(blend_share)
         self.sizes = choose("sizes", sizes, SIZES)
         self.sample = Sample(images=images, micro_batch=micro_batch, attacked=attacked)
         self.facts: dict[str, Any] = {"aggregation": aggregation, "sizes": sizes, **asdict(self.sample)}
+        self.facts |= {"normalise": normalise, "blend": blend}
+        if blend != "none":
+            self.facts["blend_share"] = blend_share
 
     def finish(self, tally: "Tally", network: nn.Module, **facts: Any) -> InitialScores:
         """The scores of a network, the same in all processes.
@@ -160,7 +178,9 @@ class FromImages:
             mean = means[name]
             if not mean.any():
                 silent.append(name)
-            scores[name] = self.sizes(mean, layer).to(layer.weight.dtype)
+            weights = layer.weight.detach().abs().to(mean.dtype)
+            found = self.blend(self.normalise(mean, layer), weights, self.blend_share)
+            scores[name] = self.sizes(found, layer).to(layer.weight.dtype)
         if len(silent) == len(scores):
             raise InputError("init: expected scores, got zeros alone; no weight changes what the network answers")
         if silent:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from hydra_det.init.contributions import contributions, likely_causes, relative
 from hydra_det.init.references import REFERENCES
 from hydra_det.init.rules import RULES
 from hydra_det.init.targets import TARGETS, topk
-from hydra_det.types import InputError
+from hydra_det.types import Batch, InputError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class DeepLift(FromImages):
         target: what is explained: the logits of the `assigned` anchors, the `topk` largest objectness logits, or the
             detection `loss`.
         k: number of logits an image for `topk`.
-        reference: what images are compared with: `zeros`, `mean`, `padding` or `blur`.
+        reference: what images are compared with: `zeros`, `mean`, `padding`, `blur`, or, of attacked images, `clean`:
+            each with itself before the attack, so that what is explained is what the attack changes.
         rule: of activations, `rescale` or `reveal_cancel`, which is several times as slow.
         max_gap: largest share of the target that the contributions may miss; see `Contributions.gap`. Of the `loss`
             the target is what its coefficients make of the raw maps: how well they stand for it is not in the gap.
@@ -58,6 +60,8 @@ class DeepLift(FromImages):
             raise InputError(f"init.max_gap: expected a share above 0, got {max_gap!r}")
         self.coefficients = choose("target", target, TARGETS | {"topk": functools.partial(topk, k=k)})
         self.make_reference = choose("reference", reference, REFERENCES)
+        if reference == "clean" and not self.sample.attacked:
+            raise InputError("init.attacked: expected true for init.reference=clean, got false: nothing would differ")
         self.make_rule = choose("rule", rule, RULES)
         self.needs_objects = target == "assigned"
         self.max_gap = max_gap
@@ -90,17 +94,21 @@ class DeepLift(FromImages):
     def _explain(self, net: nn.Module, batches: Batches) -> tuple[Tally, float]:
         """The contributions of all batches, and what share of the target they miss, in all processes."""
         first = next(net.parameters())
-        reference = self.make_reference(batches(dataclasses.replace(self.sample, attacked=False)), first.device)
+        clean = dataclasses.replace(self.sample, attacked=False)
+        reference = self.make_reference(batches(clean), first.device)
         tally = Tally(self.aggregate)
         missed = whole = 0.0
-        for batch in batches(self.sample):
+        pairs = (
+            zip(batches(clean), batches(self.sample), strict=True) if self.sample.attacked else _twice(batches(clean))
+        )
+        for before, batch in pairs:
             images, targets = batch["images"].to(first.dtype), batch["targets"]
             if self.needs_objects and not any(len(target["labels"]) for target in targets):
                 continue
             found = contributions(
                 net,
                 images,
-                reference(images),
+                reference(images, before["images"].to(first.dtype)),
                 coefficients=functools.partial(self.coefficients, net, targets),
                 rule=self.make_rule(),
             )
@@ -108,3 +116,28 @@ class DeepLift(FromImages):
             missed += found.missed.item()
             whole += found.whole.item()
         return tally, relative(*total_over_processes(first.new_tensor([missed, whole])))
+
+
+class AdversarialDeepLift(DeepLift):
+    """score = size of what a weight contributes to what an attack does to the loss, its rank averaged with |weight|'s.
+
+    Every attacked image is compared with itself before the attack. To compare them the other way round would give the
+    same sizes. Arguments as in `DeepLift`.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str = "loss",
+        reference: str = "clean",
+        blend: str = "rank",
+        sizes: str = "weights",
+        attacked: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(target=target, reference=reference, blend=blend, sizes=sizes, attacked=attacked, **options)
+
+
+def _twice(batches: Iterable[Batch]) -> Iterable[tuple[Batch, Batch]]:
+    """Clean batches are their own selves before an attack."""
+    return ((batch, batch) for batch in batches)

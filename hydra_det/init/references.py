@@ -10,8 +10,9 @@ from hydra_det.boxes import PADDING
 from hydra_det.init.base import total_over_processes
 from hydra_det.types import Batch
 
-# Images [B, 3, H, W] -> one reference for all of them [1, 3, H, W], or one for each [B, 3, H, W].
-Reference = Callable[[Tensor], Tensor]
+# Images [B, 3, H, W], and what they were before an attack -> one reference for all of them [1, 3, H, W], or one for
+# each [B, 3, H, W].
+Reference = Callable[[Tensor, Tensor], Tensor]
 # Clean batches of the images that will be compared, those of this process; the device -> their reference.
 MakeReference = Callable[[Iterable[Batch], torch.device], Reference]
 
@@ -20,12 +21,12 @@ BLUR_SHARE = 1 / 16  # standard deviation of the blur, as a share of the shorter
 
 def zeros(_batches: Iterable[Batch], _device: torch.device) -> Reference:
     """Black."""
-    return lambda images: torch.zeros_like(images[:1])
+    return lambda images, _before: torch.zeros_like(images[:1])
 
 
 def padding(_batches: Iterable[Batch], _device: torch.device) -> Reference:
     """The grey of letterbox padding, which then contributes nothing."""
-    return lambda images: torch.full_like(images[:1], PADDING)
+    return lambda images, _before: torch.full_like(images[:1], PADDING)
 
 
 def mean(batches: Iterable[Batch], device: torch.device) -> Reference:
@@ -37,7 +38,7 @@ def mean(batches: Iterable[Batch], device: torch.device) -> Reference:
             sums += torch.cat([content.double().sum(1), sums.new_tensor([content.shape[1]])])
     sums = total_over_processes(sums)
     colour = (sums[:3] / sums[3]).view(1, 3, 1, 1)
-    return lambda images: colour.to(images).expand(1, 3, *images.shape[-2:])
+    return lambda images, _before: colour.to(images).expand(1, 3, *images.shape[-2:])
 
 
 def blur(_batches: Iterable[Batch], _device: torch.device) -> Reference:
@@ -45,10 +46,17 @@ def blur(_batches: Iterable[Batch], _device: torch.device) -> Reference:
     return _blurred
 
 
-REFERENCES: dict[str, MakeReference] = {"zeros": zeros, "padding": padding, "mean": mean, "blur": blur}
+def clean(_batches: Iterable[Batch], _device: torch.device) -> Reference:
+    """Every image itself before the attack: the difference is the attack's doing, and nothing else."""
+    return lambda _images, before: before
 
 
-def _blurred(images: Tensor) -> Tensor:
+REFERENCES: dict[str, MakeReference] = {
+    "zeros": zeros, "padding": padding, "mean": mean, "blur": blur, "clean": clean,
+}  # fmt: skip
+
+
+def _blurred(images: Tensor, _before: Tensor) -> Tensor:
     sigma = min(images.shape[-2:]) * BLUR_SHARE
     size = 2 * round(2 * sigma) + 1  # two standard deviations to each side, an odd number of pixels
     return gaussian_blur(images, [size, size], [sigma, sigma])

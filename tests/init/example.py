@@ -43,3 +43,15 @@ def given(*made: Batch) -> Batches:
         return made
 
     return batches
+
+
+def disturbed(images: Tensor) -> Tensor:
+    """As an attack might leave them: every pixel moved by 8/255, one way or the other."""
+    signs = torch.randn(images.shape, generator=torch.Generator().manual_seed(3)).sign().to(images)
+    return (images + 8 / 255 * signs).clamp(0, 1)
+
+
+def attackable(*made: Batch) -> Batches:
+    """The same batches whatever the sample; where it is an attacked one, disturbed."""
+    attacked = [Batch(images=disturbed(one["images"]), targets=one["targets"]) for one in made]
+    return lambda sample: attacked if sample.attacked else made

@@ -19,7 +19,7 @@ from hydra_det.init.targets import TARGETS, assigned
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import InputError
-from tests.init.example import answering
+from tests.init.example import answering, disturbed
 from tests.init.oracle import of_channels, one_pass
 from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, unsettle
 
@@ -32,11 +32,12 @@ def convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
 
 def explain(net: Any, *, reference: str = "padding", rule: str = "rescale", target: str = "assigned") -> Contributions:
     made = batch()
-    images = made["images"].to(next(net.parameters()).dtype)
+    before = made["images"].to(next(net.parameters()).dtype)
+    images = disturbed(before) if reference == "clean" else before
     return contributions(
         net,
         images,
-        REFERENCES[reference]([made], images.device)(images),
+        REFERENCES[reference]([made], images.device)(images, before),
         coefficients=functools.partial(TARGETS[target], net, made["targets"]),
         rule=RULES[rule](),
     )
@@ -445,3 +446,17 @@ def test_a_gpu_is_as_exact():
             rule=rule(),
         )
         assert found.gap < 1e-4
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_images_and_reference_may_change_places(name, rule):
+    """Why there is one direction alone between clean and attacked images: the other has the same sizes."""
+    net, images = answering(name, dtype=torch.float64), batch()["images"].double()
+    attacked = disturbed(images)
+    there, back = (
+        contributions(net, *pair, coefficients=whole, rule=RULES[rule]())
+        for pair in ((attacked, images), (images, attacked))
+    )
+    for key, values in there.weights.items():
+        torch.testing.assert_close(back.weights[key], -values, rtol=0, atol=1e-9 * float(values.abs().max()))

@@ -17,6 +17,7 @@ from hydra_det.init.base import Sample, score_bound
 from hydra_det.init.contributions import contributions
 from hydra_det.init.deeplift import DeepLift
 from hydra_det.init.gradient import Snip, Taylor
+from hydra_det.init.order import BLENDS, NORMALISATIONS, ranks
 from hydra_det.init.references import REFERENCES
 from hydra_det.init.rules import RULES, Rescale
 from hydra_det.init.scaled import Scaled
@@ -26,17 +27,18 @@ from hydra_det.init.targets import TARGETS, assigned
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError
-from tests.init.example import answering, given, objects_of_every_size
+from tests.init.example import answering, attackable, disturbed, given, objects_of_every_size
 from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, target, unsettle
 from tests.pruning.example import mask_of
 from tests.pruning.test_masks import RATIOS, best_by_sorting, exactly_kept
 
-BATCHES = given(objects_of_every_size(seed=0), objects_of_every_size(seed=1))
+BOTH = (objects_of_every_size(seed=0), objects_of_every_size(seed=1))
+BATCHES = given(*BOTH)
 # Nothing for the two coarser heads to find.
 SMALL_OBJECTS = given(
     Batch(images=batch()["images"], targets=[target([[10, 10, 20, 22]], [0]), target([[30, 30, 41, 40]], [1])])
 )
-FROM_IMAGES = ("deeplift", "snip", "taylor")
+FROM_IMAGES = ("deeplift", "adversarial_deeplift", "snip", "taylor")
 
 
 def initialiser(name, *, seed=0):
@@ -55,7 +57,7 @@ def test_scores_of_every_layer(name, network_name):
     unsettle(net)
     before, state = snapshot(net), torch.get_rng_state()
     with undisturbed(net):
-        scores = initialiser(name)(net, BATCHES).layers
+        scores = initialiser(name)(net, attackable(*BOTH)).layers
     assert_untouched(net, before)
     assert torch.equal(torch.get_rng_state(), state), "what is drawn later must not depend on the initialiser"
     assert list(scores) == [key for key, _ in masked_layers(net)]
@@ -162,8 +164,9 @@ def test_deeplift_is_the_mean_of_contributions_scaled_to_the_bound(aggregation, 
 
 @pytest.mark.parametrize("option", [
     *({"target": name} for name in TARGETS if name != "assigned"), {"target": "topk", "k": 3},
-    *({"reference": name} for name in REFERENCES if name != "padding"),
+    *({"reference": name} for name in REFERENCES if name not in {"padding", "clean"}),
     *({"rule": name} for name in RULES if name != "rescale"),
+    {"normalise": "channels"}, {"blend": "rank"}, {"blend": "product"},
 ])  # fmt: skip
 def test_every_option_changes_the_scores(option):
     net = masked()
@@ -190,14 +193,67 @@ def test_scores_as_large_as_the_weights_keep_the_order_of_the_contributions():
     assert not plain["heads.0"].any()
 
 
+def test_attacked_images_are_explained_against_themselves_before_the_attack():
+    net, made = masked(dtype=torch.float64), [batch(seed=0), batch(seed=1)]
+    scores = DeepLift(reference="clean", target="loss", attacked=True)(net, attackable(*made)).layers
+    attacked = [Batch(images=disturbed(one["images"]), targets=one["targets"]) for one in made]
+    sums: dict[str, Any] = {}
+    for before, after in zip(made, attacked, strict=True):
+        coefficients = functools.partial(TARGETS["loss"], net, before["targets"])
+        pair = (after["images"].double(), before["images"].double())
+        for key, values in contributions(net, *pair, coefficients=coefficients, rule=Rescale()).weights.items():
+            sums[key] = sums.get(key, 0) + values.abs()
+    for key, layer in masked_layers(net):
+        torch.testing.assert_close(scores[key], sums[key] * score_bound(layer) / sums[key].max())
+
+
+def test_an_image_that_the_attack_leaves_alone_explains_nothing():
+    with pytest.raises(InputError, match="init: expected scores, got zeros alone"):
+        DeepLift(reference="clean", attacked=True)(masked(), lambda _: [batch()])
+
+
+def test_a_blend_orders_by_what_was_found_and_by_the_weight():
+    values, layer = torch.tensor([4.0, 0.0, 1.0, 9.0]), nn.Conv2d(4, 1, 1)
+    weights = torch.tensor([0.1, 0.4, 0.2, 0.3])
+    by_hand = torch.tensor([3 + 1, 1 + 4, 2 + 2, 4 + 3]) / 4 / 2  # both ranks, from 1 for the least
+    torch.testing.assert_close(BLENDS["rank"](values, weights, 0.5), by_hand)
+    torch.testing.assert_close(BLENDS["rank"](values, weights, 0.25), torch.tensor([3 + 3, 1 + 12, 2 + 6, 4 + 9]) / 16)
+    torch.testing.assert_close(BLENDS["product"](values, weights, 0.5), (values * weights).sqrt())
+    assert BLENDS["none"](values, weights, 0.5) is values
+    assert NORMALISATIONS["none"](values, layer) is values
+
+
+def test_ties_are_ordered_by_the_weight():
+    weights = torch.tensor([[0.3, 0.1], [0.4, 0.2]])
+    torch.testing.assert_close(ranks(torch.zeros(2, 2), weights), torch.tensor([[3.0, 1.0], [4.0, 2.0]]) / 4)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_shares_of_channels_by_hand(groups):
+    layer = nn.Conv2d(4, 6, 3, groups=groups)
+    values = layer.weight.detach().abs()
+    found = NORMALISATIONS["channels"](values, layer)
+    width = 6 // groups
+    for o, i in ((0, 0), (5, 1), (2, 1)):
+        group = slice(o // width * width, (o // width + 1) * width)  # the filters that read the same channels
+        expected = values[o, i] / values[o].sum() + values[o, i] / values[group, i].sum()
+        torch.testing.assert_close(found[o, i], expected)
+    starved = values.clone()
+    starved[3] *= 1e-6  # contributes next to nothing, and keeps its share all the same
+    assert NORMALISATIONS["channels"](starved, layer)[3].sum() >= 0.99
+    assert not NORMALISATIONS["channels"](torch.zeros_like(values), layer).any()
+
+
 def test_facts_say_what_was_looked_at():
     assert DeepLift(images=9, micro_batch=2)(masked(), BATCHES).facts == {
         "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
-        "sizes": "contributions", "images": 4, "micro_batch": 2, "attacked": False,
+        "normalise": "none", "blend": "none", "sizes": "contributions", "images": 4, "micro_batch": 2,
+        "attacked": False,
         "completeness_gap": pytest.approx(0, abs=1e-3), "dtype": "float32",
     }  # fmt: skip
     assert Snip()(masked(), BATCHES).facts == {
-        "aggregation": "absolute", "sizes": "contributions", "images": 4, "micro_batch": 4, "attacked": False
+        "aggregation": "absolute", "normalise": "none", "blend": "none", "sizes": "contributions", "images": 4,
+        "micro_batch": 4, "attacked": False,
     }  # fmt: skip
 
 
@@ -207,7 +263,7 @@ def test_the_sample_is_asked_for(name):
 
     def batches(sample):
         asked.append(sample)
-        return [batch()]
+        return attackable(batch())(sample)
 
     INITIALISERS[name](images=7, micro_batch=3, attacked=True)(masked(), batches)
     assert asked[-1] == Sample(images=7, micro_batch=3, attacked=True)
@@ -256,9 +312,9 @@ def test_synflow_conserves_what_flows():
 def test_half_precision_weights_are_scored_in_float32(name):
     halves = masked().bfloat16()
     before = snapshot(halves)
-    found = initialiser(name)(halves, BATCHES).layers
+    found = initialiser(name)(halves, attackable(*BOTH)).layers
     assert_untouched(halves, before)
-    expected = initialiser(name)(masked().bfloat16().float(), BATCHES).layers
+    expected = initialiser(name)(masked().bfloat16().float(), attackable(*BOTH)).layers
     for key, values in found.items():
         assert torch.equal(values, expected[key].bfloat16())
 
@@ -270,7 +326,7 @@ def scores_of_rank(rank, address, folder, count):
     made = [batch(seed=seed) for seed in range(count)][rank::2]
     for name in FROM_IMAGES:
         option = {"reference": "mean"} if name == "deeplift" else {}
-        found = INITIALISERS[name](**option)(masked(dtype=torch.float64), given(*made))
+        found = INITIALISERS[name](**option)(masked(dtype=torch.float64), attackable(*made))
         torch.save((found.layers, found.facts), folder / f"{name}{rank}.pt")
     dist.destroy_process_group()
 
@@ -281,7 +337,7 @@ def test_processes_share_the_images_and_agree(tmp_path, count):
     for name in FROM_IMAGES:
         option = {"reference": "mean"} if name == "deeplift" else {}
         alone = INITIALISERS[name](**option)(
-            masked(dtype=torch.float64), given(*(batch(seed=seed) for seed in range(count)))
+            masked(dtype=torch.float64), attackable(*(batch(seed=seed) for seed in range(count)))
         )
         (first, facts), (second, others) = (torch.load(tmp_path / f"{name}{rank}.pt") for rank in range(2))
         assert facts == others
@@ -294,7 +350,11 @@ def test_processes_share_the_images_and_agree(tmp_path, count):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"target": "boxes"}, r"init\.target: expected one of assigned, topk, loss, got 'boxes'"),
-    ({"reference": "grey"}, r"init\.reference: expected one of zeros, padding, mean, blur, got 'grey'"),
+    ({"reference": "grey"}, r"init\.reference: expected one of zeros, padding, mean, blur, clean, got 'grey'"),
+    ({"reference": "clean"}, r"init\.attacked: expected true for init\.reference=clean, got false"),
+    ({"blend": "mean"}, r"init\.blend: expected one of none, rank, product, got 'mean'"),
+    ({"blend_share": 1}, r"init\.blend_share: expected a share between 0 and 1, got 1"),
+    ({"normalise": "layers"}, r"init\.normalise: expected one of none, channels, got 'layers'"),
     ({"rule": "linear"}, r"init\.rule: expected one of rescale, reveal_cancel, got 'linear'"),
     ({"aggregation": "mean"}, r"init\.aggregation: expected one of absolute, squared, signed, got 'mean'"),
     ({"images": 0}, r"init\.images: expected a whole number of at least 1, got 0"),

@@ -81,7 +81,9 @@ def test_references():
     letterbox = Letterbox(64, 32, 64)  # 16 rows of padding above and below
     images[:, :, :16] = images[:, :, 48:] = 0.5
     made = Batch(images=images, targets=[target([], [], letterbox=letterbox) for _ in range(2)])
-    found = {name: make([made, made], images.device)(images) for name, make in REFERENCES.items()}
+    before = torch.rand(2, 3, 64, 64)
+    found = {name: make([made, made], images.device)(images, before) for name, make in REFERENCES.items()}
+    assert torch.equal(found["clean"], before)
     assert torch.equal(found["zeros"], torch.zeros(1, 3, 64, 64))
     assert torch.equal(found["padding"], images[:1, :, :1, :1].expand(1, 3, 64, 64))
     colour = images[:, :, 16:48].mean((0, 2, 3))

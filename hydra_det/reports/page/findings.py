@@ -137,12 +137,12 @@ def _engines(runs: Mapping[str, Record]) -> Iterator[str]:
     compaction = next(iter(runs.values())).compaction if len(runs) == 1 else None
     if compaction is None or not compaction["latency"]:
         return
-    pairs = [
-        (batch, *(fastest(compaction, network, batch) for network in ("dense", "compact")))
-        for batch in dict.fromkeys(batch for batch, _ in timed_cells(compaction))
-    ]
-    batch, dense, small = max(pairs, key=lambda pair: pair[1].milliseconds / pair[2].milliseconds)
-    gained = dense.milliseconds / small.milliseconds
+    found = {}
+    for batch, _ in timed_cells(compaction):
+        found[batch] = [fastest(compaction, network, batch) for network in ("dense", "compact")]
+    gains = {batch: dense.milliseconds / small.milliseconds for batch, (dense, small) in found.items()}
+    batch = max(gains, key=lambda size: gains[size])
+    gained, (dense, small) = gains[batch], found[batch]
     if gained >= NOTHING:
         yield (
             f"Timed again engine by engine, it takes {small.milliseconds:.1f} ms in {small.engine} for batches of "

@@ -124,6 +124,28 @@ def test_a_curve_has_no_worst_case(finished, tmp_path):
     ]  # fmt: skip
 
 
+def test_published_protocols_stand_side_by_side(finished, tmp_path):
+    settings = compose([f"run={finished / 'run'}", "suite=published", "suite.steps=2", "network=dense"], "evaluate")
+    found = Suite(FinishedRun(settings["run"]), settings).score(tmp_path)
+    assert found["combined"] is None, "of attacks of different strength there is no worst case"
+    told = {
+        entry["name"]: (
+            round(255 * entry["attack"]["epsilon"], 2),
+            entry["attack"]["objective"],
+            entry["attack"]["steps"],
+        )
+        for entry in found["attacks"]
+    }
+    assert told == {
+        "classification_4": (4, "classification", 2), "box_4": (4, "box", 2), "total_4": (4, "total", 2),
+        "classification_8": (8, "classification", 2), "box_8": (8, "box", 2), "total_8": (8, "total", 2),
+        "paper": (12.75, "total", 5),
+    }  # fmt: skip
+    assert len(found["alarms"]) == 2, "nothing is expected to fall from one protocol to the next"
+    draw_robustness(found, tmp_path / "bars.png", axis="protocol")
+    assert (tmp_path / "bars.png").stat().st_size > 1000
+
+
 def test_corruptions_have_a_mean_and_no_alarms(finished, tmp_path):
     words = [f"run={finished / 'run'}", "suite=corruptions", "network=dense"]
     settings = compose(words, "evaluate")
@@ -193,7 +215,7 @@ def test_the_command_prints_and_draws(scored, tmp_path):
             ["+suite.attacks.fog={_target_: hydra_det.attacks.corruptions.Corruption, kind: fog}"],
             r"suite\.attacks\.fog: expected suite=corruptions for corruptions, got Corruption",
         ),
-        (["suite.axis=foo"], r"suite\.axis: expected one of None, epsilon, steps, severity, got 'foo'"),
+        (["suite.axis=foo"], r"suite\.axis: expected one of None, epsilon, steps, severity, protocol, got 'foo'"),
         (["transfer=nowhere"], r"run: expected the folder of a finished run, got nowhere"),
     ],
 )
@@ -245,7 +267,7 @@ def test_options_that_would_do_nothing_are_refused(finished, tmp_path, words, co
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["quick", "standard", "thorough", "epsilon", "steps", "corruptions"])
+@pytest.mark.parametrize("name", ["quick", "standard", "thorough", "epsilon", "steps", "published", "corruptions"])
 def test_the_suites_of_the_package(finished, name):
     settings = compose([f"run={finished / 'run'}", f"suite={name}"], "evaluate")
     made = Suite(FinishedRun(finished / "run"), settings).asked

@@ -15,7 +15,7 @@ from hydra_det.data.dataset import collate
 from hydra_det.data.sampler import SampleKey
 from hydra_det.evaluation.alarms import find_alarms, rise_alarm
 from hydra_det.finished.scored import Scored
-from hydra_det.finished.suite.settings import TRANSFER, SuiteSettings
+from hydra_det.finished.suite.settings import PROTOCOL, TRANSFER, SuiteSettings
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pipeline import build
@@ -77,7 +77,8 @@ def doubts(
         rising=seen.rising,
     )
     if asked.axis:  # attacks of different strengths on purpose: only the first two alarms mean something
-        return [*alarms[:2], rise_alarm(maps[CLEAN], [maps[name] for name in asked.configs])]
+        ordered = [] if asked.axis == PROTOCOL else [[maps[name] for name in asked.configs]]
+        return [*alarms[:2], *(rise_alarm(maps[CLEAN], rising) for rising in ordered)]
     return alarms
 
 

@@ -15,7 +15,8 @@ from hydra_det.types import InputError, as_distance
 
 SEVERITY = "severity"  # an axis of corruptions: no ball, no alarms
 TRANSFER = "transfer"  # the attack of this name is made on another network
-AXES = (None, "epsilon", "steps", SEVERITY)
+PROTOCOL = "protocol"  # attacks of several published protocols, each for itself
+AXES = (None, "epsilon", "steps", SEVERITY, PROTOCOL)
 
 
 class Source:
@@ -44,7 +45,7 @@ class SuiteSettings:
         network: a key of `run.NETWORKS`.
         epsilon: of the ball that the worst case is looked for in; None: no ball.
         padding: whether all attacks may change letterbox padding; else those that do are not in the worst case.
-        axis: what rises from attack to attack; None: nothing does.
+        axis: what differs from attack to attack on purpose, and rises, but for `protocol`; None: nothing does.
         configs: of the attacks, by their names in the suite.
         attacks: made of them.
         source: that images are transferred from; None: the suite has no such attack.

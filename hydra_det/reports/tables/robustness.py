@@ -72,7 +72,7 @@ def draw_robustness(found: Robustness, path: Path, *, axis: str | None) -> None:
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     clean = found["clean"]["coco"]["map_50"] or 0.0
-    if axis is None:
+    if axis not in ("epsilon", "steps"):  # nothing rises from attack to attack
         _bars(left, found, clean)
     else:
         scale = 255 if axis == "epsilon" else 1

@@ -21,6 +21,7 @@ from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.yolo.yolov3 import YOLOv3
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import comparable
+from hydra_det.pipeline.stages import identity
 from hydra_det.pipeline.stages.stage import STAGES, Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.record import read_record
@@ -182,6 +183,7 @@ FIRST_CHANGED = {
     "prune.exclude=[heads]": "init_scores",
     "prune.ratio=0.9": "train_scores",
     "prune=kernel": "train_scores",
+    "prune.budget=latency": "train_scores",
     "stage.train_scores.optimizer.lr=0.1": "train_scores",
     "stage.finetune.attacked_share=1": "finetune",
     "model.nms.iou=0.5": None,
@@ -198,6 +200,15 @@ FIRST_CHANGED = {
 @pytest.mark.parametrize(("changed", "first"), FIRST_CHANGED.items(), ids=list(FIRST_CHANGED))
 def test_a_fingerprint_changes_with_what_its_stage_depends_on(finished, changed, first):
     before, after = keys(finished), keys(finished, changed)
+    expected = STAGES[STAGES.index(first) :] if first else ()
+    assert tuple(name for name in STAGES if before[name] != after[name]) == expected
+
+
+@pytest.mark.parametrize(("budget", "first"), [("latency", "train_scores"), ("parameters", None)])
+def test_a_budget_of_time_holds_on_one_machine(finished, monkeypatch, budget, first):
+    before = keys(finished, f"prune.budget={budget}")
+    monkeypatch.setattr(identity, "machine", lambda _: {"device": "another one", "threads": 1})
+    after = keys(finished, f"prune.budget={budget}")
     expected = STAGES[STAGES.index(first) :] if first else ()
     assert tuple(name for name in STAGES if before[name] != after[name]) == expected
 

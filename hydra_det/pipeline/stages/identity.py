@@ -56,7 +56,7 @@ def stage_key(
         "callbacks": added_callbacks(config),
         "seed": config["seed"],
         **({"out_of_memory": out_of_memory.HALVE} if out_of_memory.may_halve(config, name) else {}),
-        **({"measured_on": machine(config)} if config["prune"]["budget"] == "latency" else {}),
+        **({"measured_on": machine(config)} if _measures(config["stage"][name]) else {}),
         **start,
     })  # fmt: skip
 
@@ -75,6 +75,11 @@ def model_identity(model: Mapping[str, Any]) -> dict[str, Any]:
 def added_callbacks(config: Config) -> dict[str, Any]:
     """Those of every stage that a user added."""
     return {key: part for key, part in config["callbacks"].items() if not part["_target_"].startswith(OBSERVERS)}
+
+
+def _measures(stage: Config) -> bool:
+    """Whether a stage makes masks within a budget of time; what comes before it is the same on every machine."""
+    return any(part.get("prune", {}).get("budget") == "latency" for part in stage["callbacks"].values())
 
 
 def machine(config: Config) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Keeps the masks of a network equal to the top-k of its scores."""
 
+import logging
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +15,10 @@ from hydra_det.pruning.plan import Masks, mask_plan
 from hydra_det.pruning.settings import IN_SPARSE, PruneSettings
 from hydra_det.pruning.units import Price
 
+log = logging.getLogger(__name__)
+
+STARVED = 0.01  # of all output channels: where more than these are left no weight, it is said
+
 
 class TopKMask(pl.Callback):
     """Refreshes the masks when a fit starts and after every optimiser step, never in between.
@@ -24,7 +29,8 @@ class TopKMask(pl.Callback):
             was learned or measured.
 
     Attributes:
-        facts: of final masks, how many units every layer or group of filters has, and how many of them are kept.
+        facts: of final masks, how many units every layer or group of filters has, how many of them are kept, and, for
+            single weights and kernels, how many output channels are left none.
     """
 
     def __init__(self, prune: PruneSettings, *, final: bool = False) -> None:
@@ -69,6 +75,24 @@ class TopKMask(pl.Callback):
             masks = masks_of(pl_module.get_submodule("net"))
             self._plan.check(masks)
             self.facts = {"units_kept": self._plan.counts_in(masks), "units": self._plan.sizes}
+            self._tell_starved(masks)
+
+    def _tell_starved(self, masks: Masks) -> None:
+        """Say where single weights or kernels leave channels without any, though whole channels were not to go."""
+        if self.prune.granularity not in IN_SPARSE:
+            return
+        starved = {name: int((~mask.flatten(1).any(1)).sum()) for name, mask in masks.items()}
+        channels = sum(len(mask) for mask in masks.values())
+        self.facts["starved_channels"] = lost = sum(starved.values())
+        if lost > STARVED * channels:
+            worst = max(starved, key=lambda name: starved[name] / len(masks[name]))
+            advice = (
+                "; prune.allocation=erk or learned spare small layers" if self.prune.allocation == "uniform" else ""
+            )
+            log.warning(
+                "the masks leave %d of %d channels no weight, most in %s (%d of %d)%s",
+                lost, channels, worst, starved[worst], len(masks[worst]), advice,
+            )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned and measured beside the scores."""

@@ -140,6 +140,32 @@ def test_every_granularity_learns_and_becomes_final(granularity):
     assert all(0 < final.facts["units_kept"][pool] <= size for pool, size in final.facts["units"].items())
 
 
+@pytest.mark.parametrize(("allocation", "advised"), [("uniform", True), ("global", False)])
+def test_channels_that_are_left_nothing_are_named(caplog, allocation, advised):
+    net = scored_network()
+    name, layer = max(masked_layers(net), key=lambda pair: len(pair[1].weight))
+    with torch.no_grad():
+        layer.scores[: len(layer.scores) // 2] = 1e-9  # half of the channels of the widest layer
+    final = topk(ratio=0.5, granularity="weight", allocation=allocation, final=True)
+    trainer(final, max_epochs=0).fit(detector(net), datamodule=TinyData())
+    starved = sum(int((layer.mask.flatten(1).sum(1) == 0).sum()) for _, layer in masked_layers(net))
+    assert final.facts["starved_channels"] == starved >= len(layer.weight) // 2
+    (said,) = [record.message for record in caplog.records if "no weight" in record.message]
+    channels = sum(len(layer.mask) for _, layer in masked_layers(net))
+    assert said.startswith(f"the masks leave {starved} of {channels} channels no weight, most in {name} (")
+    assert ("prune.allocation=erk or learned" in said) == advised
+
+
+def test_nothing_is_said_where_no_channel_starves(caplog):
+    final = topk(ratio=0.5, granularity="filter", final=True)
+    trainer(final, max_epochs=0).fit(detector(scored_network()), datamodule=TinyData())
+    assert "starved_channels" not in final.facts, "whole channels go: that was asked"
+    final = topk(ratio=0.1, granularity="weight", final=True)
+    trainer(final, max_epochs=0).fit(detector(scored_network()), datamodule=TinyData())
+    assert final.facts["starved_channels"] == 0
+    assert not [record for record in caplog.records if "no weight" in record.message]
+
+
 def shares(net):
     return {name: int(layer.mask.sum()) for name, layer in masked_layers(net)}
 

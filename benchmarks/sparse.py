@@ -24,8 +24,8 @@ from benchmarks.measured import Row
 from benchmarks.subjects import network
 from hydra_det.compaction.channels import layout, map_sizes
 from hydra_det.compaction.compact import as_graph
+from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine
-from hydra_det.finished.in_engine import check_equal
 from hydra_det.finished.run import load_run
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.pruning.plan import mask_plan

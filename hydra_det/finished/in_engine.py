@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from hydra_det.compaction.compact import compact
 from hydra_det.compaction.files import load_compact, save_compact
 from hydra_det.engines.engine import Forward
+from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine, is_foreign
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.process.apart import Apart, DiedError
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 TORCH = "torch"
 TRIED = 2  # images of noise that an engine is compared with torch on
-TINY = 1e-30  # as a largest value: zeros alone differ by nothing
 
 _opened: dict[str, Forward] = {}  # the engines that are open in this process
 
@@ -147,30 +146,6 @@ def in_a_process(able: Callable[[], bool]) -> bool:
     """What a function says that may load another runtime, which this process is kept free of."""
     with Apart() as apart:
         return apart.call(able)
-
-
-def check_equal(engine: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """The largest difference of raw maps from those of torch, as a share of their largest value.
-
-    Raises:
-        InputError: it is above the tolerance of the engine.
-    """
-    worst = largest_difference(wanted, found)
-    tolerance = ENGINES[engine].tolerance or math.inf
-    if not worst <= tolerance or math.isinf(worst):
-        raise InputError(
-            f"engine {engine}: expected {engine} to give the raw maps of torch within {tolerance} of their largest "
-            f"value, got a difference of {worst:.1e}; take another engine"
-        )
-    log.info("%s: raw maps differ by %.1e of their largest value", engine, worst)
-    return worst
-
-
-def largest_difference(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """As a share of the largest value of a raw map; infinite where something is not a number."""
-    pairs = [(want, got) for want, got in zip(wanted, found, strict=True) if want.numel()]
-    shares = [float((want - got).abs().max() / want.abs().max().clamp(min=TINY)) for want, got in pairs]
-    return max((math.inf if math.isnan(share) else share for share in shares), default=0.0)
 
 
 def open_here(engine: str, folder: Path, sample: Tensor, threads: int) -> Path | None:

@@ -40,7 +40,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "stage": STAGES,
     **{f"stage.{name}": (*STAGE_KEYS, *(("ema",) if name in AVERAGED else ())) for name in STAGES},
     "evaluation": ("attack", "attack_seed", "bootstrap", "samples", "latency"),
-    "evaluation.latency": ("device", "confidence", "images", "warmup", "repeats"),
+    "evaluation.latency": ("device", "confidence", "images", "warmup", "repeats", "sparse"),
 }  # fmt: skip
 NO_KEYS = ("experiment", "configuration", "sweep")  # groups that are spread over the config
 LENGTHS = ("epochs", "clean_epochs", "ramp_epochs", "warmup_steps")
@@ -151,6 +151,10 @@ def _check_values(config: Config) -> None:
     if (device := config["evaluation"]["latency"]["device"]) not in ("auto", "cpu"):
         raise InputError(f"evaluation.latency.device: expected auto or cpu, got {device}")
     check_confidence("evaluation.latency.confidence", config["evaluation"]["latency"]["confidence"])
+    if not isinstance(sparse := config["evaluation"]["latency"]["sparse"], bool):
+        raise InputError(f"evaluation.latency.sparse: expected true or false, got {sparse!r}")
+    if sparse:
+        check_installed(["sparse"], setting="evaluation.latency.sparse", otherwise="set it to false")
     minutes = config["checkpoint_minutes"]
     if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 <= minutes < math.inf:
         raise InputError(f"checkpoint_minutes: expected a number of at least 0, got {minutes!r}")

@@ -7,6 +7,7 @@ times from different minutes or machines do not compare.
 import contextlib
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from hydra_det.callbacks.watching.progress import StageBar
 from hydra_det.callbacks.watching.whereabouts import Whereabouts
 from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.engines.equal import check_equal
+from hydra_det.engines.registry import in_engine
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
 from hydra_det.evaluation.latency import measure_latency, network_parts
 from hydra_det.modules.masked_conv import make_dense
@@ -120,13 +123,17 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
     images = [samples[(0, index)][0][None].to(device) for index in range(min(settings["images"], len(samples)))]
     size = (data.image_size, data.image_size)
     ready = {name: make_dense(net).to(device).eval() for name, net in networks.items()}
-    return measure_latency(
-        {name: network_parts(net, net, size) for name, net in ready.items()},
-        images,
-        confidence=settings["confidence"],
-        warmup=settings["warmup"],
-        repeats=settings["repeats"],
-    )
+    timing = {name: settings[name] for name in ("confidence", "warmup", "repeats")}
+    found = measure_latency({name: network_parts(net, net, size) for name, net in ready.items()}, images, **timing)
+    if settings["sparse"] and "compact" in networks:
+        net = ready["compact"].cpu()
+        images = [image.cpu() for image in images]
+        with tempfile.TemporaryDirectory() as folder:
+            forward, _ = in_engine("sparse", net, Path(folder), images[0], threads=torch.get_num_threads())
+            with torch.no_grad():
+                check_equal("sparse", net(images[0]), forward(images[0]))
+            found |= measure_latency({"sparse": network_parts(net, forward, size)}, images, **timing)
+    return found
 
 
 def sizes(networks: Mapping[str, nn.Module], image_size: int) -> dict[str, NetworkSize]:

@@ -20,7 +20,7 @@ from hydra_det.store.links import link
 FOLDER, RESULT = "logs", "result"
 LEARNING = ("pretrain", "train_scores", "finetune")
 # The pruned network is as slow and as large as the dense one until what its masks remove is gone.
-SHOWN_AS = {"dense": "dense", "pruned": "masked", "compact": "compact"}
+SHOWN_AS = {"dense": "dense", "pruned": "masked", "compact": "compact", "sparse": "sparse"}
 
 
 def show_stage(run: Path, number: int, name: str, logs: Path) -> None:

@@ -210,8 +210,10 @@ class Record:
     sparsity: Sparsity
     stages: list[Stage]
     metrics: Metrics
-    latency: dict[str, Latency]  # by network: dense, pruned (masked), compact; empty when not measured
-    sizes: dict[str, NetworkSize]  # by network, the same ones
+    latency: dict[
+        str, Latency
+    ]  # by network: dense, pruned (masked), compact; sparse: compact, in that engine
+    sizes: dict[str, NetworkSize]  # by network: dense, pruned, compact
     attack: Attack
     compaction: Compaction | None = None  # None: compact.py was not run on it
     schema_version: int = SCHEMA_VERSION

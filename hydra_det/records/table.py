@@ -42,7 +42,8 @@ _PRECISION = tuple(
 )
 _LATENCY = tuple(f"{part}_ms_{network}" for part in (*PARTS, "nms_coco", "total_coco") for network in TIMED)
 _SIZE = tuple(f"{size}_{network}" for size in ("parameters", "flops", "megabytes") for network in ("dense", "compact"))
-_MEASURED = (*_PRECISION, *_LATENCY, "nms_confidence", *_SIZE)
+_SPARSE = ("forward_ms_sparse", "total_ms_sparse")  # of the compact network in that engine, where it was asked for
+_MEASURED = (*_PRECISION, *_LATENCY, *_SPARSE, "nms_confidence", *_SIZE)
 _TIME = ("seconds", "seconds_of_stages")
 COLUMNS = (
     "name",

@@ -1,11 +1,11 @@
 """What is wrong with what runs are searched for, said before the first of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.records.objectives import OBJECTIVES
+from hydra_det.records.objectives import OBJECTIVES, TIMED
 from hydra_det.sweeps.target import Target
 from hydra_det.types import InputError
 
@@ -38,9 +38,9 @@ def check_target(config: Config) -> Target:
         )
     if "map_attacked" in goals and build.instantiate(config["evaluation"]["attack"]) is None:
         raise InputError("target.map_attacked: expected an attack, got none; choose attack=pgd, or target.map_clean")
-    if "latency_ms" in goals and (count := build.bare_trainer(config).world_size) > 1:
+    if (timed := _timed(goals)) and (count := build.bare_trainer(config).world_size) > 1:
         raise InputError(
-            f"target.latency_ms: expected one process, as only the first one measures time, got {count}; set "
+            f"target.{timed}: expected one process, as only the first one measures time, got {count}; set "
             "trainer.devices=1"
         )
     return target
@@ -58,5 +58,15 @@ def check_objectives(config: Config) -> None:
         raise InputError("dry_run: expected false beside objectives, got true; each run is chosen from earlier ones")
     if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
         raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
-    if "latency_ms" in names and (count := build.bare_trainer(config).world_size) > 1:
-        raise InputError(f"objectives: expected one process for latency_ms, which the first one measures, got {count}")
+    if (timed := _timed(names)) and (count := build.bare_trainer(config).world_size) > 1:
+        raise InputError(f"objectives: expected one process for {timed}, which the first one measures, got {count}")
+    if "sparse_latency_ms" in names and not config["evaluation"]["latency"]["sparse"]:
+        raise InputError(
+            "evaluation.latency.sparse: expected true for the objective sparse_latency_ms, got false; add "
+            "evaluation.latency.sparse=true"
+        )
+
+
+def _timed(names: Iterable[str]) -> str | None:
+    """The first of some objectives that a clock decides."""
+    return next((name for name in names if name in TIMED), None)

@@ -23,6 +23,7 @@ class Target:
         map_attacked: AP@[.5:.95] under attack, at least, in (0, 1].
         map_clean: AP@[.5:.95] of clean images, at least, in (0, 1].
         latency_ms: time of the compact network for an image in ms, at most.
+        sparse_latency_ms: the same in the engine `sparse`, at most.
         megabytes: weights of the compact network in float32 in 10^6 bytes, at most.
         lowest: ratio that is not gone below.
         highest: ratio that is not gone above.
@@ -33,6 +34,7 @@ class Target:
     map_attacked: float | None = None
     map_clean: float | None = None
     latency_ms: float | None = None
+    sparse_latency_ms: float | None = None
     megabytes: float | None = None
     lowest: float = 0
     highest: float = 0.99

@@ -102,4 +102,6 @@ def test_a_budget_of_time_needs_the_engine_before_anything_is_trained(tmp_path, 
             InputError, match=r"prune\.budget: expected the package numba .*, or take parameters or flops"
         ):
             check(compose(words))
+    with pytest.raises(InputError, match=r"evaluation\.latency\.sparse: expected the package numba .*set it to false"):
+        check(compose(arguments(tmp_path, "evaluation.latency.sparse=true")))
     check(compose(arguments(tmp_path, "prune=filter_group", "prune.budget=latency")))

@@ -25,6 +25,7 @@ from hydra_det.pipeline.stages import identity
 from hydra_det.pipeline.stages.stage import STAGES, Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.record import read_record
+from hydra_det.records.table import records_frame
 from hydra_det.store.store import Store
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose, run
@@ -130,7 +131,8 @@ def test_a_run_with_deeplift_says_how_complete_its_scores_are(finished):
     assert 0 < facts.pop("seconds") < second["seconds"] + 1e-3
     assert facts == {
         "target": "assigned", "reference": "padding", "rule": "rescale", "aggregation": "absolute",
-        "sizes": "contributions", "images": 8, "micro_batch": 4, "attacked": True,
+        "normalise": "none", "blend": "none", "sizes": "contributions", "images": 8, "micro_batch": 4,
+        "attacked": True,
     }  # fmt: skip
     assert record.stages == again.stages
     log = EventAccumulator(str(finished / "deeplift" / "logs" / "2_init_scores")).Reload()
@@ -251,6 +253,19 @@ def test_an_interrupted_stage_goes_on_and_ends_as_if_undisturbed(finished, tmp_p
     for name in STAGES:
         file = Path("run", "stages", name, "weights.safetensors")
         assert (tmp_path / file).read_bytes() == (finished / file).read_bytes()
+
+
+@pytest.mark.engine
+def test_the_compact_network_is_timed_in_the_sparse_engine(finished, tmp_path):
+    pytest.importorskip("numba")
+    (tmp_path / "store").symlink_to(finished / "store")
+    record = run(tmp_path, "prune.ratio=0.75", "evaluation.latency.sparse=true", "evaluation.latency.repeats=4")
+    assert list(record.latency) == ["dense", "pruned", "compact", "sparse"]
+    assert (record.latency["sparse"]["repeats"], record.latency["sparse"]["device"]) == (4, "cpu")
+    assert record.latency["sparse"]["forward"]["median_ms"] != record.latency["compact"]["forward"]["median_ms"]
+    frame = records_frame({"run": record})
+    assert frame["total_ms_sparse"].item() == record.latency["sparse"]["total"]["median_ms"]
+    assert read_record(tmp_path / "run" / "record.json") == record
 
 
 def test_anchors_that_are_a_word_are_refused(finished, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from hydra_det.records.record import write_record
 from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame, typed_apart
-from tests.reports.example import example_record, network, older
+from tests.reports.example import example_record, latency, network, older
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
 STAGE = {"attacked_share": 0.5, "callbacks": {"topk_mask": {"granularity": "weight"}}}
@@ -44,6 +44,7 @@ def test_row_holds_every_number(sweep):
     assert tuple(frame.columns) == COLUMNS
     row = frame.loc[0].to_dict()
     assert len(row.pop("recipe")) == 8
+    assert all(math.isnan(row.pop(f"{part}_ms_sparse")) for part in ("forward", "total")), "nobody asked for them"
     assert row == {
         "name": "first",
         "configuration": "deeplift, kernel",
@@ -201,6 +202,12 @@ def test_runs_told_apart_in_words_need_no_letters():
         "clean": "scaled, kernel, clean pretraining",
         "longer": "scaled, kernel, stage.pretrain.epochs=9",
     }
+
+
+def test_times_in_the_sparse_engine():
+    timed = example_record(latency={"compact": latency(9.0), "sparse": latency(3.0)})
+    row = records_frame({".": timed}).to_dict("records")[0]
+    assert (row["forward_ms_sparse"], row["total_ms_sparse"]) == (3.0, 8.75)
 
 
 def test_what_was_not_measured_is_nan():

@@ -90,6 +90,10 @@ def made(tmp_path, *typed, precision=lambda ratio: 0.5 * (1 - ratio), refused=1.
             assert json.dumps(config["stage"][stage]).count(f'"ratio": {ratio},') == 1
         assert words[-1] == f"prune.ratio={ratio}"
         assert not any(word.startswith("target.") for word in words)
+        timed = {"dense": latency(100.0), "compact": latency(100 * (1 - ratio))}
+        if config["evaluation"]["latency"]["sparse"]:
+            assert "evaluation.latency.sparse=true" in words
+            timed["sparse"] = latency(40 * (1 - ratio))
         tried.append(ratio)
         if ratio >= refused:
             raise RatioError(f"prune.ratio: expected less, got {ratio}")
@@ -98,7 +102,7 @@ def made(tmp_path, *typed, precision=lambda ratio: 0.5 * (1 - ratio), refused=1.
         record = example_record(
             sparsity=sparsity,
             metrics={"dense": network(0.6, 0.5), "pruned": network(ap + 0.1, ap)},
-            latency={"dense": latency(100.0), "compact": latency(100 * (1 - ratio))},
+            latency=timed,
             sizes={"dense": size(10_000_000), "compact": size(int(10_000_000 * (1 - ratio)))},
         )
         write_record(folder / "record.json", record)
@@ -125,7 +129,9 @@ def test_the_largest_ratio_that_keeps_ap_is_written_shown_and_linked(tmp_path, c
     assert found["trials"][1]["values"]["map_attacked"] == pytest.approx(0.5 * 0.505)
     assert found["trials"][1]["values"]["megabytes"] == pytest.approx(4 * 5.05)
     assert found["trials"][1]["values"]["latency_ms"] == pytest.approx(50.5 + 5.75)
-    assert found["dense"] == {"map_clean": 0.6, "map_attacked": 0.5, "latency_ms": 105.75, "megabytes": 40.0}
+    assert found["dense"] == {
+        "map_clean": 0.6, "map_attacked": 0.5, "latency_ms": 105.75, "sparse_latency_ms": None, "megabytes": 40.0,
+    }  # fmt: skip
     assert found["notes"] == ["between ratio 0.495, which serves, and 0.619, which does not, nothing was tried"]
     assert read_record(tmp_path / "search" / "best" / "record.json") == record
     assert (tmp_path / "search" / "best").readlink() == Path("ratio_0.495")
@@ -142,6 +148,14 @@ def test_a_ceiling_alone_is_reached_with_the_smallest_ratio(tmp_path):
     _, tried = made(tmp_path, "target.megabytes=20", "prune=filter_group", "target.tolerance=0.1", "target.lowest=0.2")
     assert tried == [0.99, 0.595, 0.397, 0.496]
     assert chosen(tmp_path) == 0.595
+
+
+def test_a_ceiling_in_the_sparse_engine(tmp_path, caplog):
+    """5.75 ms of decoding and NMS, and 40 ms times what is kept: 25.75 ms are reached with half of it."""
+    _, tried = made(tmp_path, "target.sparse_latency_ms=25.75", "prune=weight", "target.tolerance=0.1")
+    assert tried == [0.99, 0.495, 0.742, 0.619, 0.557]
+    assert chosen(tmp_path) == 0.557
+    assert "leave few channels" not in caplog.text, "single weights are what this engine is for"
 
 
 BOTH = ("target.map_attacked=0.2", "prune=filter_group", "target.tolerance=0.2")
@@ -249,7 +263,9 @@ def test_too_few_runs_are_said(tmp_path):
         (["+target.ms=3"], "Target: expected its own settings, got ms=3"),
         (["target.map_clean=0.1", "prune=nm"], "target: expected prune=weight, kernel, "),
         (["target.latency_ms=1", "prune=filter", "trainer.devices=2", "trainer.accelerator=cpu"], "one process, as"),
-        (["objectives=[map]"], "objectives: expected a list of some of map_clean, map_attacked, latency_ms, megabytes"),
+        (["objectives=[map]"], "expected a list of some of map_clean, map_attacked, latency_ms, sparse_latency_ms, m"),
+        (["objectives=[sparse_latency_ms]"], "expected true for the objective sparse_latency_ms, got false; add evalu"),
+        (["target.sparse_latency_ms=0"], "target.sparse_latency_ms: expected a number above 0, got 0"),
         (["objectives=[latency_ms]", "trainer.devices=2", "trainer.accelerator=cpu"], "one process for latency_ms"),
         (["objectives=megabytes"], "as in objectives=[map_attacked,megabytes], got megabytes"),
         (["objectives=[megabytes,megabytes]"], "objectives: expected a list of some of"),
@@ -307,6 +323,8 @@ def test_objectives_of_a_run_in_their_order():
     record = example_record()
     assert objective_values(record, ["megabytes", "map_attacked"]) == [0.028, 0.245]
     assert objective_values(record, ["latency_ms", "map_clean"]) == [306.75, 0.304]
+    record.latency["sparse"] = latency(20.0)
+    assert objective_values(record, ["sparse_latency_ms"]) == 25.75
     assert objective_values(record, ["map_clean"]) == 0.304, "a study of one objective takes a number"
     assert objective_values(record, None) is objective_values(None, ["megabytes"]) is None
     with pytest.raises(InputError, match="latency_ms was not measured"):

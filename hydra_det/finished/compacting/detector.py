@@ -14,8 +14,8 @@ from hydra_det.boxes import PADDING
 from hydra_det.compaction.files import load_compact
 from hydra_det.engines.detector_file import ONNX, OPENVINO, answers, write_detector, write_openvino_detector
 from hydra_det.engines.engine import FLOAT_TOLERANCE
+from hydra_det.engines.equal import largest_difference
 from hydra_det.finished.compacting.exporting import COMPARED
-from hydra_det.finished.in_engine import largest_difference
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.process.apart import Apart
 

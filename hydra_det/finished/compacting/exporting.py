@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from hydra_det.engines.engine import Forward
-from hydra_det.finished.in_engine import check_equal, open_here, run_here
+from hydra_det.engines.equal import check_equal
+from hydra_det.finished.in_engine import open_here, run_here
 from hydra_det.process.apart import Apart
 from hydra_det.records.record import EngineResult
 

@@ -103,6 +103,9 @@ def _compact(record: Record) -> Rows:
         rows.append(("total ms", before, after, "{:.2f}"))
     for name, large, small, form in rows:
         yield f"{name}, compact", (number(large, form), number(small, form), share(large, small))
+    if "sparse" in record.latency:  # no ratio to the dense one in torch: it would be about engines
+        sparse = number(record.latency["sparse"]["total"]["median_ms"], "{:.2f}")
+        yield "total ms, compact, engine sparse", ("", sparse, "")
 
 
 def _spreads(both: list[Spread | None]) -> tuple[str, str, str]:

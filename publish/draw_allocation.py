@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from scipy import stats
 
 from hydra_det.records.record import Record
 from hydra_det.records.table import load_records
-from hydra_det.reports.statistics.hints import hint_of_pairs, marked
+from publish.paired_cells import difference, mean_of
 
 BASELINE = "uniform"
 COLOURS = {BASELINE: "#8c8c8c", "erk": "#d4a24c", "learned": "#2a6f97", "lamp": "#6b8f71", "global": "#c1666b"}
@@ -103,18 +102,10 @@ def draw(cells: dict[str, Cells], ratios: list[float]) -> Figure:
 
 
 def _cell(cells: Cells, allocation: str, ratio: float) -> tuple[str, str]:
-    """Mean and standard deviation over seeds, and the paired difference with its interval."""
-    found, other = cells[allocation, ratio], cells.get((BASELINE, ratio), {})
-    mean = f"{statistics.mean(found.values()):.3f}"
-    if len(found) > 1:
-        mean += f" ± {statistics.stdev(found.values()):.3f}"
-    seeds = sorted(found.keys() & other.keys())
-    if allocation == BASELINE or len(seeds) < 2:
-        return mean, ""
-    differences = [found[seed] - other[seed] for seed in seeds]
-    low, high = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
-    text = f"{statistics.mean(differences):+.3f} [{low:+.3f}, {high:+.3f}]"
-    return mean, marked(text, hint_of_pairs(len(seeds), late=False) if low > 0 or high < 0 else "")
+    """Mean over seeds, and the paired difference."""
+    found = cells[allocation, ratio]
+    other = {} if allocation == BASELINE else cells.get((BASELINE, ratio), {})
+    return mean_of(found), difference(found, other)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Images are RGB float32 in [0, 1]. Boxes are `xyxy` in pixels of the network input unless a name says otherwise.
 """
 
+import functools
+import operator
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -50,14 +52,19 @@ class Detections(NamedTuple):
     labels: Tensor  # [K] int64 in [0, num_classes)
 
 
-class LossTerms(NamedTuple):
-    """The parts of a detection loss, one value per image so that an attack can treat images apart."""
+class LossTerms(dict[str, Tensor]):
+    """The parts of a detection loss by name, each with one value per image [B], so that an attack can treat them apart.
 
-    box: Tensor  # [B]
-    objectness: Tensor  # [B]
-    classification: Tensor  # [B]
+    What networks have in common is called alike: `box`, `classification`, `objectness`. Others, such as `centerness`,
+    are a network's own.
+
+    Example:
+        >>> import torch
+        >>> LossTerms(box=torch.tensor([1.0]), classification=torch.tensor([2.0])).total
+        tensor([3.])
+    """
 
     @property
     def total(self) -> Tensor:
-        """Sum of the three terms. [B]"""
-        return self.box + self.objectness + self.classification
+        """Sum of the terms. [B]"""
+        return functools.reduce(operator.add, self.values())

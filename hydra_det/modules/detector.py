@@ -1,33 +1,23 @@
 """The LightningModule: one training step and one evaluation step around any detector.
 
 It knows its network by three verbs (`net(images)`, `net.losses`, `net.detections`) and nothing of stages, attacks,
-scores or metrics: those are callbacks.
+scores or metrics: those are callbacks. `modules/protocol.py` says what the verbs take and give.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from hydra_det.types import Batch, Detections, InputError, LossTerms, Target
+from hydra_det.types import Batch, Detections, InputError, LossTerms
 
 # Raw maps of a training batch -> a term that is added to its loss, a scalar; None: not for this batch.
 Penalty = Callable[[list[Tensor]], Tensor | None]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
-
-
-class DetectorNetwork(Protocol):
-    """What a network must do to be trained here."""
-
-    num_classes: int
-
-    def __call__(self, images: Tensor) -> list[Tensor]: ...
-    def losses(self, raw: list[Tensor], targets: list[Target]) -> LossTerms: ...
-    def detections(self, raw: list[Tensor]) -> list[Detections]: ...
 
 
 class Detector(pl.LightningModule):
@@ -43,7 +33,7 @@ class Detector(pl.LightningModule):
         terms: of the loss of the last training batch, detached scalars by name; `total` is their sum.
     """
 
-    net: Any  # an nn.Module that is a DetectorNetwork; Module's attribute access hides that from a type checker
+    net: Any  # an nn.Module and `DetectorNetwork`; Module's attribute access hides that from a type checker
 
     def __init__(self, net: nn.Module, *, optimizer: OptimizerFactory | None = None, warmup_steps: int = 0) -> None:
         super().__init__()
@@ -61,7 +51,7 @@ class Detector(pl.LightningModule):
         """Mean over the batch of the summed loss terms, and penalties. -> scalar"""
         raw = self.net(batch["images"])
         terms: LossTerms = self.net.losses(raw, batch["targets"])
-        self.terms = {name: value.detach().mean() for name, value in terms._asdict().items()}
+        self.terms = {name: value.detach().mean() for name, value in terms.items()}
         loss = terms.total.mean()
         for name, penalty in self.penalties.items():
             if (added := penalty(raw)) is not None:

@@ -139,19 +139,18 @@ def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
     model = dict(config["model"])
     if model.get("cfg"):
         model["cfg"] = text_of(model["cfg"])  # the run stays what it is when the file changes
-    if isinstance(model["anchors"], str) and model["anchors"] != "auto":
-        raise InputError(
-            f"model.anchors: expected auto or [[width,height],...] in pixels of the input, got {model['anchors']}"
-        )
-    if model["anchors"] == "auto" and (trained := said_anchors({**model, "num_classes": module.num_classes})):
+    anchors = model.get("anchors")  # of a network that has none, None
+    if isinstance(anchors, str) and anchors != "auto":
+        raise InputError(f"model.anchors: expected auto or [[width,height],...] in pixels of the input, got {anchors}")
+    if anchors == "auto" and (trained := said_anchors({**model, "num_classes": module.num_classes})):
         log.info("model.anchors: those that %s was trained with: %s", model["weights"], trained)
         model["anchors"] = trained
-    elif model["anchors"] == "auto":
+    elif anchors == "auto":
         count = getattr(target(model), "ANCHOR_COUNT", None)
         if count is None:
             raise InputError("model.anchors: expected none, since the network has its own, got auto")
-        anchors = kmeans_anchors(module.train_boxes(), count, seed=0)
-        model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in anchors]
+        found = kmeans_anchors(module.train_boxes(), count, seed=0)
+        model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in found]
     return {key: value for key, value in model.items() if value is not None} | {"num_classes": module.num_classes}
 
 

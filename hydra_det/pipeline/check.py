@@ -11,6 +11,7 @@ from typing import Any
 from hydra_det.compaction.channels import layout
 from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
+from hydra_det.modules.protocol import check_detector
 from hydra_det.modules.weights import other_anchors, same_anchors
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
@@ -23,6 +24,8 @@ from hydra_det.pruning.settings import IN_SPARSE, PruneSettings
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
+
+OURS = __name__.partition(".")[0]  # the package
 
 SEARCHED = ("target", "objectives")  # how runs are looked for; no run depends on it
 STAGE_KEYS = (
@@ -83,15 +86,18 @@ def check(config: Config) -> None:
     build.bare_trainer(config)
 
 
-def check_network(model: Mapping[str, Any], prune: Config) -> None:
+def check_network(model: Mapping[str, Any], prune: Config, *, image_size: int) -> None:
     """Make the network once, with its masks, and plan what they would keep.
 
     Args:
         model: as of `build.model_config`.
         prune: the config of what is to be removed.
+        image_size: side of the images in pixels.
     """
     check_anchors(model)
-    build.network(model)
+    made = build.network(model)
+    if not type(made).__module__.startswith(f"{OURS}."):  # what our own do is tested
+        check_detector(made, num_classes=model["num_classes"], image_size=image_size)
     masked = build.masked_network(model, prune["exclude"])
     mask_plan(build.instantiate(prune), layout(masked))
 

@@ -210,9 +210,7 @@ class Record:
     sparsity: Sparsity
     stages: list[Stage]
     metrics: Metrics
-    latency: dict[
-        str, Latency
-    ]  # by network: dense, pruned (masked), compact; sparse: compact, in that engine
+    latency: dict[str, Latency]  # by network: dense, pruned (masked), compact; sparse: compact, in that engine
     sizes: dict[str, NetworkSize]  # by network: dense, pruned, compact
     attack: Attack
     compaction: Compaction | None = None  # None: compact.py was not run on it

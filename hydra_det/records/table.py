@@ -46,18 +46,8 @@ _SPARSE = ("forward_ms_sparse", "total_ms_sparse")  # of the compact network in 
 _MEASURED = (*_PRECISION, *_LATENCY, *_SPARSE, "nms_confidence", *_SIZE)
 _TIME = ("seconds", "seconds_of_stages")
 COLUMNS = (
-    "name",
-    "configuration",
-    *TRAITS,
-    "recipe",
-    "varied",
-    "ratio",
-    "seed",
-    "sparsity",
-    *_MEASURED,
-    *_TIME,
-    "folder",
-)
+    "name", "configuration", *TRAITS, "recipe", "varied", "ratio", "seed", "sparsity", *_MEASURED, *_TIME, "folder",
+)  # fmt: skip
 
 LONG = 40  # letters of what was typed, beyond which a name has a letter instead
 

@@ -17,7 +17,7 @@ from hydra_det.attacks.carlini_wagner import CarliniWagner
 from hydra_det.attacks.gradient import FGSM, PGD
 from hydra_det.attacks.mixture import Mixture
 from hydra_det.attacks.noise import Noise
-from hydra_det.attacks.objectives.registry import OBJECTIVES, Reading
+from hydra_det.attacks.objectives.registry import OBJECTIVES, Reading, objective_of
 from hydra_det.attacks.square import Square
 from hydra_det.attacks.task_wise import TaskWise
 from hydra_det.callbacks.hardening.attacked_images import NetworkView, losses_of
@@ -263,12 +263,44 @@ def test_every_objective_is_raised(objective, network_name):
         assert (reached > clean).all()
 
 
+class Centred:
+    """A view of a network without objectness, and with a term of its own."""
+
+    def losses(self, targets):
+        count = float(len(targets[0]["labels"]))
+        return LossTerms(classification=torch.tensor([3.0 + count]), centerness=torch.tensor([5.0]))
+
+
+def test_networks_may_have_other_loss_terms():
+    reading = Reading(Centred(), [target([[5, 9, 40, 50]], [0])], 2)
+    assert float(objective_of("terms.centerness")(reading)) == 5.0
+    assert float(objective_of("total")(reading)) == 9.0
+    assert float(OBJECTIVES["fabrication"](reading)) == 3.0, "where background is a class, classification says it"
+    assert float(OBJECTIVES["vanishing"](reading)) == -3.0
+    for name, asked in (("box", "box"), ("objectness", "objectness"), ("terms.mask", "mask")):
+        said = f"a loss term of the network, which has classification, centerness, got {asked}"
+        with pytest.raises(InputError, match=said):
+            objective_of(name)(reading)
+
+
+def test_an_attack_raises_a_term_that_only_its_network_has():
+    net, images = network("yolov3_nano").eval(), batch()["images"]
+    own = net.losses
+    net.losses = lambda raw, targets: LossTerms(**own(raw, targets), brightness=raw[0].flatten(1).mean(1))
+    attacked = PGD(epsilon=0.05, steps=2, objective="terms.brightness")(images, losses_of(net, batch()["targets"]))
+    assert (net(attacked)[0].flatten(1).mean(1) > net(images)[0].flatten(1).mean(1)).all()
+    with pytest.raises(InputError, match=r"expected one of total, .*, or terms\.<name> for another loss term"):
+        PGD(objective="brightness")
+
+
 def test_objectives_by_hand():
     """Of one map of one anchor with two cells, one of them with an object of the first of two classes."""
     terms = {
-        "truth": LossTerms(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([4.0])),
-        "empty": LossTerms(torch.tensor([0.0]), torch.tensor([8.0]), torch.tensor([0.0])),
-        "other class": LossTerms(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([16.0])),
+        "truth": LossTerms(box=torch.tensor([1.0]), objectness=torch.tensor([2.0]), classification=torch.tensor([4.0])),
+        "empty": LossTerms(box=torch.tensor([0.0]), objectness=torch.tensor([8.0]), classification=torch.tensor([0.0])),
+        "other class": LossTerms(
+            box=torch.tensor([1.0]), objectness=torch.tensor([2.0]), classification=torch.tensor([16.0])
+        ),
     }
 
     class View:

@@ -56,27 +56,27 @@ def total(reading: Reading) -> Tensor:
 
 def box(reading: Reading) -> Tensor:
     """Boxes in wrong places."""
-    return reading.view.losses(reading.targets).box
+    return _term(reading.view.losses(reading.targets), "box")
 
 
 def objectness(reading: Reading) -> Tensor:
     """Objects taken for background and background for objects."""
-    return reading.view.losses(reading.targets).objectness
+    return _term(reading.view.losses(reading.targets), "objectness")
 
 
 def classification(reading: Reading) -> Tensor:
     """Wrong classes."""
-    return reading.view.losses(reading.targets).classification
+    return _term(reading.view.losses(reading.targets), "classification")
 
 
 def vanishing(reading: Reading) -> Tensor:
-    """No objects at all: minus the objectness loss of an empty ground truth."""
-    return -reading.view.losses(_empty(reading.targets)).objectness
+    """No objects at all: minus the loss of an empty ground truth, of `_presence`."""
+    return -_presence(reading.view.losses(_empty(reading.targets)))
 
 
 def fabrication(reading: Reading) -> Tensor:
-    """Objects everywhere: the objectness loss of an empty ground truth."""
-    return reading.view.losses(_empty(reading.targets)).objectness
+    """Objects everywhere: the loss of an empty ground truth, of `_presence`."""
+    return _presence(reading.view.losses(_empty(reading.targets)))
 
 
 def mislabelling(reading: Reading) -> Tensor:
@@ -123,6 +123,7 @@ def average_precision_pooled(reading: Reading) -> Tensor:
     return average_precision(reading, pooled=True)
 
 
+TERMS = "terms."  # before the name of a loss term that only some networks have
 OBJECTIVES: dict[str, Objective] = {
     "total": total,
     "box": box,
@@ -139,10 +140,31 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
+def objective_of(name: str) -> Objective:
+    """The objective of a name: one of `OBJECTIVES`, or `terms.` and the name of a loss term of the network."""
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    return lambda reading: _term(reading.view.losses(reading.targets), name.removeprefix(TERMS))
+
+
 def check_objective(name: str, *, setting: str = "attack.objective") -> None:
-    """Refuse what is no objective."""
-    if name not in OBJECTIVES:
-        raise InputError(f"{setting}: expected one of {', '.join(OBJECTIVES)}, got {name!r}")
+    """Refuse what is no objective. Whether a network has a loss term shows when it is asked for it."""
+    if name not in OBJECTIVES and not (isinstance(name, str) and name.startswith(TERMS)):
+        known = f"{', '.join(OBJECTIVES)}, or {TERMS}<name> for another loss term of the network"
+        raise InputError(f"{setting}: expected one of {known}, got {name!r}")
+
+
+def _term(terms: LossTerms, name: str) -> Tensor:
+    if name not in terms:
+        raise InputError(
+            f"attack.objective: expected total or a loss term of the network, which has {', '.join(terms)}, got {name}"
+        )
+    return terms[name]
+
+
+def _presence(terms: LossTerms) -> Tensor:
+    """The term that says where there are objects: objectness, or classification where background is a class."""
+    return _term(terms, "objectness" if "objectness" in terms else "classification")
 
 
 def _empty(targets: Sequence[Target]) -> list[Target]:

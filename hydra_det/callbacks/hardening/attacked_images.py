@@ -1,6 +1,6 @@
 """What an attack sees of a network: losses by objective, and where pixels may change. Here attack and network meet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hydra_det.attacks.base import Attack, Losses, LossFunction, changes_padding
 from hydra_det.attacks.objectives.ranking import Ranking
-from hydra_det.attacks.objectives.registry import OBJECTIVES, Objective, Reading
+from hydra_det.attacks.objectives.registry import OBJECTIVES, Objective, Reading, check_objective, objective_of
 from hydra_det.boxes import Letterbox
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.modules.undisturbed import undisturbed
@@ -63,6 +63,18 @@ class NetworkView:
         return float(self.net.nms_settings.iou)
 
 
+class ByObjective(dict[str, LossFunction]):
+    """Losses by objective, made when they are asked for: a network may have terms of its own."""
+
+    def __init__(self, loss_of: Callable[[Objective], LossFunction]) -> None:
+        super().__init__({name: loss_of(objective) for name, objective in OBJECTIVES.items()})
+        self.loss_of = loss_of
+
+    def __missing__(self, name: str) -> LossFunction:
+        check_objective(name)
+        return self.loss_of(objective_of(name))
+
+
 def losses_of(net: Any, targets: Sequence[Target], *, ranking: Ranking | None = None) -> Losses:
     """What a network can be attacked for on a batch with this ground truth, by objective.
 
@@ -76,7 +88,7 @@ def losses_of(net: Any, targets: Sequence[Target], *, ranking: Ranking | None = 
 
         return loss
 
-    return {name: loss_of(objective) for name, objective in OBJECTIVES.items()}
+    return ByObjective(loss_of)
 
 
 def attack(net: Any, images: Tensor, targets: Sequence[Mapping[str, Any]], method: Attack, *, seed: int = 0) -> Tensor:

@@ -49,9 +49,9 @@ def yolo_disagreement(
         classes = _divergence(first[..., 5:], second[..., 5:]).sum(2)  # [B, N]
         classification = classification + (certainty * classes).sum(1)
     return LossTerms(
-        box * settings.box_weight,
-        objectness * settings.objectness_weight,
-        classification * settings.classification_weight,
+        box=box * settings.box_weight,
+        objectness=objectness * settings.objectness_weight,
+        classification=classification * settings.classification_weight,
     )
 
 

@@ -106,9 +106,9 @@ def yolo_losses(
     nothing = levels[0].new_zeros(batch)
     objectness = sum((_objectness(*level) for level in zip(levels, pairs, near, strict=True)), start=nothing)
     return LossTerms(
-        nothing.index_add(0, image, box) * settings.box_weight,
-        objectness * settings.objectness_weight,
-        nothing.index_add(0, image, classification) * settings.classification_weight,
+        box=nothing.index_add(0, image, box) * settings.box_weight,
+        objectness=objectness * settings.objectness_weight,
+        classification=nothing.index_add(0, image, classification) * settings.classification_weight,
     )
 
 

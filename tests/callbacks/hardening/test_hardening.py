@@ -171,7 +171,7 @@ class Ridge:
 
     def losses(self, images, targets):
         value = self.height(images).mean((1, 2, 3))
-        return LossTerms(value, torch.zeros_like(value), torch.zeros_like(value))
+        return LossTerms(box=value)
 
 
 def honest(images):

@@ -40,14 +40,14 @@ def test_is_the_formula_written_out():
                         half = cell[2:4].exp() * ANCHORS[0][anchor] / 2
                         corners.append(torch.cat([centre - half, centre + half]))
                     box[image] += certainty * complete_box_iou_loss(*corners)
-    torch.testing.assert_close(found.box, 2.0 * box, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.objectness, 0.5 * objectness, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.classification, 3.0 * classes, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["box"], 2.0 * box, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["objectness"], 0.5 * objectness, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["classification"], 3.0 * classes, rtol=1e-4, atol=1e-4)
 
 
 def test_equal_answers_do_not_disagree():
     first = maps(0)
-    for term in apart(first, first.clone()):
+    for term in apart(first, first.clone()).values():
         torch.testing.assert_close(term, torch.zeros(2), rtol=0, atol=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_both_answers_learn_and_the_certainty_is_no_way_out():
     for gradient in torch.autograd.grad(terms.total.sum(), (first, second), retain_graph=True):
         assert (gradient != 0).float().mean() > 0.99
     # A network could else lower the cost of boxes and classes by finding fewer objects.
-    (gradient,) = torch.autograd.grad((terms.box + terms.classification).sum(), first)
+    (gradient,) = torch.autograd.grad((terms["box"] + terms["classification"]).sum(), first)
     assert not gradient[..., 4].any()
 
 
@@ -80,5 +80,5 @@ def test_networks_compare_their_answers(name):
             net.disagreement(raw, [4 * maps for maps in other(images)]),
         )
     assert float(same.total.abs().max()) < 1e-3
-    assert [term.shape for term in different] == [(2,)] * 3
-    assert all((term > 1e-3).all() for term in different)
+    assert [term.shape for term in different.values()] == [(2,)] * 3
+    assert all((term > 1e-3).all() for term in different.values())

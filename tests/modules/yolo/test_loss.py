@@ -135,7 +135,8 @@ def test_loss_is_the_loop(box_loss, ignore_iou, anchor_iou):
     assert (ignored > 0) == (ignore_iou < 1)
     terms = losses(raw, targets, **choices, **WEIGHTS)
     weights = torch.tensor([2.0, 3.0, 5.0])  # box, objectness, classification
-    torch.testing.assert_close(torch.stack(list(terms), dim=1), torch.tensor(expected) * weights, rtol=1e-4, atol=1e-4)
+    found = torch.stack([terms[name] for name in ("box", "objectness", "classification")], dim=1)
+    torch.testing.assert_close(found, torch.tensor(expected) * weights, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(terms.total, (torch.tensor(expected) * weights).sum(1), rtol=1e-4, atol=1e-3)
 
 
@@ -149,7 +150,7 @@ def test_loss_is_the_loop_however_few_objects_are_compared_at_once(at_once, monk
     assert first + second > 7
     expected, ignored = slow_losses(raw, targets, box_loss="ciou", ignore_iou=0.5, anchor_iou=1.0)
     assert ignored > 0
-    found = losses(raw, targets, box_loss="ciou", ignore_iou=0.5, anchor_iou=1.0).objectness
+    found = losses(raw, targets, box_loss="ciou", ignore_iou=0.5, anchor_iou=1.0)["objectness"]
     torch.testing.assert_close(found, torch.tensor(expected)[:, 1], rtol=1e-4, atol=1e-4)
 
 
@@ -195,7 +196,7 @@ def test_images_do_not_mix(box_loss):
     assert all(g[0].abs().sum() > 0 and g[1:].abs().sum() == 0 for g in gradients)
     other = [torch.cat([level[:1], changed[1:]]) for level, changed in zip(raw, random_raw(5), strict=True)]
     after = losses(other, [targets[0], target([[1, 1, 60, 60]], [2]), targets[1]], box_loss=box_loss)
-    for left, right in zip(terms, after, strict=True):
+    for left, right in zip(terms.values(), after.values(), strict=True):
         torch.testing.assert_close(right[0], left[0], rtol=1e-6, atol=0)
         assert (right[1:] != left[1:]).all()
 
@@ -218,17 +219,17 @@ def perfect_raw(box, label):
 def test_a_perfect_answer_costs_nothing(box_loss, box):
     truth = [target([box], [1])]
     terms = losses(perfect_raw(box, 1), truth, box_loss=box_loss, anchor_iou=1.0)
-    assert all(0 <= term < 1e-4 for term in terms)
+    assert all(0 <= term < 1e-4 for term in terms.values())
     wrong = losses(perfect_raw(box, 2), truth, box_loss=box_loss, anchor_iou=1.0, classification_weight=1.0)
-    assert wrong.classification.item() == pytest.approx(40, rel=1e-3)  # both logits are wrong by 20
+    assert wrong["classification"].item() == pytest.approx(40, rel=1e-3)  # both logits are wrong by 20
 
 
 @pytest.mark.parametrize("box_loss", BOX_LOSSES)
 def test_images_without_objects(box_loss):
     raw = [level.requires_grad_() for level in random_raw(3)]
     terms = losses(raw, [target([], [])] * 3, box_loss=box_loss)
-    assert terms.box.tolist() == terms.classification.tolist() == [0, 0, 0]
-    assert terms.objectness.isfinite().all()
+    assert terms["box"].tolist() == terms["classification"].tolist() == [0, 0, 0]
+    assert terms["objectness"].isfinite().all()
     for gradient in torch.autograd.grad(terms.total.sum(), raw):
         assert gradient.isfinite().all()
         assert (gradient[..., 4] > 0).all(), "everything is background"
@@ -249,7 +250,7 @@ def test_what_answers_well_without_being_asked_is_ignored():
         logits.requires_grad_()
     for ignore_iou, cost, ignored in ((0.7, right, True), (1.0, right + wrong, False)):
         terms = losses(raw, [target([box], [1])], ignore_iou=ignore_iou, anchor_iou=1.0)
-        assert terms.objectness.item() == pytest.approx(cost, rel=1e-3)
+        assert terms["objectness"].item() == pytest.approx(cost, rel=1e-3)
         gradient = torch.autograd.grad(terms.total.sum(), raw)[level][0, :, row, column, 4]
         assert gradient[0] < 0, "more of what is right"
         assert gradient[1] == 0 if ignored else gradient[1] > 0.9
@@ -260,17 +261,17 @@ def test_against_the_gradient_the_loss_falls(box_loss):
     raw = [level.requires_grad_() for level in random_raw(0)]
     targets = random_targets(1, raw)
     before = losses(raw, targets, box_loss=box_loss)
-    for index, term in enumerate(before):
+    for name, term in before.items():
         gradients = torch.autograd.grad(term.sum(), raw, retain_graph=True)
         slope = sum(g.square().sum() for g in gradients)
         up, down = (
             losses([m + step / slope * g for m, g in zip(raw, gradients, strict=True)], targets, box_loss=box_loss)
             for step in (0.05, -0.05)
         )
-        assert down[index].sum() < term.sum() < up[index].sum()
+        assert down[name].sum() < term.sum() < up[name].sum()
         # The weight of the aspect ratio in `ciou` is a constant to its gradient, as the paper says.
-        difference = (up[index].sum() - down[index].sum()).item()
-        assert difference == pytest.approx(0.1, rel=0.05 if box_loss == "ciou" and index == 0 else 0.01)
+        difference = (up[name].sum() - down[name].sum()).item()
+        assert difference == pytest.approx(0.1, rel=0.05 if box_loss == "ciou" and name == "box" else 0.01)
 
 
 @pytest.mark.parametrize("box_loss", BOX_LOSSES)
@@ -278,7 +279,7 @@ def test_half_precision_is_computed_in_float32(box_loss):
     raw = [level.bfloat16() for level in random_raw(0)]
     targets = random_targets(1, [level.float() for level in raw])
     exact = losses([level.float() for level in raw], targets, box_loss=box_loss)
-    for left, right in zip(losses(raw, targets, box_loss=box_loss), exact, strict=True):
+    for left, right in zip(losses(raw, targets, box_loss=box_loss).values(), exact.values(), strict=True):
         assert left.dtype == torch.float32
         assert torch.equal(left, right)
 

@@ -50,21 +50,45 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/milliseconds.png"))
     options = parser.parse_args()
     records = [record for folder in options.folders for record in load_records(folder)[0].values()]
-    bare = [record.name for record in records if record.compaction is None]
-    if bare or not records:
-        sys.exit(f"expected runs that compact.py has timed in {ENGINE}, got {', '.join(bare) or 'no run'}")
+    if problem := no_table(records):
+        sys.exit(problem)
     points = [point_of(record) for record in records]
     print("\n".join(table(points)))
     draw(points).savefig(options.output, dpi=110)
+
+
+def no_table(records: list[Record]) -> str | None:
+    """Why records make no table, in one line; None if they do."""
+    seen: set[tuple[str, float, int]] = set()
+    for record in records:
+        engines = {entry["engine"] for entry in record.compaction["latency"]} if record.compaction else set()
+        if ENGINE not in engines:
+            return (
+                f"{record.name}: expected a run that compact.py has timed in {ENGINE}, got {sorted(engines) or 'none'}"
+            )
+        cell = kind_of(record), record.sparsity["ratio_asked"], record.seed
+        if cell[0] not in COLOURS:
+            return f"{record.name}: expected shares that are {', '.join(COLOURS)}, got {cell[0]}"
+        if cell in seen:
+            return f"{record.name}: expected one run for {', '.join(map(str, cell))}, got two; leave one folder out"
+        seen.add(cell)
+    return (
+        None if any(kind == BASELINE for kind, *_ in seen) else f"expected runs whose shares are {BASELINE}, got none"
+    )
+
+
+def kind_of(record: Record) -> str:
+    """How the ratio was shared out, and of what."""
+    budget = record.sparsity["budget"]
+    return f"{record.sparsity['allocation']} by { ({'latency': 'time', 'parameters': 'weights'}.get(budget, budget)) }"
 
 
 def point_of(record: Record) -> Point:
     """What a run says of AP and of time, batches of one image."""
     compaction, sparsity = compaction_of(record), record.sparsity
     milliseconds = time_of(compaction, "compact", ENGINE, 1)["forward"]["median_ms"]
-    by = {"latency": "time", "parameters": "weights"}.get(sparsity["budget"], sparsity["budget"])
     return Point(
-        kind=f"{sparsity['allocation']} by {by}",
+        kind=kind_of(record),
         ratio=sparsity["ratio_asked"],
         seed=record.seed,
         removed=sparsity["pruned"] / sparsity["total"],
@@ -93,8 +117,8 @@ def groups(points: Iterable[Point]) -> list[list[Cell]]:
 def table(points: list[Point]) -> Iterable[str]:
     """Lines of Markdown."""
     yield (
-        f"| shares | ratio | weights removed | ms | times as fast | AP clean | minus {BASELINE} | AP attacked | "
-        f"minus {BASELINE} |"
+        f"| shares | ratio | weights removed | ms | times as fast | AP clean | {BASELINE} minus this | "
+        f"AP attacked | {BASELINE} minus this |"
     )
     yield "|---" * 9 + "|"
     by_cell: dict[Cell, dict[int, Point]] = defaultdict(dict)
@@ -107,7 +131,7 @@ def table(points: list[Point]) -> Iterable[str]:
             parts = []
             for name in CONDITIONS:
                 values, others = ({seed: point.ap[name] for seed, point in of.items()} for of in (own, baseline))
-                parts += [mean_of(values), "" if own is baseline else difference(values, others)]
+                parts += [mean_of(values), "" if own is baseline else difference(others, values)]
             removed, milliseconds, times = (
                 statistics.mean(getattr(point, key) for point in own.values())
                 for key in ("removed", "milliseconds", "times")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.compaction.channels import Flags, cut_off, silence
-from hydra_det.types import RatioError
+from hydra_det.types import InputError, RatioError
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,17 @@ def silence_dead(net: nn.Module) -> dict[str, Flags]:
     """Zero scale and shift of BatchNorm where final masks leave a channel nothing, in place.
 
     Returns:
-        BatchNorm -> [C] bool, True where a channel is dead.
+        BatchNorm -> [C] bool, True where a channel is dead; nothing of a network that cannot be traced.
 
     Raises:
         RatioError: the masks leave a raw map no way from the image.
     """
-    if cut := cut_off(net):
+    try:
+        cut = cut_off(net)
+    except InputError as error:  # no graph says which channels the masks leave nothing
+        log.info("channels that carry nothing are not looked for: %s", error)
+        return {}
+    if cut:
         raise RatioError(
             "prune: expected masks that leave every raw map a way from the image, got nothing for "
             f"{', '.join(cut)}; lower prune.ratio, raise prune.min_keep, or exclude layers by prune.exclude"

@@ -9,7 +9,7 @@ from hydra_det.callbacks.topk_mask import scores_of, set_masks
 from hydra_det.compaction.channels import layout
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.pruning.plan import mask_plan
-from hydra_det.pruning.settings import PruneSettings
+from hydra_det.pruning.settings import NEED_CHANNELS, PruneSettings
 from hydra_det.types import InputError
 
 
@@ -47,7 +47,7 @@ def prune(
     scores = scores_of(net)
     if not any(bool(values.any()) for values in scores.values()):
         raise InputError("net: expected masked layers with scores, got none; call make_masked and initial_scores first")
-    plan = mask_plan(asked, layout(net))
+    plan = mask_plan(asked, layout(net, channels=asked.granularity in NEED_CHANNELS))
     before = {name: mask.clone() for name, mask in masks_of(net).items()}
     set_masks(net, plan.masks(scores, final=True))
     try:

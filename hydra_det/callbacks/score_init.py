@@ -17,6 +17,8 @@ from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, InputError
 
+CLEAN = Sample(images=1, micro_batch=1)  # what an initialiser asks for that looks at no image
+
 
 class ScoreInit(pl.Callback):
     """Sets the scores when a fit starts; the stage trains nothing.
@@ -80,7 +82,8 @@ def initial_scores(
         raise InputError("net: expected masked layers, got none; call make_masked(net) first")
     if not isinstance(batches, Iterable):
         raise InputError(f"batches: expected images, as of data.sample_loader(64, batch_size=4), got {batches!r}")
-    if attack is not None and not options.get("attacked"):
+    initialiser = choose("name", init, INITIALISERS)(**options)
+    if attack is not None and not getattr(initialiser, "sample", CLEAN).attacked:
         raise InputError("attack: expected attacked=True beside it, got clean images; leave one out or give both")
     kept: dict[Sample, list[Batch]] = {}
 
@@ -91,7 +94,7 @@ def initial_scores(
         for batch in kept[clean]:
             yield _as_asked(on_device(batch, net), sample, net=net, attack=attack, seed=seed)
 
-    return set_scores(net, choose("name", init, INITIALISERS)(**options), sampled)
+    return set_scores(net, initialiser, sampled)
 
 
 def set_scores(net: nn.Module, initialiser: Initialiser, batches: Batches) -> InitialScores:

@@ -12,7 +12,7 @@ from hydra_det.compaction.measured_price import measure, price_of
 from hydra_det.modules.masked_conv import masked_layers, masks_of
 from hydra_det.pruning.layout import Layout
 from hydra_det.pruning.plan import Masks, mask_plan
-from hydra_det.pruning.settings import IN_SPARSE, PruneSettings
+from hydra_det.pruning.settings import IN_SPARSE, NEED_CHANNELS, PruneSettings
 from hydra_det.pruning.units import Price
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class TopKMask(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = pl_module.get_submodule("net")
-        found = layout(net)
+        found = layout(net, channels=self.prune.granularity in NEED_CHANNELS)
         price = None
         if self.prune.budget == "latency" and not self.final:
             if self._tables is None:  # one process measures, undisturbed by the others
@@ -90,7 +90,7 @@ class TopKMask(pl.Callback):
                 "; prune.allocation=erk or learned spare small layers" if self.prune.allocation == "uniform" else ""
             )
             log.warning(
-                "the masks leave %d of %d channels no weight, most in %s (%d of %d)%s",
+                "the masks leave %d of %d channels no weight; the largest share in %s (%d of %d)%s",
                 lost, channels, worst, starved[worst], len(masks[worst]), advice,
             )  # fmt: skip
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, Node
-from hydra_det.modules.masked_conv import MaskedConv2d
+from hydra_det.modules.masked_conv import MaskedConv2d, masked_layers
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pruning.layout import Layer, Layout
+from hydra_det.types import InputError
 
 Channels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -64,13 +65,23 @@ def spread(flags: Flags, groups: int) -> Flags:
     return blocks.reshape(outputs, groups * inputs)
 
 
-def layout(network: nn.Module) -> Layout:
+def layout(network: nn.Module, *, channels: bool = True) -> Layout:
     """The masked convolutions of a network, which may have others beside them.
 
+    Args:
+        network: in any form that runs.
+        channels: whether somebody asks which of them belong together. If not, a network that cannot be traced has its
+            layers stand apart, and none of its channels may go.
+
     Raises:
-        InputError: the network cannot be traced.
+        InputError: the network cannot be traced, and must be.
     """
-    graph = trace(network)
+    try:
+        graph = trace(network)
+    except InputError:
+        if channels:
+            raise
+        return _apart(network)
     ids = channel_ids(graph)
     sizes = map_sizes(network, PROBE)
     count = 1 + max(int(channels.max()) for channels in ids.values())
@@ -90,6 +101,22 @@ def layout(network: nn.Module) -> Layout:
         else:
             fixed |= _flags(count, [reads, writes])
     return Layout(layers, torch.from_numpy(fixed), torch.from_numpy(outputs))
+
+
+def _apart(network: nn.Module) -> Layout:
+    """The masked convolutions as if none read what another one writes."""
+    sizes = map_sizes(network, PROBE)
+    layers, count = {}, 0
+    for name, layer in masked_layers(network):
+        inputs = layer.in_channels
+        reads, writes = (torch.arange(count + start, count + stop) for start, stop in (
+            (0, inputs), (inputs, inputs + layer.out_channels)
+        ))  # fmt: skip
+        count += inputs + layer.out_channels
+        shape = tuple(layer.weight.shape)
+        layers[name] = Layer(shape, writes, reads, positions=math.prod(sizes[name][1]), groups=layer.groups)
+    stay = torch.ones(count, dtype=torch.bool)
+    return Layout(layers, fixed=stay, outputs=stay)
 
 
 def map_sizes(network: nn.Module, image_size: int) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:

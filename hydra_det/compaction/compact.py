@@ -17,6 +17,7 @@ from hydra_det.compaction.channels import Channels, Flags, channel_ids, needed, 
 from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, GraphDetector, Node
 from hydra_det.modules.masked_conv import make_dense
+from hydra_det.modules.yolo.base import YoloDetector
 from hydra_det.types import InputError
 
 # The largest difference that compaction may make, as a share of the largest value of a raw map.
@@ -44,10 +45,12 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
         multiple: round the channels of every layer up to a multiple of this, with channels that are zero.
 
     Raises:
-        InputError: the network cannot be traced, or the smaller one does not answer the same.
+        InputError: the network is no detector of the YOLO family or cannot be traced, or the smaller one does not
+            answer the same.
     """
     if multiple < 1:
         raise InputError(f"multiple: expected a whole number of at least 1, got {multiple}")
+    _check_family(network)
     dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
     smaller = _smaller(dense, multiple)
     # A group that is left alone is an ordinary convolution, and such a one can lose single channels.
@@ -57,7 +60,12 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
 
 
 def as_graph(network: nn.Module) -> GraphDetector:
-    """The network as it is, zeros included, in the form of a compact one."""
+    """The network as it is, zeros included, in the form of a compact one.
+
+    Raises:
+        InputError: it is no detector of the YOLO family, or cannot be traced.
+    """
+    _check_family(network)
     dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
     graph = trace(dense)
     tensors = dense.state_dict()
@@ -126,6 +134,14 @@ def _smaller(dense: Any, multiple: int) -> GraphDetector:
     made = _detector(dense, Graph(nodes, graph.outputs))
     made.load_state_dict(state)
     return made.eval()
+
+
+def _check_family(network: nn.Module) -> None:
+    if not isinstance(network, YoloDetector):
+        raise InputError(
+            f"compaction: expected a detector of the YOLO family of hydra_det, got {type(network).__name__}; its masks "
+            "stay"
+        )
 
 
 def _detector(dense: Any, graph: Graph) -> GraphDetector:

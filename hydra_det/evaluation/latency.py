@@ -40,7 +40,12 @@ class Parts(NamedTuple):
 
 
 def network_parts(network: Any, forward: Callable[[Tensor], Any], image_size: tuple[int, int]) -> Parts:
-    """The parts of a detector whose raw maps come from itself or an engine; the size is (height, width) in pixels."""
+    """The parts of a detector whose raw maps come from itself or an engine; the size is (height, width) in pixels.
+
+    Of one that does not decode apart, all of its answer counts as decoding.
+    """
+    if not all(hasattr(network, verb) for verb in ("decode", "suppress", "count_candidates")):
+        return Parts(forward, network.detections, lambda found, _confidence: found)
     return Parts(
         forward,
         network.decode,

@@ -179,13 +179,15 @@ class FromImages:
             if not mean.any():
                 silent.append(name)
             weights = layer.weight.detach().abs().to(mean.dtype)
-            found = self.blend(self.normalise(mean, layer), weights, self.blend_share)
+            # Beside |weight| a square would count twice.
+            plain = mean.sqrt() if self.facts["aggregation"] == "squared" and self.facts["blend"] != "none" else mean
+            found = self.blend(self.normalise(plain, layer), weights, self.blend_share)
             scores[name] = self.sizes(found, layer).to(layer.weight.dtype)
         if len(silent) == len(scores):
             raise InputError("init: expected scores, got zeros alone; no weight changes what the network answers")
         if silent:
             log.warning(
-                "no weight of %s contributes to the target: their scores say nothing; take more init.images, or "
+                "no weight of %s contributes to the target: its scores know nothing of it; take more init.images, or "
                 "another init.target",
                 ", ".join(silent),
             )

@@ -122,7 +122,7 @@ class AdversarialDeepLift(DeepLift):
     """score = size of what a weight contributes to what an attack does to the loss, its rank averaged with |weight|'s.
 
     Every attacked image is compared with itself before the attack. To compare them the other way round would give the
-    same sizes. Arguments as in `DeepLift`.
+    same sizes, but for `target=topk`, which chooses other logits. Arguments as in `DeepLift`.
     """
 
     def __init__(

@@ -11,13 +11,13 @@ more, and is asked for by name where it is missing:
     disagreement(raw, other) -> LossTerms      hardening=consistent
 """
 
+import copy
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from hydra_det.boxes import Letterbox
-from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target
 
 VERBS = ("losses", "detections")
@@ -49,13 +49,16 @@ class DetectorNetwork(Protocol):
         ...
 
 
-def check_detector(net: Any, *, num_classes: int, image_size: int) -> None:
-    """Try every verb of a network on two images, one with an object and one without; it is left as it was.
+def check_detector(net: Any, *, num_classes: int, image_size: int) -> list[str]:
+    """Try every verb of a copy of a network, in eval and in train mode, on two images with and without objects.
 
     Args:
         net: an `nn.Module`.
         num_classes: of the data.
         image_size: side of the images in pixels.
+
+    Returns:
+        The names of its loss terms.
 
     Raises:
         InputError: what was expected of which verb, and what came.
@@ -64,26 +67,37 @@ def check_detector(net: Any, *, num_classes: int, image_size: int) -> None:
         raise InputError(f"{_name(net)}: expected the methods {' and '.join(VERBS)}, got no {missing[0]}")
     if (count := getattr(net, "num_classes", None)) != num_classes:
         raise InputError(f"{_name(net)}.num_classes: expected {num_classes}, as many as the data has, got {count}")
+    net = copy.deepcopy(net).eval()
     images = _images(next(net.parameters()), image_size)
-    targets = _targets(images)
-    with undisturbed(net):
-        pixels = images.clone().requires_grad_()
-        with torch.enable_grad():
-            raw = _checked_raw(net, net(pixels), len(images))
-            terms = _checked_terms(net, net.losses(raw, targets), len(images))
-            slope = _slope(terms.total.sum(), pixels)
-        if slope is None or not slope.any():
-            raise InputError(f"{_name(net)}.losses: expected a gradient to the images, got none; no attack could begin")
-        with torch.no_grad():
-            alone = net.losses(net(images[:1]), targets[:1]).total
-            if not torch.allclose(alone, terms.total[:1].detach(), rtol=SAME, atol=SAME):
-                raise InputError(
-                    f"{_name(net)}.losses: expected the loss of an image whatever the others of its batch are, got "
-                    f"{alone.item():.4g} alone and {terms.total[0].item():.4g} beside another one"
-                )
-            _check_detections(net, net.detections([maps.detach() for maps in raw]), len(images))
-            if callable(getattr(net, "decode", None)):
-                _check_candidates(net, net.decode([maps.detach() for maps in raw]), len(images))
+    targets = _targets(images, counts=(1, 0))
+    pixels = images.clone().requires_grad_()
+    with torch.enable_grad():
+        raw = _checked_raw(net, net(pixels), len(images))
+        terms = _checked_terms(net, net.losses(raw, targets), len(images))
+        slope = _slope(terms.total.sum(), pixels)
+    if slope is None or not slope.any():
+        raise InputError(f"{_name(net)}.losses: expected a gradient to the images, got none; no attack could begin")
+    with torch.no_grad():
+        _check_apart(net, images)
+        _check_detections(net, net.detections([maps.detach() for maps in raw]), len(images))
+        if callable(getattr(net, "decode", None)):
+            _check_candidates(net, net.decode([maps.detach() for maps in raw]), len(images))
+        net.train()
+        _checked_terms(net, net.losses(_checked_raw(net, net(images), len(images)), targets), len(images))
+    return list(terms)
+
+
+def _check_apart(net: Any, images: Tensor) -> None:
+    """Refuse losses that are not of each image alone, as where they are divided by the objects of the whole batch."""
+    for counts in ((1, 0), (1, 2)):
+        targets = _targets(images, counts=counts)
+        together = net.losses(net(images), targets).total
+        alone = net.losses(net(images[:1]), targets[:1]).total
+        if not torch.allclose(alone, together[:1], rtol=SAME, atol=SAME):
+            raise InputError(
+                f"{_name(net)}.losses: expected the loss of an image whatever the others of its batch are, got "
+                f"{alone.item():.4g} alone and {together[0].item():.4g} beside one with {counts[1]} objects"
+            )
 
 
 def _images(parameter: Tensor, size: int) -> Tensor:
@@ -92,13 +106,17 @@ def _images(parameter: Tensor, size: int) -> Tensor:
     return drawn.to(parameter.device, parameter.dtype)
 
 
-def _targets(images: Tensor) -> list[Target]:
-    """An object of the first class in the middle of the first image; nothing in the second."""
+def _targets(images: Tensor, *, counts: tuple[int, ...]) -> list[Target]:
+    """So many objects of the first class in every image, one in its middle and one in a corner."""
     size = images.shape[-1]
-    box = images.new_tensor([[size / 4, size / 4, 3 * size / 4, 3 * size / 4]], dtype=torch.float32)
-    labels = torch.zeros(1, dtype=torch.int64, device=images.device)
+    quarter, half = size / 4, size / 2
+    boxes = torch.tensor([[quarter, quarter, 3 * quarter, 3 * quarter], [0, 0, half, half]], device=images.device)
     letterbox = Letterbox(size=size, height=size, width=size)
-    return [Target(boxes=box[:count], labels=labels[:count], image_id=count, letterbox=letterbox) for count in (1, 0)]
+    return [
+        Target(boxes=boxes[:count], labels=torch.zeros_like(boxes[:count, 0], dtype=torch.int64), image_id=number,
+               letterbox=letterbox)
+        for number, count in enumerate(counts)
+    ]  # fmt: skip
 
 
 def _checked_raw(net: Any, raw: Any, batch: int) -> list[Tensor]:

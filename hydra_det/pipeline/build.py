@@ -207,9 +207,9 @@ def build_network(
         return network(model_config({"model": model}, data))
     if num_classes is None and not model.get("cfg"):
         raise InputError("num_classes: expected how many classes the network tells apart, or data, got neither")
-    if model["anchors"] == "auto":
+    if model.get("anchors") == "auto":
         model["anchors"] = said_anchors({**model, "num_classes": num_classes}) or "auto"
-    if model["anchors"] == "auto":
+    if model.get("anchors") == "auto":
         raise InputError(
             f"anchors: expected those of {name}, or data to make them from, got neither; give "
             "anchors=[[width, height], ...] in pixels of the input, or data="

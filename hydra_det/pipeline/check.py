@@ -4,10 +4,11 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra_det.attacks.objectives.registry import TERMS
 from hydra_det.compaction.channels import layout
 from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
@@ -20,12 +21,13 @@ from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.pruning.plan import mask_plan
-from hydra_det.pruning.settings import IN_SPARSE, PruneSettings
+from hydra_det.pruning.settings import IN_SPARSE, NEED_CHANNELS, PruneSettings
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
 OURS = __name__.partition(".")[0]  # the package
+TERMS_OF_OURS = ["box", "objectness", "classification"]
 
 SEARCHED = ("target", "objectives")  # how runs are looked for; no run depends on it
 STAGE_KEYS = (
@@ -86,20 +88,38 @@ def check(config: Config) -> None:
     build.bare_trainer(config)
 
 
-def check_network(model: Mapping[str, Any], prune: Config, *, image_size: int) -> None:
+def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) -> None:
     """Make the network once, with its masks, and plan what they would keep.
 
     Args:
+        config: the whole config.
         model: as of `build.model_config`.
-        prune: the config of what is to be removed.
         image_size: side of the images in pixels.
     """
     check_anchors(model)
     made = build.network(model)
-    if not type(made).__module__.startswith(f"{OURS}."):  # what our own do is tested
-        check_detector(made, num_classes=model["num_classes"], image_size=image_size)
-    masked = build.masked_network(model, prune["exclude"])
-    mask_plan(build.instantiate(prune), layout(masked))
+    terms = TERMS_OF_OURS  # what our own do is tested
+    if not type(made).__module__.startswith(f"{OURS}."):
+        terms = check_detector(made, num_classes=model["num_classes"], image_size=image_size)
+    for setting, name in _objectives({key: config[key] for key in ("attack", "hardening", "evaluation")}):
+        asked = name.removeprefix(TERMS)
+        if (asked != name or asked in TERMS_OF_OURS) and asked not in terms:
+            raise InputError(
+                f"{setting}: expected total or a loss term of the network, which has {', '.join(terms)}, got {name}"
+            )
+    masked = build.masked_network(model, config["prune"]["exclude"])
+    prune = build.instantiate(config["prune"])
+    mask_plan(prune, layout(masked, channels=prune.granularity in NEED_CHANNELS))
+
+
+def _objectives(config: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """What attacks below a key of a config raise or judge by: dotted key and name."""
+    for key, value in config.items() if isinstance(config, Mapping) else ():
+        place = f"{where}.{key}" if where else str(key)
+        if key in ("objective", "judge", "objectives"):
+            yield from ((place, name) for name in ([value] if isinstance(value, str) else value or ()))
+        else:
+            yield from _objectives(value, place)
 
 
 def check_anchors(model: Mapping[str, Any]) -> None:

@@ -23,13 +23,14 @@ from hydra_det.types import InputError
 # What is read of it. The callbacks and optimisers of stages are not: nothing makes them again.
 NEEDED: dict[str, type[Any] | UnionType] = {
     "store": str, "data": dict, "data._target_": str, "data.image_size": int, "data.greyscale": bool,
-    "model": dict, "model._target_": str, "model.nms": dict,
+    "model": dict, "model._target_": str,
     "trainer": dict, "trainer._target_": str, "trainer.precision": str | int, "trainer.enable_progress_bar": bool,
     "stage": dict, "stage.pretrain": dict, "stage.pretrain.masked": bool,
     "stage.finetune": dict, "stage.finetune.masked": bool,
     "evaluation": dict, "evaluation.attack": dict, "evaluation.attack._target_": str, "evaluation.attack_seed": int,
     "evaluation.bootstrap": int, "evaluation.samples": int,
 }  # fmt: skip
+OF_SOME = {"model.nms": dict}  # where there is one: a network of a user's may suppress otherwise
 READ_STAGES = ("pretrain", "finetune")  # whose networks are made again
 NEVER_MADE = ("callbacks", "stage")
 
@@ -63,7 +64,8 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
     for where, key in _odd_keys(config):
         raise InputError(f"{path}: {where}: expected names as keys, got {key!r:.60}; is it damaged?")
     excluded = [f"stage.{name}.exclude" for name in READ_STAGES if _at(config, f"stage.{name}.masked") is True]
-    for key, kind in {**NEEDED, **dict.fromkeys(excluded, list)}.items():
+    there = {key: kind for key, kind in OF_SOME.items() if _at(config, key) is not None}
+    for key, kind in {**NEEDED, **there, **dict.fromkeys(excluded, list)}.items():
         part = _at(config, key)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             came = "nothing" if part is None else f"{part!r:.60}"

@@ -60,7 +60,7 @@ class Run:
         check(config)
         self.data = read_data(config)
         self.model = build.model_config(config, self.data)
-        check_network(self.model, config["prune"], image_size=self.data.image_size)
+        check_network(config, self.model, image_size=self.data.image_size)
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(config, data=self.data, model=self.model, store=self.store)
         self._begin()

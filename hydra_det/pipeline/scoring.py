@@ -5,6 +5,7 @@ times from different minutes or machines do not compare.
 """
 
 import contextlib
+import copy
 import json
 import logging
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hydra_det.callbacks.passes import metrics_of, run_passes
 from hydra_det.callbacks.watching.pictures import SamplePictures
@@ -22,6 +23,7 @@ from hydra_det.callbacks.watching.progress import StageBar
 from hydra_det.callbacks.watching.whereabouts import Whereabouts
 from hydra_det.compaction.counts import count_flops, count_parameters, weight_bytes
 from hydra_det.data.datamodule import DetectionData
+from hydra_det.engines.engine import Forward
 from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import in_engine
 from hydra_det.evaluation.detection_files import write_detections_csv, write_results_json
@@ -33,6 +35,7 @@ from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
 from hydra_det.store.store import Store, fingerprint
+from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ def score(
         "bootstrap": settings["bootstrap"],
         "samples": settings["samples"],
         "images": data.fingerprints["test"],
-        "nms": config["model"]["nms"],
+        "nms": config["model"].get("nms"),
         "input": {"size": data.image_size, "greyscale": data.greyscale, "batch": data.evaluation_batch_size},
         "precision": config["trainer"]["precision"],
     })  # fmt: skip
@@ -124,16 +127,33 @@ def latency(networks: Mapping[str, nn.Module], config: Config, data: DetectionDa
     size = (data.image_size, data.image_size)
     ready = {name: make_dense(net).to(device).eval() for name, net in networks.items()}
     timing = {name: settings[name] for name in ("confidence", "warmup", "repeats")}
-    found = measure_latency({name: network_parts(net, net, size) for name, net in ready.items()}, images, **timing)
-    if settings["sparse"] and "compact" in networks:
-        net = ready["compact"].cpu()
-        images = [image.cpu() for image in images]
-        with tempfile.TemporaryDirectory() as folder:
-            forward, _ = in_engine("sparse", net, Path(folder), images[0], threads=torch.get_num_threads())
-            with torch.no_grad():
-                check_equal("sparse", net(images[0]), forward(images[0]))
-            found |= measure_latency({"sparse": network_parts(net, forward, size)}, images, **timing)
+    parts = {name: network_parts(net, net, size) for name, net in ready.items()}
+    with contextlib.ExitStack() as opened:
+        sparse = _in_sparse(ready, images[0].cpu(), opened) if settings["sparse"] else None
+        if sparse and device.type == "cpu":  # in turns with the others
+            return measure_latency({**parts, "sparse": network_parts(ready["compact"], sparse, size)}, images, **timing)
+        found = measure_latency(parts, images, **timing)
+        if sparse:
+            alone = {"sparse": network_parts(ready["compact"].cpu(), sparse, size)}
+            found |= measure_latency(alone, [image.cpu() for image in images], **timing)
     return found
+
+
+def _in_sparse(ready: Mapping[str, nn.Module], image: Tensor, opened: contextlib.ExitStack) -> Forward | None:
+    """The forward of the compact network in the engine `sparse`; None, with a warning, where it cannot be trusted."""
+    if "compact" not in ready:
+        log.warning("evaluation.latency.sparse: there is no compact network that the engine sparse could run")
+        return None
+    net = copy.deepcopy(ready["compact"]).cpu()
+    folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+    try:
+        forward, _ = in_engine("sparse", net, folder, image, threads=torch.get_num_threads())
+        with torch.no_grad():
+            check_equal("sparse", net(image), forward(image))
+    except InputError as error:
+        log.warning("evaluation.latency.sparse: not timed: %s", error)
+        return None
+    return forward
 
 
 def sizes(networks: Mapping[str, nn.Module], image_size: int) -> dict[str, NetworkSize]:

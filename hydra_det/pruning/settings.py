@@ -11,6 +11,7 @@ from hydra_det.types import InputError, as_fraction
 GROUPED = ("filter_group", "hybrid")
 KINDS = (*GRANULARITIES, *GROUPED)
 BUDGETS = ("parameters", "flops", "latency")
+NEED_CHANNELS = ("filter", *GROUPED)  # must know which layers read what a filter writes
 IN_SPARSE = ("weight", "kernel")  # make a layer faster in the engine `sparse` alone
 TIMED = (*IN_SPARSE, "filter_group")
 STARTS = ("uniform", "erk")

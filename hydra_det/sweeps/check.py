@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hydra_det.engines.registry import check_installed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.records.objectives import OBJECTIVES, TIMED
@@ -38,6 +39,8 @@ def check_target(config: Config) -> Target:
         )
     if "map_attacked" in goals and build.instantiate(config["evaluation"]["attack"]) is None:
         raise InputError("target.map_attacked: expected an attack, got none; choose attack=pgd, or target.map_clean")
+    if "sparse_latency_ms" in goals:
+        check_installed(["sparse"], setting="target.sparse_latency_ms", otherwise="take target.latency_ms")
     if (timed := _timed(goals)) and (count := build.bare_trainer(config).world_size) > 1:
         raise InputError(
             f"target.{timed}: expected one process, as only the first one measures time, got {count}; set "

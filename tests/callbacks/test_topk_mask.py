@@ -152,7 +152,7 @@ def test_channels_that_are_left_nothing_are_named(caplog, allocation, advised):
     assert final.facts["starved_channels"] == starved >= len(layer.weight) // 2
     (said,) = [record.message for record in caplog.records if "no weight" in record.message]
     channels = sum(len(layer.mask) for _, layer in masked_layers(net))
-    assert said.startswith(f"the masks leave {starved} of {channels} channels no weight, most in {name} (")
+    assert said.startswith(f"the masks leave {starved} of {channels} channels no weight; the largest share in {name} (")
     assert ("prune.allocation=erk or learned" in said) == advised
 
 

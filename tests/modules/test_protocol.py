@@ -4,56 +4,22 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from hydra_det.modules.protocol import check_detector
-from hydra_det.types import Candidates, Detections, InputError, LossTerms
+from hydra_det.types import Detections, InputError, LossTerms
 from tests.modules.example import NETWORKS, assert_untouched, network, snapshot, unsettle
+from tests.modules.own import CLASSES, Small, Winding
 
-SIZE, CLASSES = 64, 2
-
-
-class Small(nn.Module):
-    """A detector of one map: logits of the classes and a box from every cell of 32 pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_classes = CLASSES
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 32, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, CLASSES + 4, 1))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return [self.body(images)]
-
-    def losses(self, raw: list[Tensor], targets: list[Any]) -> LossTerms:
-        (maps,) = raw
-        wanted = torch.stack([
-            nn.functional.one_hot(target["labels"], CLASSES).amax(0) if len(target["labels"]) else torch.zeros(CLASSES)
-            for target in targets
-        ])  # fmt: skip
-        logits = maps[:, :CLASSES].amax((2, 3))
-        found = nn.functional.binary_cross_entropy_with_logits(logits, wanted.to(logits), reduction="none")
-        return LossTerms(classification=found.sum(1), box=maps[:, CLASSES:].square().mean((1, 2, 3)))
-
-    def decode(self, raw: list[Tensor]) -> Candidates:
-        boxes, confidences = raw[0][:, CLASSES:], raw[0][:, :CLASSES].sigmoid()
-        return Candidates(boxes.flatten(2).transpose(1, 2), confidences.flatten(2).transpose(1, 2))
-
-    def detections(self, raw: list[Tensor]) -> list[Detections]:
-        boxes, confidences = self.decode(raw)
-        answers = []
-        for box, confidence in zip(boxes, confidences, strict=True):
-            best, labels = confidence.max(1)
-            order = best.argsort(descending=True)
-            answers.append(Detections(box[order], best[order], labels[order]))
-        return answers
+SIZE = 64
 
 
 def check(net: Any) -> None:
     check_detector(net, num_classes=CLASSES, image_size=SIZE)
 
 
-def test_what_keeps_the_protocol_passes_and_is_left_as_it_was():
-    net = Small()
+@pytest.mark.parametrize("kind", [Small, Winding])
+def test_what_keeps_the_protocol_passes_and_is_left_as_it_was(kind):
+    net = kind()
     unsettle(net)
     before, state = snapshot(net), torch.get_rng_state()
     check(net)
@@ -71,11 +37,6 @@ def scalar(terms: LossTerms) -> LossTerms:
     return LossTerms({name: value.mean() for name, value in terms.items()})
 
 
-def mixed(terms: LossTerms) -> LossTerms:
-    """As with a mean over the objects of the whole batch."""
-    return LossTerms({name: value / len(value) for name, value in terms.items()})
-
-
 # What a method does to what the right one answers, or what stands in its place -> what is said.
 BREACHES = [
     ("losses", None, "Small: expected the methods losses and detections, got no losses"),
@@ -87,7 +48,6 @@ BREACHES = [
     ("losses", dict, r"expected LossTerms\(box=\.\.\., classification=\.\.\.\), got dict"),
     ("losses", lambda _: LossTerms(), r"expected LossTerms\(box="),
     ("losses", lambda terms: LossTerms(box=terms["box"] * torch.nan), "expected finite values for box, got"),
-    ("losses", mixed, "expected the loss of an image whatever the others of its batch are, got"),
     ("losses", lambda terms: LossTerms(box=terms["box"].detach()), "a gradient to the images, got none"),
     ("losses", lambda terms: LossTerms(box=terms["box"] * 0), "expected a gradient to the images, got none"),
     ("detections", lambda found: found[:1], r"Small\.detections: expected a list of 2 Detections, got list of 1"),
@@ -111,3 +71,33 @@ def test_every_breach_is_named(name, change, message):
     with pytest.raises(InputError, match=message) as caught:
         check(net)
     assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_counts_the_objects_of_the_whole_batch_is_named():
+    net = Small()
+    own = net.losses
+
+    def losses(raw, targets):
+        objects = sum(len(target["labels"]) for target in targets)
+        return LossTerms({name: value / max(1, objects) for name, value in own(raw, targets).items()})
+
+    net.losses = losses
+    with pytest.raises(InputError, match=r"whatever the others of its batch are, got .* beside one with 2 objects"):
+        check(net)
+
+
+def test_train_mode_must_be_the_same():
+    class Habit(Small):
+        def forward(self, images):
+            raw = super().forward(images)
+            return {"maps": raw[0]} if self.training else raw
+
+    with pytest.raises(InputError, match=r"Habit\.forward: expected raw maps as a list of tensors, got dict"):
+        check(Habit())
+
+
+def test_what_a_forward_changes_stays_with_the_copy():
+    net = Small().train()
+    before = {name: values.clone() for name, values in net.state_dict().items()}
+    assert check_detector(net, num_classes=CLASSES, image_size=SIZE) == ["classification", "box", "size"]
+    assert all(torch.equal(values, before[name]) for name, values in net.state_dict().items())

@@ -149,7 +149,7 @@ def objective_of(name: str) -> Objective:
 
 def check_objective(name: str, *, setting: str = "attack.objective") -> None:
     """Refuse what is no objective. Whether a network has a loss term shows when it is asked for it."""
-    if name not in OBJECTIVES and not (isinstance(name, str) and name.startswith(TERMS)):
+    if name not in OBJECTIVES and not (isinstance(name, str) and name.startswith(TERMS) and name != TERMS):
         known = f"{', '.join(OBJECTIVES)}, or {TERMS}<name> for another loss term of the network"
         raise InputError(f"{setting}: expected one of {known}, got {name!r}")
 

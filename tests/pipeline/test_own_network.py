@@ -1,0 +1,70 @@
+"""A user's own network goes through all five stages: three verbs are enough for masks of weights and kernels."""
+
+import json
+
+import pytest
+
+from hydra_det.finished.run import FinishedRun
+from hydra_det.modules.masked_conv import masked_layers
+from hydra_det.records.record import read_record
+from hydra_det.types import InputError
+from tests.pipeline.tiny import run
+
+
+def own(*words: str, kind: str = "Winding") -> list[str]:
+    """Overrides of a tiny run of a network of the tests; the width of the tiny YOLO is not for it."""
+    return ["model=own", f"model._target_=tests.modules.own.{kind}", "+model.width=12", *words]
+
+
+@pytest.fixture
+def without_width(monkeypatch):
+    from tests.pipeline import tiny
+
+    monkeypatch.setattr(tiny, "OVERRIDES", [word for word in tiny.OVERRIDES if not word.startswith("model.")])
+
+
+@pytest.mark.parametrize("granularity", ["weight", "kernel"])
+def test_a_network_that_cannot_be_traced(tmp_path, without_width, caplog, granularity):
+    caplog.set_level("INFO")
+    words = own(f"prune={granularity}", "prune.ratio=0.5", "prune.allocation=erk", "attack.objective=terms.size")
+    record = run(tmp_path, *words)
+    assert record.sparsity["pruned"] / record.sparsity["total"] == pytest.approx(0.5, abs=0.05)
+    assert list(record.latency) == ["dense", "pruned"], "nothing compact is made of it"
+    assert "channels that carry nothing are not looked for: compaction: expected a network whose forward" in caplog.text
+    assert "compaction: expected a detector of the YOLO family of hydra_det, got Winding; its masks stay" in caplog.text
+    for side in ("dense", "pruned"):
+        assert record.metrics[side]["attacked"]["coco"]["map"] is not None
+    finished = FinishedRun(tmp_path / "run", trusted=["tests.modules.own.Winding"])
+    net = finished.network("pruned")
+    layers = dict(masked_layers(net))
+    assert layers.keys() == {"entry", "middle.2", "head.2"}
+    assert read_record(tmp_path / "run" / "record.json") == record
+    detections = json.loads((tmp_path / "run" / "pruned" / "detections_clean.json").read_text())
+    assert detections, "it answers"
+
+
+@pytest.mark.parametrize("kind", ["Small", "Winding"])
+def test_scores_by_deeplift_of_the_loss(tmp_path, without_width, kind):
+    """Every module of both has a rule; whether a graph can be drawn does not matter to it."""
+    record = run(tmp_path, *own("init=deeplift", "init.target=loss", "prune=weight", "prune.ratio=0.5", kind=kind))
+    facts = next(stage["facts"] for stage in record.stages if stage["name"] == "init_scores")
+    assert 0 < facts["completeness_gap"] < 1e-3
+
+
+def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width):
+    record = run(tmp_path, *own("prune=filter_group", "prune.ratio=0.5", kind="Small"))
+    assert record.sparsity["pruned"] > 0.4 * record.sparsity["total"]
+    assert list(record.latency) == ["dense", "pruned"]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["prune=filter_group"], "compaction: expected a network whose forward is the same for every image, got Winding"),
+    (["init=deeplift"], "init.target: expected a network with a method evidence, got Winding; use init.target=loss"),
+    (["hardening=consistent"], "hardening: expected a network that compares two answers, got Winding"),
+    (["attack.objective=objectness"], "attack.objective: .*, which has classification, box, size, got objectness"),
+    (["evaluation.attack={_target_:hydra_det.attacks.gradient.PGD,objective:terms.sise}"], "evaluation.attack.objective: .*ise"),
+    (["attack=average_precision"], "expected one that Winding has a term for, got average_precision"),
+])  # fmt: skip
+def test_what_it_lacks_is_said_in_one_line(tmp_path, without_width, words, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, *own("stage.pretrain.clean_epochs=0", "stage.pretrain.attacked_share=1.0", *words))

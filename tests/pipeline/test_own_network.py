@@ -62,7 +62,8 @@ def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width):
     (["init=deeplift"], "init.target: expected a network with a method evidence, got Winding; use init.target=loss"),
     (["hardening=consistent"], "hardening: expected a network that compares two answers, got Winding"),
     (["attack.objective=objectness"], "attack.objective: .*, which has classification, box, size, got objectness"),
-    (["evaluation.attack={_target_:hydra_det.attacks.gradient.PGD,objective:terms.sise}"], "evaluation.attack.objective: .*ise"),
+    (["evaluation.attack={_target_:hydra_det.attacks.gradient.PGD,objective:terms.sise}"],
+     "evaluation.attack.objective: .*, which has classification, box, size, got terms.sise"),
     (["attack=average_precision"], "expected one that Winding has a term for, got average_precision"),
 ])  # fmt: skip
 def test_what_it_lacks_is_said_in_one_line(tmp_path, without_width, words, message):

@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from hydra_det.init import INITIALISERS
-from hydra_det.init.base import Sample, score_bound
+from hydra_det.init.base import Sample, scale_to_bound, score_bound
 from hydra_det.init.contributions import contributions
 from hydra_det.init.deeplift import DeepLift
 from hydra_det.init.gradient import Snip, Taylor
@@ -221,6 +221,14 @@ def test_a_blend_orders_by_what_was_found_and_by_the_weight():
     torch.testing.assert_close(BLENDS["product"](values, weights, 0.5), (values * weights).sqrt())
     assert BLENDS["none"](values, weights, 0.5) is values
     assert NORMALISATIONS["none"](values, layer) is values
+
+
+def test_squares_count_once_beside_the_weight():
+    net = masked(dtype=torch.float64)
+    blended, squared = (Taylor(blend=blend)(net, BATCHES).layers for blend in ("product", "none"))
+    for key, layer in masked_layers(net):
+        expected = (squared[key].sqrt() * layer.weight.detach().abs()).sqrt()
+        torch.testing.assert_close(blended[key], scale_to_bound(expected, layer))
 
 
 def test_ties_are_ordered_by_the_weight():

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+import torch
 
+from hydra_det.compaction.channels import layout
 from hydra_det.finished.run import FinishedRun
-from hydra_det.modules.masked_conv import masked_layers
+from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.records.record import read_record
 from hydra_det.types import InputError
+from tests.modules.own import Winding
 from tests.pipeline.tiny import run
 
 
@@ -21,6 +24,21 @@ def without_width(monkeypatch):
     from tests.pipeline import tiny
 
     monkeypatch.setattr(tiny, "OVERRIDES", [word for word in tiny.OVERRIDES if not word.startswith("model.")])
+
+
+def test_layers_of_a_network_that_cannot_be_traced_stand_apart():
+    net = make_masked(Winding())
+    with pytest.raises(InputError, match="whose forward is the same for every image"):
+        layout(net)
+    found = layout(net, channels=False)
+    assert {name: layer.shape for name, layer in found.layers.items()} == {
+        name: tuple(layer.weight.shape) for name, layer in masked_layers(net)
+    }
+    assert [layer.positions for layer in found.layers.values()] == [64 * 64, 2 * 2, 2 * 2]
+    channels = torch.cat([ends for layer in found.layers.values() for ends in (layer.reads, layer.writes)])
+    assert sorted(channels.tolist()) == list(range(len(found.fixed))), "no two layers share a channel"
+    assert found.fixed.all(), "and none of them may go"
+    assert not found.groups()
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])

@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import captum.robust
 import numpy as np
@@ -272,7 +272,7 @@ class Centred:
 
 
 def test_networks_may_have_other_loss_terms():
-    reading = Reading(Centred(), [target([[5, 9, 40, 50]], [0])], 2)
+    reading = Reading(cast(Any, Centred()), [target([[5, 9, 40, 50]], [0])], 2)
     assert float(objective_of("terms.centerness")(reading)) == 5.0
     assert float(objective_of("total")(reading)) == 9.0
     assert float(OBJECTIVES["fabrication"](reading)) == 3.0, "where background is a class, classification says it"

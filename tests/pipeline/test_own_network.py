@@ -51,7 +51,9 @@ def test_a_network_that_cannot_be_traced(tmp_path, without_width, caplog, granul
     assert "channels that carry nothing are not looked for: compaction: expected a network whose forward" in caplog.text
     assert "compaction: expected a detector of the YOLO family of hydra_det, got Winding; its masks stay" in caplog.text
     for side in ("dense", "pruned"):
-        assert record.metrics[side]["attacked"]["coco"]["map"] is not None
+        attacked = record.metrics[side]["attacked"]
+        assert attacked is not None
+        assert attacked["coco"]["map"] is not None
     finished = FinishedRun(tmp_path / "run", trusted=["tests.modules.own.Winding"])
     net = finished.network("pruned")
     layers = dict(masked_layers(net))

@@ -106,7 +106,7 @@ def test_names_of_stages() -> None:
     [("yolov3", 61_949_149), ("yolov3_spp", 62_998_749), ("yolov3_tiny", 8_852_366), ("yolov3_nano", None)],
 )
 def test_models_build(name: str, parameters: int | None) -> None:
-    assert names("model") == {*MODELS, "darknet"}
+    assert names("model") == {*MODELS, "darknet", "own"}
     model = config_of(f"model={name}")["model"]
     if model["anchors"] == "auto":
         model["anchors"] = [[k, k] for k in range(1, 1 + MODELS[name].ANCHOR_COUNT)]
@@ -145,7 +145,7 @@ def test_every_target_imports() -> None:
     found = {target for path in FILES for target in targets_in(OmegaConf.to_container(OmegaConf.load(path)))}
     assert "hydra_det.modules.yolo.yolov3.YOLOv3Tiny" in found
     assert "hydra_det.callbacks.topk_mask.TopKMask" in found
-    for target in found:
+    for target in found - {"???"}:  # which a user names
         assert callable(hydra.utils.get_object(target)), target
 
 

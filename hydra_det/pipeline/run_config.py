@@ -30,7 +30,7 @@ NEEDED: dict[str, type[Any] | UnionType] = {
     "evaluation": dict, "evaluation.attack": dict, "evaluation.attack._target_": str, "evaluation.attack_seed": int,
     "evaluation.bootstrap": int, "evaluation.samples": int,
 }  # fmt: skip
-OF_SOME = {"model.nms": dict}  # where there is one: a network of a user's may suppress otherwise
+OF_SOME = {"model.nms": dict}  # of our own networks, and where there is one: a user's may suppress otherwise
 READ_STAGES = ("pretrain", "finetune")  # whose networks are made again
 NEVER_MADE = ("callbacks", "stage")
 
@@ -64,7 +64,8 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
     for where, key in _odd_keys(config):
         raise InputError(f"{path}: {where}: expected names as keys, got {key!r:.60}; is it damaged?")
     excluded = [f"stage.{name}.exclude" for name in READ_STAGES if _at(config, f"stage.{name}.masked") is True]
-    there = {key: kind for key, kind in OF_SOME.items() if _at(config, key) is not None}
+    ours = str(_at(config, "model._target_")).startswith("hydra_det.")
+    there = {key: kind for key, kind in OF_SOME.items() if ours or _at(config, key) is not None}
     for key, kind in {**NEEDED, **there, **dict.fromkeys(excluded, list)}.items():
         part = _at(config, key)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):

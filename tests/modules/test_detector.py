@@ -74,7 +74,7 @@ def test_training_step_is_the_mean_over_images():
     loss = step.training_step(made, 0)
     alone = []
     for image, truth in zip(made["images"], made["targets"], strict=True):
-        alone.append(torch.cat(list(net.losses(net(image[None]), [truth]))))  # [3]
+        alone.append(torch.cat(list(net.losses(net(image[None]), [truth]).values())))  # [3]
     terms = torch.stack(alone).mean(0)
     torch.testing.assert_close(loss, terms.sum(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logged.pop("train/loss"), terms.sum().detach(), rtol=1e-4, atol=1e-4)

@@ -75,7 +75,7 @@ def test_bfloat16_autocast(name):
     assert all(level.dtype == torch.bfloat16 for level in raw)
     for level, exact in zip(raw, plain, strict=True):
         assert (level.float() - exact).norm() < 0.05 * exact.norm()
-    assert all(term.dtype == torch.float32 and term.isfinite().all() for term in terms)
+    assert all(term.dtype == torch.float32 and term.isfinite().all() for term in terms.values())
     assert all(f.boxes.dtype == f.confidences.dtype == torch.float32 for f in found)
     terms.total.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())

@@ -11,7 +11,11 @@ from matplotlib.figure import Figure
 
 FRONT = "front.png"
 PRECISION = {"map_attacked_pruned": ("under attack", "#c1666b"), "map_clean_pruned": ("clean", "#2a6f97")}
-COSTS = {"total_ms_compact": "compact network, ms an image", "megabytes_compact": "compact network, MB of weights"}
+COSTS = {
+    "total_ms_compact": "compact network, ms an image",
+    "total_ms_sparse": "the same in sparse, ms",
+    "megabytes_compact": "compact network, MB of weights",
+}
 
 
 def pareto(frame: pd.DataFrame, *, maximise: Sequence[str] = (), minimise: Sequence[str] = ()) -> "pd.Series[bool]":

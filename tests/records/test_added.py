@@ -49,7 +49,37 @@ def test_nothing_else_is_left_out() -> None:
     }
     assert without_added(later) == {**later, "start": start}
     assert later["start"]["padding"] is False, "the config itself stays"
-    assert set(ADDED) == {"hydra_det.attacks."}
+    assert set(ADDED) == {"hydra_det.attacks.", "hydra_det.init.", "hydra_det.sweeps.target."}
+    untimed = {"images": {"sparse": False}, "latency": {"sparse": True}}
+    assert without_added(untimed) == untimed
+
+
+SNIP: dict[str, Any] = {
+    "_target_": "hydra_det.init.gradient.Snip", "aggregation": "absolute", "sizes": "contributions", "images": 64,
+    "micro_batch": 4, "attacked": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "same"), [
+    ({"normalise": "none", "blend": "none", "blend_share": 0.5}, True),
+    ({"blend": "rank"}, False),
+    ({"normalise": "channels"}, False),
+])  # fmt: skip
+def test_scores_of_before_they_could_be_blended_are_found(changes: Any, same: bool) -> None:
+    def stage(initialiser: Any) -> Any:
+        return {"stage": "init_scores", "config": {"callbacks": {"score_init": {"initialiser": initialiser}}}}
+
+    assert (fingerprint(stage({**SNIP, **changes})) == fingerprint(stage(SNIP))) == same
+
+
+@pytest.mark.parametrize(("sparse", "bound", "same"), [(False, None, True), (True, None, False), (False, 3.0, False)])
+def test_a_run_of_before_there_were_times_in_sparse(tmp_path: Path, sparse: bool, bound: Any, same: bool) -> None:
+    aim: dict[str, Any] = {"_target_": "hydra_det.sweeps.target.Target", "latency_ms": None}
+    before = {"seed": 1, "stage": {}, "target": aim, "evaluation": {"latency": {"images": 8}}}
+    write_record(tmp_path / RECORD_NAME, example_record(config=before))
+    asked = {**before, "target": {**aim, "sparse_latency_ms": bound}}
+    asked["evaluation"] = {"latency": {"images": 8, "sparse": sparse}}
+    assert (earlier_record(tmp_path, asked) is not None) == same
 
 
 def test_a_run_of_before_is_the_run_that_is_asked_for_and_of_its_configuration(tmp_path: Path) -> None:

@@ -161,9 +161,13 @@ def _notes(record: Record) -> Iterator[str]:
         yield f"In {single} of {len(shapes)} masked layers the kernels are 1 x 1: there a kernel is one weight."
     if record.sparsity["ratio_asked"] > 0:
         yield (
-            "Masks alone give no speed in torch: a masked network costs as much as the dense one. The compact one is "
-            "what is left when all is removed that the masks leave without use. The engine `sparse` leaves single "
-            "zeros out (compact.py engines=[sparse])."
+            "Masks alone give no speed in torch: a masked network costs as much as the dense one. "
+            + (
+                "The compact one is what is left when all is removed that the masks leave without use. The engine "
+                "`sparse` leaves single zeros out (compact.py engines=[sparse])."
+                if "compact" in record.sizes
+                else "Nothing compact could be made of this one; the log says why."
+            )
         )
 
 

@@ -64,6 +64,11 @@ def test_run_table(width):
     assert "NMS counts boxes of confidence 0.5 and more." in " ".join(text.split())
     assert "Attacked: pgd, L-infinity, epsilon 0.05 (12.75/255), step size 0.02, 5 steps." in text
     assert "Masks alone give no speed" in text
+    assert "The compact one is what is left" in " ".join(text.split())
+    alone = replace(example_record(), sizes={name: example_record().sizes[name] for name in ("dense", "pruned")})
+    bare = " ".join(render(run_table(alone)).split())
+    assert "Nothing compact could be made of this one" in bare
+    assert "compact.py" not in bare, "which would refuse it"
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text
 
 

@@ -23,7 +23,7 @@ from benchmarks.interleaved import parsed, time_in_turns, timing_options
 from benchmarks.measured import Row
 from benchmarks.report import report
 from benchmarks.subjects import network
-from hydra_det.compaction.channels import map_sizes
+from hydra_det.compaction.sizes import map_sizes
 from hydra_det.pruning.granularity import Blocks
 from hydra_det.pruning.masks import top_k
 

@@ -22,8 +22,9 @@ from torch import nn
 from benchmarks.interleaved import compare, parsed, timing_options
 from benchmarks.measured import Row
 from benchmarks.subjects import network
-from hydra_det.compaction.channels import layout, map_sizes
+from hydra_det.compaction.channels import layout
 from hydra_det.compaction.compact import as_graph
+from hydra_det.compaction.sizes import map_sizes
 from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine
 from hydra_det.finished.run import load_run

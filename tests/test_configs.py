@@ -19,6 +19,7 @@ from hydra_det.attacks.mixture import Mixture
 from hydra_det.callbacks.hardening.registry import HARDENINGS
 from hydra_det.init import INITIALISERS
 from hydra_det.modules.darknet.network import DarknetDetector
+from hydra_det.modules.torchvision.registry import FAMILIES
 from hydra_det.modules.yolo.yolov3 import YOLOv3, YOLOv3SPP, YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
@@ -106,7 +107,7 @@ def test_names_of_stages() -> None:
     [("yolov3", 61_949_149), ("yolov3_spp", 62_998_749), ("yolov3_tiny", 8_852_366), ("yolov3_nano", None)],
 )
 def test_models_build(name: str, parameters: int | None) -> None:
-    assert names("model") == {*MODELS, "darknet", "own"}
+    assert names("model") == {*MODELS, *FAMILIES, "darknet", "own"}
     model = config_of(f"model={name}")["model"]
     if model["anchors"] == "auto":
         model["anchors"] = [[k, k] for k in range(1, 1 + MODELS[name].ANCHOR_COUNT)]
@@ -121,6 +122,28 @@ def test_models_build(name: str, parameters: int | None) -> None:
     assert count == parameters if parameters else count < 5_000_000
     assert net.loss_settings.box_weight == model["loss"]["box_weight"]
     assert net.nms_settings.iou == model["nms"]["iou"]
+
+
+# As torchvision's documentation counts its published weights: of 91 classes, of which one may be the background.
+@pytest.mark.parametrize(
+    ("name", "classes", "parameters"),
+    [
+        ("retinanet", 91, 34_014_999),
+        ("fcos", 91, 32_269_600),
+        ("ssd", 90, 35_641_826),
+        ("ssdlite", 90, 3_440_060),
+        ("faster_rcnn", 90, 41_755_286),
+    ],
+)
+def test_families_of_torchvision_build(name: str, classes: int, parameters: int) -> None:
+    model = config_of(f"model={name}", "model.nms.iou=0.5")["model"]
+    with torch.device("meta"):
+        net: Any = build.network(
+            {key: value for key, value in model.items() if value is not None} | {"num_classes": classes}
+        )
+    assert type(net) is FAMILIES[name]
+    assert parameters == pytest.approx(sum(parameter.numel() for parameter in net.parameters()), rel=0.006)
+    assert net.nms_settings.iou == 0.5
 
 
 def test_a_model_from_a_cfg_of_darknet(tmp_path: Path) -> None:

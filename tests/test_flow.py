@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 
 from hydra_det.callbacks.detection_metrics import DetectionMetrics
-from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.sources import CocoData
 from hydra_det.evaluation.coco_map import average_precision
 from hydra_det.modules.detector import Detector
+from hydra_det.modules.yolo.anchors import kmeans_anchors
 from hydra_det.modules.yolo.loss import BOX_LOSSES, LossSettings
 from hydra_det.modules.yolo.yolov3 import YOLOv3
 

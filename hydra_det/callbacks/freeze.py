@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from hydra_det.modules.masked_conv import MaskedConv2d
+from hydra_det.modules.masked_conv import MaskedLayer
 from hydra_det.types import InputError
 
 PARTS = ("weights", "batch_norm", "scores")
@@ -44,7 +44,7 @@ def _parts(network: nn.Module) -> list[tuple[str, Any]]:
         for parameter in module.parameters(recurse=False):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 part = "batch_norm"
-            elif isinstance(module, MaskedConv2d) and parameter is module.scores:
+            elif isinstance(module, MaskedLayer) and parameter is module.scores:
                 part = "scores"
             else:
                 part = "weights"

@@ -108,7 +108,7 @@ def set_scores(net: nn.Module, initialiser: Initialiser, batches: Batches) -> In
         raise InputError(f"init: expected scores, got zeros alone in all layers from {next(iter(layers))} on")
     with torch.no_grad():
         for name, layer in layers.items():
-            layer.scores.copy_(found.layers[name])
+            layer.scores.copy_(found.layers[name].view_as(layer.scores))
     return found
 
 

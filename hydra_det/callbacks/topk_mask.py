@@ -7,8 +7,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from hydra_det.compaction.channels import layout, map_sizes
+from hydra_det.compaction.channels import layout
 from hydra_det.compaction.measured_price import measure, price_of
+from hydra_det.compaction.sizes import map_sizes
 from hydra_det.modules.masked_conv import masked_layers, masks_of
 from hydra_det.pruning.layout import Layout
 from hydra_det.pruning.plan import Masks, mask_plan

@@ -1,7 +1,6 @@
 """Which channels of a graph are one, which carry nothing, and which nobody needs."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,22 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor, nn
+from torch import nn
 
+from hydra_det.compaction.sizes import COLOURS, positions, probe
 from hydra_det.compaction.trace import trace
 from hydra_det.modules.graph import IMAGES, Graph, Node
 from hydra_det.modules.masked_conv import MaskedConv2d, masked_layers
-from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.pruning.layout import Layer, Layout
 from hydra_det.types import InputError
 
 Channels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-COLOURS = 3
+# What looks at all channels of a map together, or has values of its own for each: none of them may go.
+WHOLE = ("group_norm", "l2_norm", "scale")
+NEVER_ZERO = ("logistic", "hardsigmoid", "entry", "group_norm")  # zeros in, something else out
 BLIND_PADDING = (0.0, float("-inf"))  # the second comes before max pooling, which never takes it
-PROBE = 64  # side of the image that output positions are counted on, a multiple of every stride
 
 
 def channel_ids(graph: Graph) -> dict[str, Channels]:
@@ -37,6 +37,7 @@ def channel_ids(graph: Graph) -> dict[str, Channels]:
         Node, or `IMAGES`, -> [C] int64.
     """
     found: dict[str, Channels] = {IMAGES: np.arange(COLOURS)}
+    used: dict[str, Node] = {}  # layer -> its first use
     count, ties = COLOURS, [np.zeros((2, 0), dtype=np.int64)]  # pairs of channels that are one, [2, n] each
     for node in graph.nodes:
         inputs = [found[name] for name in node.inputs]
@@ -44,6 +45,9 @@ def channel_ids(graph: Graph) -> dict[str, Channels]:
             found[node.name] = np.arange(count, count + node.settings["out_channels"])
             count += node.settings["out_channels"]
             ties += _grouped(inputs[0], found[node.name], node.settings.get("groups", 1))
+            first_use = used.setdefault(node.layer, node)  # a layer that is used again reads and writes the same
+            ties += [np.stack([found[first_use.name], found[node.name]])]
+            ties += [np.stack([found[first_use.inputs[0]], inputs[0]])]
         elif node.operation == "slice":
             found[node.name] = inputs[0][_part(node)]
         elif node.operation == "concat":
@@ -81,65 +85,54 @@ def layout(network: nn.Module, *, channels: bool = True) -> Layout:
     except InputError:
         if channels:
             raise
-        return _apart(network)
+        return _apart(network, masked_layers(network), first=0)
     ids = channel_ids(graph)
-    sizes = map_sizes(network, PROBE)
     count = 1 + max(int(channels.max()) for channels in ids.values())
+    # Those of another part of the network than its forward share no channel with it.
+    traced = {node.layer for node in _convolutions(graph)}
+    aside = _apart(network, [pair for pair in masked_layers(network) if pair[0] not in traced], first=count)
+    at = positions(network, probe(network))
     outputs = _flags(count, [ids[name] for name in graph.outputs])
-    fixed = outputs | _flags(count, [ids[IMAGES]])
+    fixed = outputs | _flags(count, [ids[IMAGES], *whole(graph, ids)])
     layers = {}
     for node in _convolutions(graph):
-        layer, reads, writes = network.get_submodule(node.name), ids[node.inputs[0]], ids[node.name]
+        layer, reads, writes = network.get_submodule(node.layer), ids[node.inputs[0]], ids[node.name]
         if isinstance(layer, MaskedConv2d):
-            layers[node.name] = Layer(
+            layers[node.layer] = Layer(
                 shape=tuple(layer.weight.shape),
                 writes=torch.from_numpy(writes),
                 reads=torch.from_numpy(reads),
-                positions=math.prod(sizes[node.name][1]),
+                positions=at[node.layer],
                 groups=layer.groups,
             )
         else:
             fixed |= _flags(count, [reads, writes])
-    return Layout(layers, torch.from_numpy(fixed), torch.from_numpy(outputs))
+    return Layout(
+        layers | aside.layers,
+        torch.cat([torch.from_numpy(fixed), aside.fixed]),
+        torch.cat([torch.from_numpy(outputs), aside.outputs]),
+    )
 
 
-def _apart(network: nn.Module) -> Layout:
-    """The masked convolutions as if none read what another one writes."""
-    sizes = map_sizes(network, PROBE)
-    layers, count = {}, 0
-    for name, layer in masked_layers(network):
-        inputs = layer.in_channels
-        reads, writes = (torch.arange(count + start, count + stop) for start, stop in (
-            (0, inputs), (inputs, inputs + layer.out_channels)
-        ))  # fmt: skip
-        count += inputs + layer.out_channels
-        shape = tuple(layer.weight.shape)
-        layers[name] = Layer(shape, writes, reads, positions=math.prod(sizes[name][1]), groups=layer.groups)
-    stay = torch.ones(count, dtype=torch.bool)
+def whole(graph: Graph, ids: Mapping[str, Channels]) -> list[Channels]:
+    """The channels that stay because of an operation that looks at all of a map."""
+    return [ids[node.name] for node in graph.nodes if node.operation in WHOLE]
+
+
+def _apart(network: nn.Module, found: Sequence[tuple[str, Any]], *, first: int) -> Layout:
+    """Masked layers as if none read what another one writes; their channels are counted from `first` on."""
+    at = positions(network, probe(network)) if found else {}
+    layers, count = {}, first
+    for name, layer in found:
+        shape = tuple(layer.scores.shape)
+        groups = getattr(layer, "groups", 1)
+        inputs = shape[1] * groups
+        reads = torch.arange(count, count + inputs)
+        writes = torch.arange(count + inputs, count + inputs + shape[0])
+        count += inputs + shape[0]
+        layers[name] = Layer(shape, writes, reads, positions=at[name], groups=groups)
+    stay = torch.ones(count - first, dtype=torch.bool)
     return Layout(layers, fixed=stay, outputs=stay)
-
-
-def map_sizes(network: nn.Module, image_size: int) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """Height and width of what every convolution reads and of what it writes, for a square image."""
-    found: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
-
-    def watch(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            (height, width), (rows, columns) = inputs[0].shape[2:], output.shape[2:]
-            found[name] = ((height, width), (rows, columns))
-
-        return hook
-
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    hooks = [module.register_forward_hook(watch(name)) for name, module in layers.items()]
-    try:
-        weight = next(iter(layers.values())).weight
-        with undisturbed(network), torch.no_grad():
-            network(weight.new_zeros(1, COLOURS, image_size, image_size))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
 
 
 def silent(
@@ -161,15 +154,17 @@ def silent(
         inputs = [zero[name] for name in node.inputs]
         if node.operation == "conv":
             zero[node.name] = ~((weights[node.name] & ~inputs[0]).any(axis=1) | biases[node.name])
-        elif node.operation == "norm":
+        elif node.operation in ("norm", "frozen_norm"):
             zero[node.name] = inputs[0] & quiet[node.name]
         elif node.operation == "concat":
             zero[node.name] = np.concatenate(inputs)
         elif node.operation == "add":
             zero[node.name] = inputs[0] & inputs[1]
+        elif node.operation == "multiply":
+            zero[node.name] = inputs[0] | inputs[1]
         elif node.operation == "slice":
             zero[node.name] = inputs[0][_part(node)]
-        elif node.operation == "logistic" or (node.operation == "pad" and node.settings["value"] not in BLIND_PADDING):
+        elif node.operation in NEVER_ZERO or (node.operation == "pad" and node.settings["value"] not in BLIND_PADDING):
             zero[node.name] = np.zeros_like(inputs[0])
         else:  # the other activations, pooling and upsampling leave zero zero
             zero[node.name] = inputs[0]
@@ -192,6 +187,8 @@ def needed(graph: Graph, weights: Mapping[str, Flags], zero: Mapping[str, Flags]
         wanted[name][:] = True
     for node in reversed(graph.nodes):
         here = wanted[node.name] = wanted[node.name] & ~zero[node.name]
+        if node.operation in WHOLE:
+            here = np.ones_like(here)
         if node.operation == "conv":
             wanted[node.inputs[0]] |= (weights[node.name] & here[:, None]).any(axis=0)
         elif node.operation == "concat":
@@ -219,7 +216,11 @@ def silenced(network: nn.Module) -> dict[str, Flags]:
     """
     graph = trace(network)
     zero = _silent_by_masks(graph, network, biases=True)
-    return {node.name: zero[node.inputs[0]] for node in graph.nodes if node.operation == "norm"}
+    found: dict[str, Flags] = {}
+    for node in graph.nodes:
+        if node.operation == "norm":  # of one that is used again a channel hears nothing where it never does
+            found[node.layer] = found.get(node.layer, True) & zero[node.inputs[0]]
+    return found
 
 
 @torch.no_grad()
@@ -237,20 +238,30 @@ def cut_off(network: nn.Module) -> list[str]:
     graph = trace(network)
     constant = _silent_by_masks(graph, network, biases=False)
     by_name = {node.name: node for node in graph.nodes}
-    return [by_name[name].inputs[0] for name in graph.outputs if constant[name].all()]
+    ends = [by_name[name] for name in graph.outputs if constant[name].all()]
+    return [node.inputs[0] if node.operation == "raw_map" else node.layer for node in ends]
+
+
+def zero_of_zero(norm: Any) -> Flags:
+    """The channels of which a normalisation by constants makes exactly zero of zero. -> [C]"""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # in the order of its forward: of equal roundings
+    flags: Flags = (norm.bias == norm.running_mean * scale).cpu().numpy()
+    return flags
 
 
 def _silent_by_masks(graph: Graph, network: nn.Module, *, biases: bool) -> dict[str, Flags]:
     weights, added, quiet = {}, {}, {}
     for node in graph.nodes:
         if node.operation == "conv":
-            layer: Any = network.get_submodule(node.name)
+            layer: Any = network.get_submodule(node.layer)
             # What has no mask is trained: zeros there need not stay.
             kept = layer.mask if isinstance(layer, MaskedConv2d) else torch.ones_like(layer.weight, dtype=torch.bool)
             weights[node.name] = spread(kept.flatten(2).any(2).cpu().numpy(), layer.groups)
             added[node.name] = np.full(len(kept), biases and layer.bias is not None)
         elif node.operation == "norm":
             quiet[node.name] = np.ones(node.settings["num_features"], dtype=bool)
+        elif node.operation == "frozen_norm":
+            quiet[node.name] = zero_of_zero(network.get_submodule(node.layer))
     return silent(graph, weights, added, quiet)
 
 

@@ -13,8 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_det.compaction.channels import Channels, Flags, channel_ids, needed, silent, spread
-from hydra_det.compaction.trace import trace
+from hydra_det.compaction.channels import (
+    Channels,
+    Flags,
+    channel_ids,
+    needed,
+    silent,
+    spread,
+    whole,
+    zero_of_zero,
+)
+from hydra_det.compaction.cutting import cut
+from hydra_det.compaction.sizes import probe
+from hydra_det.compaction.trace import WITH_WEIGHTS, can_be_rebuilt, trace
 from hydra_det.modules.graph import IMAGES, Graph, GraphDetector, Node
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.modules.yolo.base import YoloDetector
@@ -29,11 +40,11 @@ class Compacted(NamedTuple):
     """A smaller network, and the proof.
 
     Attributes:
-        network: in eval mode.
+        network: in eval mode; of the YOLO family a `GraphDetector`, of another one of its own class.
         differences: largest difference to the original by precision, as a share of the largest value.
     """
 
-    network: GraphDetector
+    network: Any
     differences: dict[str, float]
 
 
@@ -41,17 +52,19 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
     """Remove every channel, layer and branch of a detector that adds nothing to its answer, and prove it.
 
     Args:
-        network: a masked or dense detector of the YOLO family; is not changed.
+        network: a masked or dense detector; is not changed.
         multiple: round the channels of every layer up to a multiple of this, with channels that are zero.
 
     Raises:
-        InputError: the network is no detector of the YOLO family or cannot be traced, or the smaller one does not
-            answer the same.
+        InputError: the network cannot be traced, or the smaller one does not answer the same.
     """
     if multiple < 1:
         raise InputError(f"multiple: expected a whole number of at least 1, got {multiple}")
-    _check_family(network)
     dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
+    graph = trace(dense)
+    if not isinstance(dense, YoloDetector) or not can_be_rebuilt(graph):
+        narrower = _cut_down(dense, graph, multiple)
+        return Compacted(narrower, prove_equal(dense, narrower))
     smaller = _smaller(dense, multiple)
     # A group that is left alone is an ordinary convolution, and such a one can lose single channels.
     while (again := _smaller(smaller, multiple)).graph.nodes != smaller.graph.nodes:
@@ -59,17 +72,18 @@ def compact(network: nn.Module, *, multiple: int = 1) -> Compacted:
     return Compacted(smaller, prove_equal(dense, smaller))
 
 
-def as_graph(network: nn.Module) -> GraphDetector:
+def as_graph(network: nn.Module) -> Any:
     """The network as it is, zeros included, in the form of a compact one.
 
     Raises:
-        InputError: it is no detector of the YOLO family, or cannot be traced.
+        InputError: it cannot be traced.
     """
-    _check_family(network)
     dense: Any = make_dense(copy.deepcopy(network)).cpu().eval()
     graph = trace(dense)
+    if not isinstance(dense, YoloDetector) or not can_be_rebuilt(graph):
+        return dense
     tensors = dense.state_dict()
-    made = _detector(dense, graph)
+    made = GraphDetector.from_settings(graph, dense.settings())
     made.load_state_dict({name: tensors[name] for name in made.state_dict()})
     return made.eval()
 
@@ -103,7 +117,9 @@ def _differences(original: nn.Module, smaller: nn.Module, dtype: torch.dtype) ->
     """(difference, level) over all images."""
     generator = torch.Generator().manual_seed(0)
     found = []
-    for shape in PROOF_IMAGES:
+    least = probe(original)
+    for batch, colours, height, width in PROOF_IMAGES:
+        shape = (batch, colours, max(height, least), max(width, least))
         images = torch.rand(shape, generator=generator, dtype=dtype)
         for level, (wanted, got) in enumerate(zip(original(images), smaller(images), strict=True)):
             found.append((float((wanted - got).abs().max() / wanted.abs().max()), level))
@@ -131,37 +147,33 @@ def _smaller(dense: Any, multiple: int) -> GraphDetector:
         kept_inputs = np.flatnonzero(keep[ids[node.inputs[0]]])
         nodes.append(_resized(node, inputs, kept_inputs, len(here)))
         state |= _state(dense, node, kept_inputs, here)
-    made = _detector(dense, Graph(nodes, graph.outputs))
+    made = GraphDetector.from_settings(Graph(nodes, graph.outputs), dense.settings())
     made.load_state_dict(state)
     return made.eval()
 
 
-def _check_family(network: nn.Module) -> None:
-    if not isinstance(network, YoloDetector):
-        raise InputError(
-            f"compaction: expected a detector of the YOLO family of hydra_det, got {type(network).__name__}; its masks "
-            "stay"
-        )
-
-
-def _detector(dense: Any, graph: Graph) -> GraphDetector:
-    """A detector with the anchors and settings of another."""
-    return GraphDetector(
-        graph,
-        num_classes=dense.num_classes,
-        anchors=dense.anchor_list,
-        strides=dense.strides,
-        scales=dense.scales,
-        loss=dense.loss_settings,
-        nms=dense.nms_settings,
-    )
+def _cut_down(dense: Any, graph: Graph, multiple: int) -> Any:
+    """A copy with fewer channels, of the same class."""
+    ids = channel_ids(graph)
+    keep = _kept(graph, ids, _needed(graph, dense), multiple)
+    for channels in ids.values():  # every layer stays, so that something has to stay in it
+        if not keep[channels].any():
+            keep[channels[0]] = True
+    tensors = dict(dense.state_dict())
+    for node in graph.nodes:
+        here = np.flatnonzero(keep[ids[node.name]])
+        reads = np.flatnonzero(keep[ids[node.inputs[0]]])
+        tensors |= _state(dense, node, reads, here)
+    smaller: Any = cut(copy.deepcopy(dense), tensors)
+    smaller.load_state_dict(tensors)
+    return smaller.eval()
 
 
 def _needed(graph: Graph, dense: nn.Module) -> dict[str, Flags]:
     """The channels of every map that are not zero and that somebody needs, from the values of the weights."""
     weights, biases, quiet = {}, {}, {}
     for node in graph.nodes:
-        module: Any = dense.get_submodule(node.name) if node.operation in ("conv", "norm") else None
+        module: Any = dense.get_submodule(node.layer) if node.operation in WITH_WEIGHTS else None
         if node.operation == "conv":
             weights[node.name] = spread((module.weight != 0).flatten(2).any(2).numpy(), module.groups)
             biases[node.name] = (
@@ -170,6 +182,8 @@ def _needed(graph: Graph, dense: nn.Module) -> dict[str, Flags]:
         elif node.operation == "norm":
             # Of zero it makes bias - mean * weight / deviation.
             quiet[node.name] = ((module.bias == 0) & ((module.weight == 0) | (module.running_mean == 0))).numpy()
+        elif node.operation == "frozen_norm":
+            quiet[node.name] = zero_of_zero(module)
     return needed(graph, weights, silent(graph, weights, biases, quiet))
 
 
@@ -194,8 +208,8 @@ def _without_branches(graph: Graph, need: dict[str, Flags]) -> Graph:
 def _kept(graph: Graph, ids: dict[str, Channels], need: dict[str, Flags], multiple: int) -> Flags:
     """The channels that stay. -> [number of channels] bool"""
     keep = np.zeros(1 + max(int(channels.max()) for channels in ids.values()), dtype=bool)
-    for name in (IMAGES, *graph.outputs):
-        keep[ids[name]] = True
+    for channels in (ids[IMAGES], *(ids[name] for name in graph.outputs), *whole(graph, ids)):
+        keep[channels] = True
     for name, flags in need.items():
         keep[ids[name][flags]] = True
     convolutions = [node for node in graph.nodes if node.operation == "conv"]
@@ -234,11 +248,11 @@ def _resized(node: Node, inputs: tuple[str, ...], reads: Channels, writes: int) 
 
 def _state(dense: nn.Module, node: Node, reads: Channels, writes: Channels) -> dict[str, Tensor]:
     """The tensors of a node with the channels that are left."""
-    if node.operation not in ("conv", "norm"):
+    if node.operation not in WITH_WEIGHTS:
         return {}
     state = {}
-    whole = node.settings.get("groups", 1) == 1  # a filter of a group reads all that is left of the group: itself
-    for name, tensor in dense.get_submodule(node.name).state_dict().items():
+    ungrouped = node.settings.get("groups", 1) == 1  # a filter of a group reads all that is left of the group: itself
+    for name, tensor in dense.get_submodule(node.layer).state_dict().items():
         left = tensor[writes] if tensor.ndim else tensor  # BatchNorm's count of batches is a single number
-        state[f"{node.name}.{name}"] = left[:, reads].contiguous() if tensor.ndim == 4 and whole else left
+        state[f"{node.layer}.{name}"] = left[:, reads].contiguous() if tensor.ndim == 4 and ungrouped else left
     return state

@@ -1,10 +1,10 @@
 """How much a network is: parameters, multiplications, bytes."""
 
-import math
+from typing import Any
 
 from torch import nn
 
-from hydra_det.compaction.channels import map_sizes
+from hydra_det.compaction.sizes import positions
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -19,10 +19,9 @@ def weight_bytes(network: nn.Module) -> int:
 
 
 def count_flops(network: nn.Module, image_size: int) -> int:
-    """Floating-point operations of the convolutions for one square image, two per multiplication.
+    """Floating-point operations of convolutions and linear layers for one square image, two per multiplication.
 
     Zeros count: a mask alone leaves the number as it is. Biases, BatchNorm and activations are left out.
     """
-    sizes = map_sizes(network, image_size)
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    return sum(2 * layer.weight.numel() * math.prod(sizes[name][1]) for name, layer in layers.items())
+    layers: dict[str, Any] = dict(network.named_modules())
+    return sum(2 * layers[name].weight.numel() * count for name, count in positions(network, image_size).items())

@@ -4,20 +4,21 @@ Both are plain data: nothing is executed when they are read, and neither the con
 from is needed.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from hydra_det.compaction.cutting import cut
+from hydra_det.compaction.sizes import probe
 from hydra_det.files.atomic import write_atomically
 from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
-from hydra_det.modules.weights import check_shapes, save_weights
-from hydra_det.modules.yolo.base import NmsSettings
-from hydra_det.modules.yolo.loss import LossSettings
+from hydra_det.modules.torchvision.registry import family_of, rebuilt
+from hydra_det.modules.weights import check_shapes, read_weights, save_weights
 from hydra_det.records.schema import read_object
 from hydra_det.types import InputError
 
@@ -38,30 +39,23 @@ _NO_NETWORK = (
 )
 
 
-def save_compact(folder: Path, network: GraphDetector, about: Mapping[str, Any]) -> None:
+def save_compact(folder: Path, network: Any, about: Mapping[str, Any]) -> None:
     """Write a network into a folder.
 
     Args:
         folder: is made.
         network: what `compact` returns.
         about: plain values that go with it, such as the names of the classes and the size of the input.
+
+    Raises:
+        InputError: it is of a class that no file can name.
     """
-    detector = {
-        "num_classes": network.num_classes,
-        "anchors": network.anchor_list,
-        "strides": network.strides,
-        "scales": network.scales,
-        "loss": dataclasses.asdict(network.loss_settings),
-        "nms": dataclasses.asdict(network.nms_settings),
-    }
-    nodes = [{**node._asdict(), "settings": _plain(node.settings)} for node in network.graph.nodes]
+    described = _described(network)
     content = {
         "format": FORMAT,
         "version": VERSION,
         "about": dict(about),
-        "detector": detector,
-        "outputs": network.graph.outputs,
-        "nodes": nodes,
+        **described,
     }
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     (folder / ARCHITECTURE).unlink(missing_ok=True)  # a folder without it is no network
@@ -69,7 +63,7 @@ def save_compact(folder: Path, network: GraphDetector, about: Mapping[str, Any])
     write_atomically(folder / ARCHITECTURE, text)
 
 
-def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
+def load_compact(folder: str | Path) -> tuple[Any, dict[str, Any]]:
     """The network of a folder, in eval mode, and what is said about it.
 
     Raises:
@@ -88,16 +82,16 @@ def load_compact(folder: str | Path) -> tuple[GraphDetector, dict[str, Any]]:
             f"{file}: expected a {FORMAT} of version {VERSION}, got {kind!s:.60} of version {version!s:.60}; write it "
             "anew by compact.py, or read it with the hydra_det that wrote it"
         )
+    tensors = read_weights(Path(folder) / WEIGHTS) if "family" in content else {}
     try:
         # Shapes first: a number too many in the description may ask for more memory than there is.
         with torch.device("meta"):
-            planned = _build(content)
-            _try(planned)
+            planned = _build(content, tensors)
     except _NO_NETWORK as error:
         raise _no_network(file, error) from error
     found = check_shapes(planned, Path(folder) / WEIGHTS)
     try:
-        network = _build(content)
+        network = _build(content, tensors)
     except _NO_NETWORK as error:
         if is_of_machine(error):  # what was planned has the size of the weights
             raise
@@ -113,7 +107,41 @@ def _no_network(file: Path, error: Exception) -> InputError:
     return InputError(f"{file}: expected a whole description, got one that builds no network ({reason})")
 
 
-def _build(content: Mapping[str, Any]) -> GraphDetector:
+def _described(network: Any) -> dict[str, Any]:
+    """What a network is made of beside its tensors; plain values."""
+    if isinstance(network, GraphDetector):
+        nodes = [
+            {"name": n.name, "operation": n.operation, "inputs": n.inputs, "settings": _plain(n.settings)}
+            for n in network.graph.nodes
+        ]
+        return {"detector": network.settings(), "outputs": network.graph.outputs, "nodes": nodes}
+    family = family_of(network)
+    if family is None:
+        raise InputError(
+            f"compaction: expected a detector of hydra_det, whose files can be read without its class, got "
+            f"{type(network).__name__}; hydra_det.compact(net) makes it small in your own program"
+        )
+    return {"family": family, "detector": network.settings()}
+
+
+def _build(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    """A network of the shapes that a description, or the tensors of its file, ask for."""
+    if "family" not in content:
+        made = _graph(content)
+        made.check_raw()
+        return made
+    whole = rebuilt(content["family"], content["detector"]).eval()
+    side = probe(whole)
+    with torch.no_grad():
+        before = [maps.shape for maps in whole(torch.zeros(1, 3, side, side))]
+        small = cut(whole, tensors)
+        after = [maps.shape for maps in small(torch.zeros(1, 3, side, side))]
+    if family_of(small) != "faster_rcnn" and after != before:
+        raise ValueError(f"raw maps are {list(after[0])} where {list(before[0])} belongs")
+    return small
+
+
+def _graph(content: Mapping[str, Any]) -> GraphDetector:
     known = {IMAGES}
     nodes = []
     for entry in content["nodes"]:
@@ -130,26 +158,7 @@ def _build(content: Mapping[str, Any]) -> GraphDetector:
     detector, outputs = content["detector"], list(content["outputs"])
     if not set(outputs) <= known or len(outputs) != len(detector["strides"]):
         raise ValueError(f"the raw maps {outputs} are not one for each stride of {detector['strides']}")
-    return GraphDetector(
-        Graph(nodes, outputs),
-        num_classes=detector["num_classes"],
-        anchors=detector["anchors"],
-        strides=detector["strides"],
-        scales=detector.get("scales"),  # files of earlier versions have none
-        loss=LossSettings(**detector["loss"]),
-        nms=NmsSettings(**detector["nms"]),
-    ).eval()
-
-
-def _try(network: GraphDetector) -> None:
-    """Refuse a description that builds a network and computes something else than raw maps."""
-    size = 2 * max(network.strides)
-    with torch.no_grad():
-        raw = network(torch.zeros(1, 3, size, size))
-    for level, stride in zip(raw, network.strides, strict=True):
-        expected = (1, network.anchors.shape[1], size // stride, size // stride, 5 + network.num_classes)
-        if tuple(level.shape) != expected:
-            raise ValueError(f"a raw map is {list(level.shape)} where {list(expected)} belongs")
+    return GraphDetector.from_settings(Graph(nodes, outputs), detector).eval()
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

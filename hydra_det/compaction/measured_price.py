@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hydra_det.compaction.channels import map_sizes
+from hydra_det.compaction.sizes import map_sizes
 from hydra_det.pruning.layout import Layout
 from hydra_det.pruning.units import Price
 

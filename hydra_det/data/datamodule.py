@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hydra_det.data.anchors import box_sizes
 from hydra_det.data.cache import PixelCache, reserve_caches
 from hydra_det.data.checks.arguments import STRIDE, check_arguments
 from hydra_det.data.checks.decoding import say_decoding
@@ -30,7 +29,7 @@ from hydra_det.data.formats.splits import (
 )
 from hydra_det.data.loader import TimedLoader
 from hydra_det.data.sampler import EpochSampler, sample_batches
-from hydra_det.data.samples import Split
+from hydra_det.data.samples import Split, box_sizes
 from hydra_det.data.transforms import Augmentation
 from hydra_det.types import Batch, Target
 

@@ -1,13 +1,16 @@
 """What a data set is once read: one record per image, one split per annotation file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from hydra_det.boxes import Letterbox
 from hydra_det.data.checks.findings import Finding
 
 
@@ -61,3 +64,13 @@ class Split:
         kept = wanted if name else {*wanted, None}
         findings = [finding for finding in self.findings if finding.image_id in kept]
         return replace(self, name=name or self.name, records=records, ground_truth=truth, findings=findings)
+
+
+def box_sizes(records: Sequence[ImageRecord], image_size: int) -> Tensor:
+    """Width and height of all boxes in pixels of a network input of this size, without augmentation. [N, 2] float32"""
+    corners = [
+        Letterbox(image_size, record.height, record.width).to_input(torch.from_numpy(record.boxes))
+        for record in records
+    ]
+    boxes = torch.cat([torch.zeros(0, 4, dtype=torch.float64), *corners])  # [N, 4]
+    return (boxes[:, 2:] - boxes[:, :2]).float()

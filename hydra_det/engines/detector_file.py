@@ -56,7 +56,7 @@ def write_detector(
     """Write `detector.onnx`.
 
     Args:
-        network: a detector of the YOLO family in eval mode, on the CPU.
+        network: a detector in eval mode, on the CPU; with `decode` where the output is not raw.
         folder: for the file.
         example: an image [1, 3, S, S]; the file takes images of this size, one or, without suppression, any number.
         said: what the file says of itself; plain values.
@@ -71,7 +71,9 @@ def write_detector(
     check_output(output, confidence)
     file = folder / ONNX
     made = network if output == "raw" else Decoded(network).eval()  # the exporter leaves the mode that it finds
-    names = [f"raw_{level}" for level in range(len(network.strides))] if output == "raw" else [BOXES, CONFIDENCES]
+    with torch.no_grad():
+        count = len(network(example[:1]))
+    names = [f"raw_{level}" for level in range(count)] if output == "raw" else [BOXES, CONFIDENCES]
     axes = {} if output == "detections" else {name: {0: "batch"} for name in ("images", *names)}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that the exporter without dynamo is the older one, and that shapes are fixed

@@ -13,7 +13,6 @@ from torch import nn
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.names import read_names
 from hydra_det.finished.scored import Scored
-from hydra_det.modules.darknet.network import text_of
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
@@ -69,10 +68,9 @@ class GivenWeights(Scored):
 
     def origin(self, network: str) -> dict[str, Any]:
         """The bytes of the weights, and what else makes the network."""
-        settings = {key: value for key, value in self.model.items() if key != "weights"}
-        if settings.get("cfg"):
-            settings["cfg"] = text_of(settings["cfg"])  # what it says, wherever it lies
-        return {"sha256": self._sha256, "model": {**settings, "anchors": self._network.anchor_list}}
+        settings = {key: value for key, value in self.model.items() if key not in build.FILES}
+        identity = getattr(self._network, "identity", dict)  # what it says, wherever a file of it lies
+        return {"sha256": self._sha256, "model": {**settings, **identity()}}
 
     @functools.cached_property
     def _sha256(self) -> str:
@@ -111,23 +109,17 @@ def network_from_weights(model: Config, num_classes: int, *, source: str) -> Any
     """A network with all of its weights from a file.
 
     Args:
-        model: its config, with `weights`; `anchors: auto` takes those that the file says.
+        model: its config, with `weights`, which may say some of it.
         num_classes: that it tells apart.
         source: the setting that says how many these are, for messages.
 
     Raises:
-        InputError: no anchors, or weights for other classes.
+        InputError: settings that the weights were expected to say, or weights for other classes.
     """
-    settings = {key: value for key, value in model.items() if value is not None and key != "weights"}
+    settings = {key: value for key, value in model.items() if value is not None and key not in build.FILES}
     settings["num_classes"] = num_classes
-    if settings.get("anchors") == "auto":
-        settings["anchors"] = build.said_anchors({**settings, "weights": model["weights"]})
-        if settings["anchors"] is None:
-            raise InputError(
-                "model.anchors: expected those the weights were trained with, got auto, and the file does not say "
-                "them; give them, or take run="
-            )
-    net = build.network(settings)
+    settled = build.settle({**settings, "weights": model["weights"]}, train_boxes=None)
+    net = build.network({**settled, "weights": None})
     if build.load(net, Path(str(model["weights"]))):
         raise InputError(
             f"{source}: expected all classes of {model['weights']}, got {num_classes}, for which it has no weights; "

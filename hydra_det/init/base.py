@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hydra_det.init.order import BLENDS, NORMALISATIONS, order_of
+from hydra_det.init.order import BLENDS, NORMALISATIONS, Layer, order_of
 from hydra_det.modules.masked_conv import masked_layers
 from hydra_det.types import Batch, InputError
 
@@ -67,18 +67,18 @@ class Initialiser(Protocol):
         ...
 
 
-def score_bound(layer: nn.Conv2d) -> float:
+def score_bound(layer: Layer) -> float:
     """sqrt(6 / fan_in): the largest |score| of a layer after the scaled initialisation."""
     return math.sqrt(6 / layer.weight[0].numel())
 
 
-def scale_to_bound(values: Tensor, layer: nn.Conv2d) -> Tensor:
+def scale_to_bound(values: Tensor, layer: Layer) -> Tensor:
     """`values` times the factor that makes the largest absolute value `score_bound(layer)`; all zeros stay zeros."""
     largest = values.abs().max()
     return values * (score_bound(layer) / largest) if largest > 0 else torch.zeros_like(values)
 
 
-def sizes_of_weights(values: Tensor, layer: nn.Conv2d) -> Tensor:
+def sizes_of_weights(values: Tensor, layer: Layer) -> Tensor:
     """The sizes of the scaled initialisation in the order of `values`; of equal values that of the larger weight first.
 
     Contributions are heavy-tailed: scaled by their largest one most of them nearly vanish, and the first steps of an

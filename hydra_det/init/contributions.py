@@ -21,9 +21,13 @@ from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d, SqueezeExcitation
 
+from hydra_det.init.products import excitation, excited, normalised
 from hydra_det.init.rules import BatchNorm, Function, Rule, max_pool
+from hydra_det.modules.entry import Entry
 from hydra_det.modules.masked_conv import MaskedConv2d
+from hydra_det.modules.norms import L2Norm
 from hydra_det.types import InputError
 
 ELEMENTWISE = (
@@ -33,8 +37,10 @@ ELEMENTWISE = (
 # Modules that add and multiply by constants: their gradient is their multiplier.
 LINEAR = (
     nn.Upsample, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d,
-    nn.ReplicationPad2d, nn.PixelShuffle, nn.ConvTranspose2d, nn.Linear, nn.Identity, nn.Flatten,
+    nn.ReplicationPad2d, nn.PixelShuffle, nn.ConvTranspose2d, nn.Linear, nn.Identity, nn.Flatten, FrozenBatchNorm2d,
+    Entry,
 )  # fmt: skip
+BY_OWN_SIZE = (nn.GroupNorm, L2Norm)  # they divide values by their own size
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -121,17 +127,31 @@ def contributions(
 def likely_causes(network: nn.Module) -> list[str]:
     """Why the contributions of a network are not complete, a phrase each."""
     causes = []
-    known = (nn.Conv2d, BatchNorm, nn.MaxPool2d, nn.Dropout, *ELEMENTWISE, *LINEAR)
+    known = (nn.Conv2d, BatchNorm, nn.MaxPool2d, nn.Dropout, *ELEMENTWISE, *LINEAR, *BY_OWN_SIZE)
     for name, module in network.named_modules():
         if isinstance(module, BatchNorm | nn.Dropout) and module.training:
             causes.append(f"{name} ({type(module).__name__}) is in train mode")
-        elif not isinstance(module, known) and not list(module.children()):
+        elif not isinstance(module, known) and not list(module.children()) and not _is_apart(module):
             causes.append(f"{name} ({type(module).__name__}) has no rule")
     return causes or ["does a function such as F.relu, exp or a product stand in a forward where a module should be?"]
 
 
+def _is_apart(module: nn.Module) -> bool:
+    """Whether a module needs no rule: torchvision's anchors, its resizing, its pooling of regions, its last level."""
+    homes = ("torchvision.models.detection.", "torchvision.ops.poolers", "torchvision.ops.feature_pyramid_network")
+    return type(module).__module__.startswith(homes)
+
+
 def _keep(module: nn.Module, seen: dict[nn.Module, deque[Tensor]]) -> Forward | None:
-    """Compute as ever, and remember the input."""
+    """Compute as ever, and remember the input, and what it is multiplied by."""
+    if isinstance(module, SqueezeExcitation):
+
+        def excite(values: Tensor) -> Tensor:
+            factor = excitation(module, values)
+            seen.setdefault(module, deque()).extend((values, factor))
+            return factor * values
+
+        return excite
     forward = _plain(module)
     if forward is None:
         return None
@@ -155,19 +175,24 @@ def _explain(
         return lambda values: rule.convolve(module, values, seen[module].popleft(), add)
     if isinstance(module, BatchNorm):
         return lambda values: rule.normalise(module, values)
+    forward: Forward | None = None
     if isinstance(module, nn.MaxPool2d):
-        return lambda values: max_pool(module, values, seen[module].popleft())
-    if isinstance(module, ELEMENTWISE):
+        forward = lambda values: max_pool(module, values, seen[module].popleft())  # noqa: E731
+    elif isinstance(module, ELEMENTWISE):
         function = _out_of_place(module)
-        return lambda values: rule.activate(function, values, seen[module].popleft())
-    return None
+        forward = lambda values: rule.activate(function, values, seen[module].popleft())  # noqa: E731
+    elif isinstance(module, BY_OWN_SIZE):
+        forward = lambda values: normalised(module, values, seen[module].popleft(), rule)  # noqa: E731
+    elif isinstance(module, SqueezeExcitation):
+        forward = lambda values: excited(module, values, seen[module])  # noqa: E731
+    return forward
 
 
 def _plain(module: nn.Module) -> Forward | None:
     """What a module computes whose rule wants to know its input on the reference; None for all others."""
     if isinstance(module, ELEMENTWISE):
         return _out_of_place(module)
-    return module.forward if _is_convolution(module) or isinstance(module, nn.MaxPool2d) else None
+    return module.forward if _is_convolution(module) or isinstance(module, (nn.MaxPool2d, *BY_OWN_SIZE)) else None
 
 
 def _is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -5,13 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from hydra_det.modules.masked_conv import MaskedLayer
 
-def as_found(values: Tensor, _layer: nn.Conv2d) -> Tensor:
+Layer = nn.Conv2d | nn.Linear | MaskedLayer
+
+
+def as_found(values: Tensor, _layer: Layer) -> Tensor:
     """Nothing is changed."""
     return values
 
 
-def by_channel(values: Tensor, layer: nn.Conv2d) -> Tensor:
+def by_channel(values: Tensor, layer: Layer) -> Tensor:
     """Each value as a share of its output channel plus as a share of its input channel, so that none is starved.
 
     The relative importance of RIA (Zhang et al. 2024, ICLR, "Plug-and-Play"), there of |weight|. A channel of zeros
@@ -21,13 +25,14 @@ def by_channel(values: Tensor, layer: nn.Conv2d) -> Tensor:
         values: [O, I / groups, kH, kW], not negative.
         layer: that they belong to.
     """
-    grouped = values.unflatten(0, (layer.groups, -1))  # [G, O / G, I / G, kH, kW]
+    kernels = values if values.ndim == 4 else values[..., None, None]  # those of a linear layer are single weights
+    grouped = kernels.unflatten(0, (getattr(layer, "groups", 1), -1))  # [G, O / G, I / G, kH, kW]
     outputs, inputs = (grouped.sum(axes, keepdim=True) for axes in ((2, 3, 4), (1, 3, 4)))
     tiny = torch.finfo(values.dtype).tiny
-    return (grouped / outputs.clamp_min(tiny) + grouped / inputs.clamp_min(tiny)).flatten(0, 1)
+    return (grouped / outputs.clamp_min(tiny) + grouped / inputs.clamp_min(tiny)).view_as(values)
 
 
-NORMALISATIONS: dict[str, Callable[[Tensor, nn.Conv2d], Tensor]] = {"none": as_found, "channels": by_channel}
+NORMALISATIONS: dict[str, Callable[[Tensor, Layer], Tensor]] = {"none": as_found, "channels": by_channel}
 
 
 def alone(values: Tensor, _weights: Tensor, _share: float) -> Tensor:

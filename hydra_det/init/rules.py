@@ -54,7 +54,7 @@ class Rescale:
         with torch.no_grad():
             output = function(images)
             multiplier = quotient(output - function(reference), images, reference, lambda: slope(function, images))
-        return _Linear.apply(output, images, multiplier)
+        return Linear.apply(output, images, multiplier)
 
 
 class RevealCancel:
@@ -103,7 +103,7 @@ class RevealCancel:
             for_raising = quotient(up, raised, reference, middle)
             for_lowering = quotient(down, lowered, reference, middle)
         self.pending = None
-        return _Linear.apply(output, images, for_lowering, raising, for_raising - for_lowering)
+        return Linear.apply(output, images, for_lowering, raising, for_raising - for_lowering)
 
     def _raising(self, images: Tensor) -> Tensor | None:
         """Of an output as the convolution left it; nobody has written over it since."""
@@ -130,7 +130,7 @@ def max_pool(layer: nn.MaxPool2d, images: Tensor, reference: Tensor) -> Tensor:
         place = torch.where(output >= before, here, there).flatten(2)
         moved = (images - reference).flatten(2).gather(2, place).view_as(output)
         share = torch.where(moved == 0, 1, (output - before) / moved)
-    return _Linear.apply(output, images.flatten(2).gather(2, place).view_as(output), share)
+    return Linear.apply(output, images.flatten(2).gather(2, place).view_as(output), share)
 
 
 def quotient(difference: Tensor, value: Tensor, reference: Tensor, limit: Callable[[], Tensor]) -> Tensor:
@@ -172,7 +172,7 @@ def _scale(layer: BatchNorm) -> Tensor:
     return (scale if layer.weight is None else scale * layer.weight.detach()).view(-1, 1, 1)
 
 
-class _Linear(torch.autograd.Function):
+class Linear(torch.autograd.Function):
     """A known output with a chosen gradient: (output, input, multiplier, input, multiplier, ...) -> output"""
 
     @staticmethod

@@ -89,11 +89,11 @@ def check_classes(net: Any, class_names: Sequence[str]) -> None:
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: weights of convolutions, which decay, and all others, which must not.
+    """Trainable parameters in two groups: weights of convolutions and linear layers, which decay, and all others.
 
     Decay of scores, BatchNorm scales or biases would be a pull towards 0 that no loss asked for.
     """
-    weights = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d)}
+    weights = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     trainable = [p for p in network.parameters() if p.requires_grad]
     decaying = [p for p in trainable if id(p) in weights]
     others = [p for p in trainable if id(p) not in weights]

@@ -4,13 +4,14 @@ A compact network has lost channels, layers and branches that the classes of the
 described by what it does, so that it is rebuilt without the config or the class that it came from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hydra_det.modules.yolo.base import Anchors, NmsSettings, SplitAnchors, YoloDetector
+from hydra_det.modules.nms import NmsSettings
+from hydra_det.modules.yolo.base import Anchors, SplitAnchors, YoloDetector
 from hydra_det.modules.yolo.loss import LossSettings
 
 IMAGES = "images"  # the name of the input
@@ -24,12 +25,19 @@ class Node(NamedTuple):
         operation: a key of `OPERATIONS`.
         inputs: names of nodes, or `IMAGES`.
         settings: arguments of the operation, plain values.
+        shared: the module that computes it, where another node has its name; empty: the one of this name.
     """
 
     name: str
     operation: str
     inputs: tuple[str, ...]
     settings: dict[str, Any]
+    shared: str = ""
+
+    @property
+    def layer(self) -> str:
+        """The name of the module that computes it."""
+        return self.shared or self.name
 
 
 class Graph(NamedTuple):
@@ -86,6 +94,9 @@ OPERATIONS: dict[str, Operation] = {
     "norm": Operation(nn.BatchNorm2d, ("num_features", "eps", "momentum")),
     "leaky_relu": Operation(nn.LeakyReLU, ("negative_slope", "inplace")),
     "relu": Operation(nn.ReLU, ("inplace",)),
+    "relu6": Operation(nn.ReLU6, ("inplace",)),
+    "hardswish": Operation(nn.Hardswish, ("inplace",)),
+    "hardsigmoid": Operation(nn.Hardsigmoid, ("inplace",)),
     "mish": Operation(nn.Mish, ("inplace",)),
     "swish": Operation(nn.SiLU, ("inplace",)),
     "logistic": Operation(nn.Sigmoid),
@@ -128,6 +139,33 @@ class GraphDetector(YoloDetector):
         for node in graph.nodes:
             _place(self, node.name, OPERATIONS[node.operation].module(**node.settings))
         self._spent = _last_uses(graph)
+
+    @classmethod
+    def from_settings(cls, graph: Graph, settings: Mapping[str, Any]) -> "GraphDetector":
+        """A graph with what `settings()` of a network of the family said."""
+        return cls(
+            graph,
+            num_classes=settings["num_classes"],
+            anchors=settings["anchors"],
+            strides=settings["strides"],
+            scales=settings.get("scales"),  # files of earlier versions have none
+            loss=LossSettings(**settings["loss"]),
+            nms=NmsSettings(**settings["nms"]),
+        )
+
+    def check_raw(self) -> None:
+        """Refuse a graph that computes something else than raw maps.
+
+        Raises:
+            ValueError: which map has which shape.
+        """
+        size = 2 * max(self.strides)
+        with torch.no_grad():
+            raw = self(torch.zeros(1, 3, size, size))
+        for level, stride in zip(raw, self.strides, strict=True):
+            expected = (1, self.anchors.shape[1], size // stride, size // stride, 5 + self.num_classes)
+            if tuple(level.shape) != expected:
+                raise ValueError(f"a raw map is {list(level.shape)} where {list(expected)} belongs")
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W], sides multiples of the largest stride -> per level [B, A, H/s, W/s, 5 + C]"""

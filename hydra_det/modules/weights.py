@@ -139,7 +139,11 @@ def load_pretrained(network: nn.Module, path: Path) -> list[str]:
     """
     found, expected = read_weights(path), network.state_dict()
     _check_names(network, found, path)
-    heads = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d) and layer.bias is not None]
+    heads = [
+        name
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
+    ]
     of_heads = {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
     left_out = [name for name, tensor in expected.items() if found[name].shape != tensor.shape]
     for name in left_out:

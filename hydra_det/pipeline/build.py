@@ -5,7 +5,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from hydra_det.callbacks.watching.stop import Stop
-from hydra_det.data.anchors import kmeans_anchors
 from hydra_det.data.datamodule import DetectionData
-from hydra_det.modules.darknet.network import text_of
 from hydra_det.modules.darknet.weights import is_darknet, load_darknet_weights
 from hydra_det.modules.masked_conv import make_masked
-from hydra_det.modules.weights import load_pretrained, trained_with
+from hydra_det.modules.weights import load_pretrained
 from hydra_det.process.progress_bar import may_draw
 from hydra_det.process.script import CONFIG_DIR, SCRIPTS, Config, plain  # noqa: F401 - found here
 from hydra_det.process.typed.spelling import did_you_mean
@@ -34,7 +32,8 @@ from hydra_det.types import InputError
 log = logging.getLogger(__name__)
 
 # Keys of a model config that speak to this file, not to the network.
-MODEL_OPTIONS = ("weights", "channels_last", "compile")
+FILES = ("weights", "backbone_weights")  # files of weights
+MODEL_OPTIONS = (*FILES, "channels_last", "compile")
 
 
 def instantiate(config: Any, **arguments: Any) -> Any:
@@ -131,38 +130,29 @@ def data(config: Config) -> DetectionData:
 
 
 def model_config(config: Config, module: DetectionData) -> dict[str, Any]:
-    """The model's config with the classes of the data and, where `anchors` is `auto`, the anchors that this means.
-
-    These are the ones that its weights were trained with, where they say it and have as many classes, else anchors made
-    from the boxes of the data.
-    """
-    model = dict(config["model"])
-    if model.get("cfg"):
-        model["cfg"] = text_of(model["cfg"])  # the run stays what it is when the file changes
-    anchors = model.get("anchors")  # of a network that has none, None
-    if isinstance(anchors, str) and anchors != "auto":
-        raise InputError(f"model.anchors: expected auto or [[width,height],...] in pixels of the input, got {anchors}")
-    if anchors == "auto" and (trained := said_anchors({**model, "num_classes": module.num_classes})):
-        log.info("model.anchors: those that %s was trained with: %s", model["weights"], trained)
-        model["anchors"] = trained
-    elif anchors == "auto":
-        count = getattr(target(model), "ANCHOR_COUNT", None)
-        if count is None:
-            raise InputError("model.anchors: expected none, since the network has its own, got auto")
-        found = kmeans_anchors(module.train_boxes(), count, seed=0)
-        model["anchors"] = [[round(width, 1), round(height, 1)] for width, height in found]
-    return {key: value for key, value in model.items() if value is not None} | {"num_classes": module.num_classes}
+    """The model's config with the classes of the data, and with what else the network takes from the data."""
+    model = {**config["model"], "num_classes": module.num_classes}
+    settled = settle(model, train_boxes=module.train_boxes)
+    return {key: value for key, value in settled.items() if value is not None}
 
 
-def said_anchors(model: Mapping[str, Any]) -> list[list[float]] | None:
-    """The anchors that the weights of a model say they were trained with; None where they say none, or other classes.
+def settle(model: Config, *, train_boxes: Callable[[], Tensor] | None) -> Config:
+    """The config of a network with what it takes from its weights and its data, where its class knows of any.
 
     Args:
         model: its config, with `num_classes`.
+        train_boxes: width and height of the training boxes in pixels of the input [N, 2]; None: there are none.
     """
-    weights = model.get("weights")
-    trained = trained_with(Path(weights)) if weights and Path(weights).suffix == ".safetensors" else None
-    return trained.anchors if trained and trained.num_classes == model.get("num_classes") else None
+    settled: Callable[..., Config] | None = hook(model, "settled")
+    return model if settled is None else settled(model, train_boxes=train_boxes)
+
+
+def hook(model: Config, name: str) -> Any:
+    """What the class of a network says about its config, by name; None where it says nothing, or is not there."""
+    try:
+        return getattr(target(model), name, None)
+    except Exception:
+        return None
 
 
 def network(model: Mapping[str, Any]) -> nn.Module:
@@ -172,6 +162,13 @@ def network(model: Mapping[str, Any]) -> nn.Module:
         raise InputError(f"model._target_: expected a network, got {type(made).__name__}; choose one by model=")
     if model.get("weights"):
         load(made, Path(model["weights"]))
+    elif model.get("backbone_weights"):
+        load_backbone: Any = getattr(made, "load_backbone", None)
+        if load_backbone is None:
+            raise InputError(
+                f"model.backbone_weights: expected none, as {type(made).__name__} has no backbone that is known apart"
+            )
+        load_backbone(Path(model["backbone_weights"]))
     if model.get("channels_last"):
         made = made.to(memory_format=torch.channels_last)
     return made
@@ -207,14 +204,8 @@ def build_network(
         return network(model_config({"model": model}, data))
     if num_classes is None and not model.get("cfg"):
         raise InputError("num_classes: expected how many classes the network tells apart, or data, got neither")
-    if model.get("anchors") == "auto":
-        model["anchors"] = said_anchors({**model, "num_classes": num_classes}) or "auto"
-    if model.get("anchors") == "auto":
-        raise InputError(
-            f"anchors: expected those of {name}, or data to make them from, got neither; give "
-            "anchors=[[width, height], ...] in pixels of the input, or data="
-        )
-    return network({key: value for key, value in {**model, "num_classes": num_classes}.items() if value is not None})
+    model = dict(settle({**model, "num_classes": num_classes}, train_boxes=None))
+    return network({key: value for key, value in model.items() if value is not None})
 
 
 def _named_model(name: str) -> dict[str, Any]:

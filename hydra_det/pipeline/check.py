@@ -13,7 +13,6 @@ from hydra_det.compaction.channels import layout
 from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
 from hydra_det.modules.protocol import check_detector
-from hydra_det.modules.weights import other_anchors, same_anchors
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.run_config import read_run_config
@@ -96,9 +95,10 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
         model: as of `build.model_config`.
         image_size: side of the images in pixels.
     """
-    check_anchors(model)
+    check_earlier(model)
+    check_norm(model)
     made = build.network(model)
-    terms = TERMS_OF_OURS  # what our own do is tested
+    terms = getattr(made, "loss_terms", TERMS_OF_OURS)  # what our own do is tested
     if not type(made).__module__.startswith(f"{OURS}."):
         terms = check_detector(made, num_classes=model["num_classes"], image_size=image_size)
     for setting, name in _objectives({key: config[key] for key in ("attack", "hardening", "evaluation")}):
@@ -122,34 +122,30 @@ def _objectives(config: Any, where: str = "") -> Iterator[tuple[str, str]]:
             yield from _objectives(value, place)
 
 
-def check_anchors(model: Mapping[str, Any]) -> None:
-    """Refuse weights of an earlier run that learned with other anchors: they look for objects of other sizes.
+def check_norm(model: Mapping[str, Any]) -> None:
+    """Refuse statistics of BatchNorm that stay what they are, and are those of no image."""
+    if model.get("norm") == "frozen" and not any(model.get(key) for key in build.FILES):
+        raise InputError(
+            f"model.norm: expected trained, or frozen beside {' or '.join(f'model.{key}' for key in build.FILES)}, got "
+            "frozen alone, with statistics of no image"
+        )
 
-    Weights that say their anchors themselves are checked as they are loaded.
+
+def check_earlier(model: Mapping[str, Any]) -> None:
+    """Let a network refuse the weights of an earlier run with other settings, where its class knows how.
 
     Args:
-        model: as of `build.model_config`. The anchors of weights are those of the run in whose folder they lie, as
+        model: as of `build.model_config`. The settings of weights are those of the run in whose folder they lie, as
             `<run>/stages/<stage>/weights.safetensors`; of weights that lie elsewhere they are not known.
     """
-    if not model.get("weights"):
+    refuse = build.hook(model, "check_earlier")
+    if refuse is None or not model.get("weights"):
         return
     # Links are kept: what a stage left is one into the store, which knows no run.
     stages = Path(os.path.abspath(model["weights"])).parent.parent  # noqa: PTH100
     path = stages.parent / "config.yaml"
-    if stages.name != "stages" or not path.is_file():
-        return
-    if Path(model["weights"]).is_file() and build.said_anchors(model) is not None:
-        return
-    try:
-        earlier = read_run_config(path)["model"]
-    except InputError:
-        log.warning("model.weights: the anchors that they were trained with are unknown, as %s cannot be read", path)
-        return
-    anchors = earlier.get("anchors")
-    # Of other classes the heads are made anew, and they learn with any anchors.
-    same_classes = earlier.get("num_classes") == model.get("num_classes")
-    if anchors and same_classes and not same_anchors(anchors, model.get("anchors") or []):
-        raise other_anchors(f"model.weights={model['weights']}", anchors)
+    if stages.name == "stages" and path.is_file():
+        refuse(model, path, lambda: read_run_config(path)["model"])
 
 
 def _check_keys(config: Config) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hydra_det.compaction import files
 from hydra_det.compaction.compact import as_graph, compact
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
-from hydra_det.modules.yolo.base import NmsSettings
+from hydra_det.modules.nms import NmsSettings
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
 from tests.init.example import answering
@@ -156,13 +156,13 @@ def test_a_truncated_file_of_weights_is_named(folder):
 
 
 def test_a_good_description_is_not_blamed_for_want_of_memory(folder, monkeypatch):
-    made = files.GraphDetector
+    made = files.GraphDetector.from_settings
 
-    def detector(*arguments, **options):
+    def detector(*arguments):
         if torch.empty(0).device.type == "meta":
-            return made(*arguments, **options)
+            return made(*arguments)
         raise MemoryError
 
-    monkeypatch.setattr(files, "GraphDetector", detector)
+    monkeypatch.setattr(files.GraphDetector, "from_settings", detector)
     with pytest.raises(MemoryError):
         load_compact(folder)

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hydra_det.compaction.channels import channel_ids, cut_off, layout, map_sizes, silenced
-from hydra_det.compaction.trace import trace
+from hydra_det.compaction.channels import channel_ids, cut_off, layout, silenced
+from hydra_det.compaction.sizes import map_sizes
+from hydra_det.compaction.trace import can_be_rebuilt, trace
 from hydra_det.modules.graph import Graph, GraphDetector, Node
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.types import InputError
@@ -118,15 +119,20 @@ OTHER = "a forward that returns something else than a list of raw maps"
         (Functional(lambda maps: torch.add(maps, maps, alpha=2)), "got add at add"),
         (chain(nn.Upsample(size=(8, 8))), "an upsampling by nearest to (8, 8) at layers.1"),
         (chain(nn.Tanh()), "got Tanh at layers.1"),
-        (chain(nn.GroupNorm(2, 4)), "got GroupNorm at layers.1"),
+        (chain(nn.InstanceNorm2d(4)), "got InstanceNorm2d at layers.1"),
+        (chain(nn.AdaptiveAvgPool2d(2)), "an average to 2 at layers.1"),
+        (
+            Functional(lambda maps: F.interpolate(maps, scale_factor=2, mode="bilinear")),
+            "got interpolate at interpolate",
+        ),
+        (Functional(lambda maps: maps[:, :2]), "got getitem at getitem"),
+        (Functional(lambda maps: maps.flatten(1)), "got flatten at flatten"),
         (
             chain(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
             "one with a padding other than zeros at layers.1",
         ),
         (chain(nn.BatchNorm2d(4, affine=False)), "a BatchNorm without scale or statistics at layers.1"),
-        (chain(nn.MaxPool2d(2, ceil_mode=True)), "a pooling with ceil_mode or dilation at layers.1"),
         (chain(nn.Upsample(scale_factor=2, mode="bilinear")), "an upsampling by bilinear to a multiple at layers.1"),
-        (Twice(), "expected every layer to be used once, got conv, used again"),
         (Branching(), "expected a network whose forward is the same for every image, got Branching"),
         (Functional(torch.sigmoid), "got sigmoid at sigmoid"),
         (Functional(lambda maps: maps + 1), "got add at add"),
@@ -140,6 +146,27 @@ def test_what_cannot_be_followed_is_named(net, complaint):
         trace(net)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_followed_and_not_rebuilt():
+    for net, operation in (
+        (chain(nn.GroupNorm(2, 4)), "group_norm"),
+        (chain(nn.MaxPool2d(2, ceil_mode=True)), "odd_pool"),
+        (chain(nn.MaxPool2d(3, 1, dilation=2)), "odd_pool"),
+        (chain(nn.AdaptiveAvgPool2d(1)), "average"),
+        (Functional(lambda maps: F.max_pool2d(maps, 1, 2)), "odd_pool"),
+        (Functional(lambda maps: F.interpolate(maps, size=maps.shape[-2:])), "resize"),
+        (Functional(lambda maps: maps * maps), "multiply"),
+        (Functional(lambda maps: maps * 2), "scale"),
+    ):
+        graph = trace(net)
+        assert graph.nodes[-1].operation == operation
+        assert graph.nodes[-1].inputs[0] == graph.nodes[0].name
+        assert not can_be_rebuilt(graph)
+    twice = trace(Twice())
+    assert [(node.name, node.layer) for node in twice.nodes] == [("conv", "conv"), ("conv_1", "conv")]
+    assert not can_be_rebuilt(twice)
+    assert can_be_rebuilt(trace(network("yolov3")))
 
 
 def test_channels_of_sums_and_concatenations():

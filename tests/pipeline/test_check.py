@@ -9,10 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from hydra_det.engines import registry
 from hydra_det.pipeline.build import read_yaml
-from hydra_det.pipeline.check import check, check_anchors
+from hydra_det.pipeline.check import check, check_earlier
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose
 from train import train
+
+YOLO = {"_target_": "hydra_det.modules.yolo.yolov3.YOLOv3"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +70,12 @@ def test_the_anchors_of_a_run_are_asked_for_weights_that_say_none(earlier, monke
     config = read_yaml(earlier / "run" / "config.yaml")["model"]
     forgetful(earlier / "run" / "stages" / "pretrain" / "weights.safetensors")
     monkeypatch.chdir(earlier / "run" / "stages")
-    about = {"weights": "pretrain/weights.safetensors", "num_classes": config["num_classes"]}
-    check_anchors({**about, "anchors": config["anchors"]})
-    check_anchors({"weights": None, "anchors": None})
-    check_anchors({**about, "num_classes": config["num_classes"] + 1, "anchors": [[1, 2]]})  # its heads are made anew
+    about = {**YOLO, "weights": "pretrain/weights.safetensors", "num_classes": config["num_classes"]}
+    check_earlier({**about, "anchors": config["anchors"]})
+    check_earlier({**YOLO, "weights": None, "anchors": None})
+    check_earlier({**about, "num_classes": config["num_classes"] + 1, "anchors": [[1, 2]]})  # its heads are made anew
     with pytest.raises(InputError, match="were trained with"):
-        check_anchors(about)  # none: those of the network itself
+        check_earlier(about)  # none: those of the network itself
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_config_that_is_not_of_the_run_of_the_weights_says_nothing(tmp_path, m
     (tmp_path / "a").mkdir()
     for config in ("config.yaml", "a/config.yaml"):
         (tmp_path / config).write_text("model: {}\n")
-    check_anchors({"weights": weights, "anchors": [[1, 2]], "num_classes": 6})
+    check_earlier({**YOLO, "weights": weights, "anchors": [[1, 2]], "num_classes": 6})
     assert (said.format(tmp_path) in caplog.text) if said else (caplog.text == "")
 
 

@@ -73,7 +73,7 @@ def test_scores_by_deeplift_of_the_loss(tmp_path, without_width, kind):
 def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width):
     record = run(tmp_path, *own("prune=filter_group", "prune.ratio=0.5", kind="Small"))
     assert record.sparsity["pruned"] > 0.4 * record.sparsity["total"]
-    assert list(record.latency) == ["dense", "pruned"]
+    assert list(record.latency) == ["dense", "pruned", "compact"]
 
 
 @pytest.mark.parametrize(("words", "message"), [

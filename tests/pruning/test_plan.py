@@ -2,6 +2,7 @@
 
 import itertools
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,8 +149,9 @@ def test_while_scores_learn_only_readers_are_masked(name):
     plan = mask_plan(PruneSettings(ratio=0.6, granularity="filter_group"), layout(net))
     scores = scores_of(net)
     training, final = plan.masks(scores), plan.masks(scores, final=True)
+    layers: dict[str, Any] = dict(masked_layers(net))
     for layer, mask in training.items():
-        if dict(masked_layers(net))[layer].groups > 1:  # hands on what those behind it may learn to read again
+        if layers[layer].groups > 1:  # hands on what those behind it may learn to read again
             assert mask.all()
             assert not final[layer].all()
             continue

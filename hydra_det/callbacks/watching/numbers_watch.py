@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 
 from hydra_det.callbacks.watching.whereabouts import ids_of, listed, place
 from hydra_det.init.base import score_bound
-from hydra_det.modules.masked_conv import MaskedConv2d, masked_layers
+from hydra_det.modules.masked_conv import MaskedLayer, masked_layers
 from hydra_det.types import Batch, InputError
 
 # A step that a gradient scaler skips halves its scale, which begins at 2**16. After 30 halvings it is 2**-14, the
@@ -207,7 +207,7 @@ def _bad_gradients(pl_module: pl.LightningModule, seen: list[_Seen], advice: str
     yield _Cause(_Root.NORM, f"gradients whose norm overflows{images}", advice)
 
 
-def _learning_scores(pl_module: nn.Module) -> Iterator[tuple[str, MaskedConv2d]]:
+def _learning_scores(pl_module: nn.Module) -> Iterator[tuple[str, MaskedLayer]]:
     layers = masked_layers(pl_module.get_submodule("net"))
     return ((name, layer) for name, layer in layers if layer.scores.requires_grad)
 

@@ -1,14 +1,17 @@
 """The network that a `.cfg` describes, as a detector of the YOLO family."""
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from hydra_det.modules.darknet.assembly import Assembly, assemble
 from hydra_det.modules.darknet.cfg import read_cfg
 from hydra_det.modules.darknet.layers import essential
 from hydra_det.modules.graph import GraphDetector
-from hydra_det.modules.yolo.base import NmsSettings
+from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.yolo.loss import LossSettings
 from hydra_det.types import InputError
 
@@ -57,12 +60,23 @@ class DarknetDetector(GraphDetector):
             nms=nms,
         )
         self.stored = made.stored
+        self.text = text_of(cfg)
         self.made_for = made.net.width, made.net.height
         for head in (layer.conv for layer in made.stored if layer.head):
             module: Any = self.get_submodule(head)
             self._at_prior(module)
         if False in (made.net.letterbox, *(level.yolo.letterbox for level in levels)):
             log.info("model.cfg: letter_box=0 asks for stretched images; here they keep their aspect ratio")
+
+    def identity(self) -> dict[str, Any]:
+        """See `YoloDetector`; with what the .cfg says."""
+        return {**super().identity(), "cfg": self.text}
+
+    @classmethod
+    def settled(cls, settings: Mapping[str, Any], *, train_boxes: Callable[[], Tensor] | None) -> dict[str, Any]:
+        """Its settings with the text of its .cfg: a run stays what it is when the file changes."""
+        found = super().settled(settings, train_boxes=train_boxes)
+        return {**found, "cfg": text_of(found["cfg"])} if found.get("cfg") else found
 
 
 def text_of(cfg: str | Path) -> str:

@@ -4,45 +4,26 @@ A detector here has three verbs: `net(images)` gives raw maps in train and eval 
 the loss terms, `net.detections(raw)` the boxes.
 """
 
+import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from hydra_det.modules.nms import NmsSettings
+from hydra_det.modules.yolo.anchors import check_earlier, settle
 from hydra_det.modules.yolo.decode import decode, suppress
 from hydra_det.modules.yolo.disagreement import yolo_disagreement
 from hydra_det.modules.yolo.loss import LossSettings, assigned_logits, assigned_margins, yolo_losses
-from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target, as_fraction
+from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target
 
 Anchors = Sequence[Sequence[float]]
 
 # Share of cells that hold an object before training: without this prior the first steps only unlearn background
 # (Lin et al. 2017, arXiv 1708.02002, section 4.1).
 OBJECT_PRIOR = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class NmsSettings:
-    """Arguments of `suppress`, as COCO's evaluation needs them: what is lost here is lost to every threshold."""
-
-    confidence: float = 0.001
-    iou: float = 0.6
-    max_detections: int = 100
-    max_candidates: int = 3000
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.confidence <= 0.001:
-            raise InputError(f"model.nms.confidence: expected a floor in [0, 0.001] as for COCO, got {self.confidence}")
-        if not 0 < self.iou <= 1:
-            raise InputError(f"model.nms.iou: expected an overlap in (0, 1], got {as_fraction(self.iou)}")
-        if not 100 <= self.max_detections <= self.max_candidates:
-            raise InputError(
-                "model.nms.max_detections: expected at least 100 as for COCO and at most max_candidates "
-                f"({self.max_candidates}), got {self.max_detections}"
-            )
 
 
 class SplitAnchors(nn.Module):
@@ -105,10 +86,41 @@ class YoloDetector(nn.Module):
     anchors: Tensor
     DARKNET_ORDER: ClassVar[tuple[str, ...]]  # the parts with weights, in the order of Darknet's .cfg file
 
+    @classmethod
+    def settled(cls, settings: Mapping[str, Any], *, train_boxes: Callable[[], Tensor] | None) -> dict[str, Any]:
+        """Its settings with the anchors that `auto` means; see `anchors.settle`."""
+        return settle(settings, count=getattr(cls, "ANCHOR_COUNT", None), train_boxes=train_boxes)
+
+    check_earlier = staticmethod(check_earlier)
+
     @property
     def anchor_list(self) -> list[list[float]]:
         """The anchors of all levels, those of the finest one first, as they are given to the constructor."""
         return self.anchors.flip(0).reshape(-1, 2).tolist()
+
+    def settings(self) -> dict[str, Any]:
+        """What a network of the family is made of beside its layers: plain values, for `from_settings` of a graph."""
+        return {
+            "num_classes": self.num_classes,
+            "anchors": self.anchor_list,
+            "strides": list(self.strides),
+            "scales": list(self.scales),
+            "loss": dataclasses.asdict(self.loss_settings),
+            "nms": dataclasses.asdict(self.nms_settings),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What a config may leave to a file, as it is: plain values."""
+        return {"anchors": self.anchor_list}
+
+    def meaning(self) -> dict[str, Any]:
+        """What a program without us has to know to read the raw maps; plain values."""
+        return {
+            "strides": list(self.strides),
+            "scales": list(self.scales),
+            "anchors": self.anchor_list,
+            "confidence": "sigmoid(objectness) * sigmoid(class)",
+        }
 
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""

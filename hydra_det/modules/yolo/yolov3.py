@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.yolo.backbones import ConvBlock, Darknet53, TinyBackbone, scaled_channels
-from hydra_det.modules.yolo.base import Anchors, NmsSettings, YoloDetector
+from hydra_det.modules.yolo.base import Anchors, YoloDetector
 from hydra_det.modules.yolo.loss import LossSettings
 
 # k-means on COCO at 416 px, from the paper; width and height in pixels of the network input.

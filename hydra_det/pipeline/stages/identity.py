@@ -67,8 +67,9 @@ def model_identity(model: Mapping[str, Any]) -> dict[str, Any]:
     How it is computed (`channels_last`, `compile`) changes rounding only and does not count, like the device.
     """
     identity = _without(model, (*build.MODEL_OPTIONS, "nms"))
-    if model.get("weights"):
-        identity["weights"] = weights_hash(Path(model["weights"]))
+    for key in build.FILES:
+        if model.get(key):
+            identity[key] = weights_hash(Path(model[key]))
     return identity
 
 

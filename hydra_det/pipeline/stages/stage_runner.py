@@ -44,7 +44,7 @@ class StageRunner:
         self.config = config
         self.data = data
         self.model = model
-        self.bare = {**model, "weights": None}  # where a stage has a parent, weights come from there
+        self.bare = {**model, **dict.fromkeys(build.FILES)}  # where a stage has a parent, weights come from there
         self.store = store
 
     def key(self, name: str, parent: Stage | None) -> str:

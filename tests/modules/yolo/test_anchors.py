@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_det.data.anchors import kmeans_anchors, mean_overlap
+from hydra_det.modules.yolo.anchors import kmeans_anchors, mean_overlap
 from hydra_det.types import InputError
 
 

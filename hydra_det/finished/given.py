@@ -17,6 +17,7 @@ from hydra_det.modules.darknet.network import text_of
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
+from hydra_det.pipeline.stages.identity import source_of
 from hydra_det.records.record import Attack
 from hydra_det.store.store import Store
 from hydra_det.types import InputError
@@ -72,7 +73,9 @@ class GivenWeights(Scored):
         settings = {key: value for key, value in self.model.items() if key != "weights"}
         if settings.get("cfg"):
             settings["cfg"] = text_of(settings["cfg"])  # what it says, wherever it lies
-        return {"sha256": self._sha256, "model": {**settings, "anchors": self._network.anchor_list}}
+        if (anchors := getattr(self._network, "anchor_list", None)) is not None:
+            settings["anchors"] = anchors
+        return {"sha256": self._sha256, "model": {**settings, **source_of(self.model)}}
 
     @functools.cached_property
     def _sha256(self) -> str:

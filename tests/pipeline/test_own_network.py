@@ -88,3 +88,15 @@ def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width):
 def test_what_it_lacks_is_said_in_one_line(tmp_path, without_width, words, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path, *own("stage.pretrain.clean_epochs=0", "stage.pretrain.attacked_share=1.0", *words))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["attack=average_precision"], r"attack\.objective: .*, got average_precision, which needs a method decode;"),
+    (["attack=carlini_wagner"], "attack: expected one that Winding has a term for, got margins, which needs a method"),
+    (["attack=task_wise", "attack.objectives=[box]"], r"attack\.judge: .* got average_precision, which needs a method"),
+    (["init=deeplift"], r"init\.target: expected a network with a method evidence, got Winding; use init\.target=loss"),
+    (["init=deeplift", "init.target=topk"], r"init\.target: expected a network with a method objectness, got Winding"),
+])  # fmt: skip
+def test_what_a_later_epoch_or_stage_needs_is_said_before_the_first_epoch(tmp_path, without_width, words, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, *own("dry_run=true", *words))

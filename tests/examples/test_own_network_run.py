@@ -83,7 +83,7 @@ def test_whole_channels_go_as_well(tmp_path: Path, own_network: Any, monkeypatch
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        (None, "No module named 'mine'"),
+        (None, r"No module named 'mine'.* that module 'mine' is installed, or its folder in PYTHONPATH\?"),
         ("import torch.no_such_thing", "No module named 'torch.no_such_thing'"),
         (
             "from own_network import MyDetector as Base\nclass MyDetector(Base):\n"

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from hydra_det.init import INITIALISERS
     from hydra_det.modules.detector import Detector
     from hydra_det.modules.masked_conv import make_masked, sparsity
+    from hydra_det.modules.protocol import check_detector
     from hydra_det.pipeline.build import build_network
     from hydra_det.pruning.settings import PruneSettings
-    from hydra_det.types import Batch, Detections, Target
+    from hydra_det.types import Batch, Candidates, Detections, LossTerms, Target
 
 # Where each name is found: the imports above once more, for the moment when they are asked for.
 _OFFERED = {
@@ -57,18 +58,20 @@ _OFFERED = {
     "hydra_det.init": ("INITIALISERS",),
     "hydra_det.modules.detector": ("Detector",),
     "hydra_det.modules.masked_conv": ("make_masked", "sparsity"),
+    "hydra_det.modules.protocol": ("check_detector",),
     "hydra_det.pipeline.build": ("build_network",),
     "hydra_det.pruning.settings": ("PruneSettings",),
-    "hydra_det.types": ("Batch", "Detections", "Target"),
+    "hydra_det.types": ("Batch", "Candidates", "Detections", "LossTerms", "Target"),
 }
 _HOME = {name: module for module, names in _OFFERED.items() for name in names}
 
 __all__ = [
-    "APGD", "FGSM", "INITIALISERS", "PGD", "AdversarialBatch", "Batch", "CarliniWagner", "CocoData", "Compacted",
-    "Corruption", "DeadChannels", "DetectionData", "DetectionMetrics", "Detections", "Detector", "FinishedRun",
-    "Freeze", "InputError", "KittiData", "Noise", "Prediction", "Predictor", "PruneSettings", "ScoreInit",
-    "ShapesData", "Square", "Target", "TaskWise", "TopKMask", "View", "VocData", "YoloData", "attack",
-    "build_network", "compact", "evaluate", "initial_scores", "load_run", "make_masked", "prune", "sparsity",
+    "APGD", "FGSM", "INITIALISERS", "PGD", "AdversarialBatch", "Batch", "Candidates", "CarliniWagner", "CocoData",
+    "Compacted", "Corruption", "DeadChannels", "DetectionData", "DetectionMetrics", "Detections", "Detector",
+    "FinishedRun", "Freeze", "InputError", "KittiData", "LossTerms", "Noise", "Prediction", "Predictor",
+    "PruneSettings", "ScoreInit", "ShapesData", "Square", "Target", "TaskWise", "TopKMask", "View", "VocData",
+    "YoloData", "attack", "build_network", "check_detector", "compact", "evaluate", "initial_scores", "load_run",
+    "make_masked", "prune", "sparsity",
 ]  # fmt: skip
 
 

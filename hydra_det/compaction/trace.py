@@ -59,6 +59,8 @@ def _graph(traced: fx.Graph, network: nn.Module) -> Graph:
             if not isinstance(found.args[0], list | tuple) or not all(value in names for value in found.args[0]):
                 raise _unknown("a forward that returns something else than a list of raw maps")
             outputs = [names[value] for value in found.args[0]]
+        elif found.op == "call_module" and isinstance(network.get_submodule(str(found.target)), nn.Identity):
+            names[found] = names[found.args[0]]  # does nothing
         elif not _is_no_map(found, names):
             node = _node(found, names, network)
             if any(node.name == other.name for other in nodes):

@@ -16,6 +16,7 @@ from hydra_det.finished.scored import Scored
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
+from hydra_det.pipeline.stages.identity import source_of
 from hydra_det.records.record import Attack
 from hydra_det.store.store import Store
 from hydra_det.types import InputError
@@ -70,7 +71,7 @@ class GivenWeights(Scored):
         """The bytes of the weights, and what else makes the network."""
         settings = {key: value for key, value in self.model.items() if key not in build.FILES}
         identity = getattr(self._network, "identity", dict)  # what it says, wherever a file of it lies
-        return {"sha256": self._sha256, "model": {**settings, **identity()}}
+        return {"sha256": self._sha256, "model": {**settings, **identity(), **source_of(self.model)}}
 
     @functools.cached_property
     def _sha256(self) -> str:

@@ -50,6 +50,7 @@ def instantiate(config: Any, **arguments: Any) -> Any:
 def _explain(config: Any, error: BaseException) -> str:
     """One line for what a constructor raised."""
     text = " ".join(str(error).split())
+    text = re.sub(r"(?<=module )('[\w.]+') is installed\?", r"\1 is installed, or its folder in PYTHONPATH?", text)
     unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
     if unknown is None or not isinstance(config, Mapping) or "_target_" not in config:
         return text

@@ -4,9 +4,12 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from hydra_det.attacks.objectives.registry import TERMS
 from hydra_det.compaction.channels import layout
@@ -18,6 +21,7 @@ from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
+from hydra_det.process.memory_errors import explain
 from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.pruning.plan import mask_plan
 from hydra_det.pruning.settings import IN_SPARSE, NEED_CHANNELS, PruneSettings
@@ -27,6 +31,9 @@ log = logging.getLogger(__name__)
 
 OURS = __name__.partition(".")[0]  # the package
 TERMS_OF_OURS = ["box", "objectness", "classification"]
+# What objectives ask of a network besides its losses, by how their names begin.
+NEEDS = {"margins": "margins", "average_precision": "decode"}
+NEEDS_OF_TARGETS = {"assigned": "evidence", "topk": "objectness"}  # and targets of attribution
 
 SEARCHED = ("target", "objectives")  # how runs are looked for; no run depends on it
 STAGE_KEYS = (
@@ -100,8 +107,11 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
     made = build.network(model)
     terms = getattr(made, "loss_terms", TERMS_OF_OURS)  # what our own do is tested
     if not type(made).__module__.startswith(f"{OURS}."):
-        terms = check_detector(made, num_classes=model["num_classes"], image_size=image_size)
-    for setting, name in _objectives({key: config[key] for key in ("attack", "hardening", "evaluation")}):
+        terms = _tried(made, model["num_classes"], image_size)
+    attacks = {key: config[key] for key in ("attack", "hardening", "evaluation")}
+    _check_target(made, config["init"].get("target"))
+    _check_methods(made, [*_objectives(attacks), *_fixed_objectives(config)])
+    for setting, name in _objectives(attacks):
         asked = name.removeprefix(TERMS)
         if (asked != name or asked in TERMS_OF_OURS) and asked not in terms:
             raise InputError(
@@ -110,6 +120,54 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
     masked = build.masked_network(model, config["prune"]["exclude"])
     prune = build.instantiate(config["prune"])
     mask_plan(prune, layout(masked, channels=prune.granularity in NEED_CHANNELS))
+
+
+def _tried(made: Any, num_classes: int, image_size: int) -> list[str]:
+    """The loss terms of a user's network; what its own code raises is an error of the user's, not of ours."""
+    try:
+        return check_detector(made, num_classes=num_classes, image_size=image_size)
+    except InputError:
+        raise
+    except Exception as error:
+        if explain(error):  # memory that ran out is said as everywhere
+            raise
+        place = [place for place in traceback.extract_tb(error.__traceback__) if not _of_torch(place.filename)][-1]
+        raise InputError(
+            f"model._target_: expected {type(made).__name__} to answer two images of noise, [2, 3, {image_size}, "
+            f"{image_size}] in [0, 1], got {type(error).__name__}: {error} ({place.filename}, line {place.lineno}); "
+            "hydra.verbose=true shows the traceback"
+        ) from error
+
+
+def _check_methods(made: Any, asked: Iterable[tuple[str, str]]) -> None:
+    """Refuse objectives that a network has no method for: else epochs pass before an attack asks for it."""
+    for setting, name in asked:
+        verb = next((verb for start, verb in NEEDS.items() if name.startswith(start)), None)
+        if verb and not hasattr(made, verb):
+            raise InputError(
+                f"{setting}: expected one that {type(made).__name__} has a term for, got {name}, which needs a method "
+                f"{verb}; choose one of its losses, as attack=pgd does"
+            )
+
+
+def _check_target(made: Any, target: str | None) -> None:
+    """Refuse a target of attribution that a network has no method for, before it is trained for it."""
+    verb = NEEDS_OF_TARGETS.get(str(target))
+    if verb and not hasattr(made, verb):
+        raise InputError(
+            f"init.target: expected a network with a method {verb}, got {type(made).__name__}; use init.target=loss"
+        )
+
+
+def _fixed_objectives(config: Config) -> Iterator[tuple[str, str]]:
+    """Of attacks that know one objective alone, which no setting names."""
+    for setting, attack in (("attack", config["attack"]), ("evaluation.attack", config["evaluation"]["attack"])):
+        if "objective" not in attack and (name := getattr(build.instantiate(attack), "objective", None)):
+            yield setting, name
+
+
+def _of_torch(file: str) -> bool:
+    return Path(file).is_relative_to(Path(torch.__file__).parent)
 
 
 def _objectives(config: Any, where: str = "") -> Iterator[tuple[str, str]]:

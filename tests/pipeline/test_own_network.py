@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from hydra_det.compaction.channels import layout
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import make_masked, masked_layers
 from hydra_det.records.record import read_record
 from hydra_det.types import InputError
-from tests.modules.own import Winding
+from tests.modules.own import Small, Winding
 from tests.pipeline.tiny import run
 
 
@@ -39,6 +40,17 @@ def test_layers_of_a_network_that_cannot_be_traced_stand_apart():
     assert sorted(channels.tolist()) == list(range(len(found.fixed))), "no two layers share a channel"
     assert found.fixed.all(), "and none of them may go"
     assert not found.groups()
+
+
+def test_channels_are_followed_through_what_does_nothing():
+    """As the blocks of timm have it where another network drops or attends."""
+    plain, idle = Small(), Small()
+    idle.middle[0] = nn.Sequential(nn.Identity(), idle.middle[0], nn.Identity())
+    found, wanted = layout(make_masked(idle)), layout(make_masked(plain))
+    assert len(found.groups()) == len(wanted.groups()) > 0
+    for name, layer in found.layers.items():
+        assert torch.equal(layer.reads, wanted.layers[name].reads)
+        assert torch.equal(layer.writes, wanted.layers[name].writes)
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
@@ -88,3 +100,15 @@ def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width):
 def test_what_it_lacks_is_said_in_one_line(tmp_path, without_width, words, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path, *own("stage.pretrain.clean_epochs=0", "stage.pretrain.attacked_share=1.0", *words))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["attack=average_precision"], r"attack\.objective: .*, got average_precision, which needs a method decode;"),
+    (["attack=carlini_wagner"], "attack: expected one that Winding has a term for, got margins, which needs a method"),
+    (["attack=task_wise", "attack.objectives=[box]"], r"attack\.judge: .* got average_precision, which needs a method"),
+    (["init=deeplift"], r"init\.target: expected a network with a method evidence, got Winding; use init\.target=loss"),
+    (["init=deeplift", "init.target=topk"], r"init\.target: expected a network with a method objectness, got Winding"),
+])  # fmt: skip
+def test_what_a_later_epoch_or_stage_needs_is_said_before_the_first_epoch(tmp_path, without_width, words, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, *own("dry_run=true", *words))

@@ -59,8 +59,9 @@ class NetworkView:
 
     @property
     def overlap(self) -> float:
-        """Of two boxes of a class, above which suppression removes the less certain one."""
-        return float(self.net.nms_settings.iou)
+        """Of two boxes of a class, above which suppression removes the less certain one; 1 where it removes none."""
+        settings = getattr(self.net, "nms_settings", None)  # a user's network answers with all that it decodes
+        return 1.0 if settings is None else float(settings.iou)
 
 
 class ByObjective(dict[str, LossFunction]):

@@ -1,5 +1,7 @@
 """What the result of a stage depends on, as the fingerprint that it is stored under."""
 
+import hashlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ INDIFFERENT_TRAINER = (
     "profiler", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "check_val_every_n_epoch",
     "val_check_interval", "limit_val_batches", "num_sanity_val_steps",
 )  # fmt: skip
+OURS = "hydra_det."  # how the names of the package's classes begin
 # Callbacks of every stage that only look: what they are told changes no network.
 OBSERVERS = ("hydra_det.callbacks.watching.", "hydra_det.callbacks.detection_metrics.")
 
@@ -64,13 +67,25 @@ def stage_key(
 def model_identity(model: Mapping[str, Any]) -> dict[str, Any]:
     """The model's config; a file of weights counts by its content, suppression only when a network is scored.
 
-    How it is computed (`channels_last`, `compile`) changes rounding only and does not count, like the device.
+    How it is computed (`channels_last`, `compile`) changes rounding only and does not count, like the device. Of a
+    user's network the file that it stands in counts, too: while somebody writes it, its settings stay and it does not.
     """
-    identity = _without(model, (*build.MODEL_OPTIONS, "nms"))
+    identity = {**_without(model, (*build.MODEL_OPTIONS, "nms")), **source_of(model)}
     for key in build.FILES:
         if model.get(key):
             identity[key] = weights_hash(Path(model[key]))
     return identity
+
+
+def source_of(model: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of the file that holds a user's network, as `_source_`; nothing of our own networks."""
+    if str(model["_target_"]).startswith(OURS):
+        return {}
+    try:
+        file = inspect.getsourcefile(build.target(model))
+    except TypeError:  # of what stands in no file, such as a `functools.partial`
+        return {}
+    return {"_source_": hashlib.sha256(Path(file).read_bytes()).hexdigest()} if file else {}
 
 
 def added_callbacks(config: Config) -> dict[str, Any]:

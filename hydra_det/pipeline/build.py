@@ -186,8 +186,8 @@ def build_network(
     """A network by its name, with random weights or those of a file.
 
     Args:
-        name: of a file in `conf/model`: `yolov3`, `yolov3_tiny`, `yolov3_spp`, `yolov3_nano`; or `darknet` with
-            `cfg="path.cfg"`.
+        name: of a file in `conf/model`: `yolov3`, `yolov3_tiny`, `yolov3_spp`, `yolov3_nano`; `retinanet`, `fcos`,
+            `ssd`, `ssdlite`, `faster_rcnn`; or `darknet` with `cfg="path.cfg"`.
         num_classes: how many it tells apart; not needed beside `data` or `cfg`.
         data: takes the number of classes and, for `anchors="auto"`, the sizes of the objects from its training images.
         weights: a `.safetensors` file of ours, or Darknet's `.weights`; those of other classes fill all but the heads.

@@ -28,7 +28,7 @@ def test_all_five_stages_leave_half_of_the_kernels(trained: Path, own_network: A
     masked = {name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
     assert {layer["name"] for layer in record.sparsity["layers"]} == masked, "of the backbone, too"
     assert record.sparsity["pruned"] / record.sparsity["total"] == pytest.approx(0.5, abs=0.01)
-    assert list(record.latency) == ["dense", "pruned"], "nothing compact is made of it"
+    assert set(record.latency) == {"dense", "pruned", "compact"}
     assert record.latency["dense"]["candidates"] is not None, "suppression is timed apart, and what it sorts is counted"
 
 

@@ -12,6 +12,7 @@ import hydra_det
 from hydra_det.attacks import ATTACKS
 from hydra_det.finished.predict import Predictor
 from hydra_det.maite import MaiteAugmentation, MaiteDataset, MaiteModel
+from hydra_det.maite.inputs import place
 from hydra_det.types import InputError
 from tests.attacks.example import BUILD, MODEST
 from tests.maite.example import PICTURES, SIZE, Blobs, blobs_data
@@ -66,6 +67,13 @@ def test_letterboxed_images_are_attacked_as_by_the_library(tmp_path: Path) -> No
     assert np.array_equal(np.stack(images), wanted.numpy())
     other, _, _ = MaiteAugmentation(blobs_model(data), attack, seed=6)(batch)
     assert not np.array_equal(np.stack(images), np.stack(other))
+
+
+def test_floats_of_the_size_of_the_input_become_what_was_made_of_them() -> None:
+    """Not nearly: a change that is taken out and added again would be rounded."""
+    image, other = np.random.default_rng(0).random((2, 3, SIZE, SIZE)).astype(np.float32)
+    assert not np.array_equal(image + (other - image), other)
+    assert np.array_equal(place(image, SIZE, greyscale=False).moved(torch.from_numpy(other), 1.0), other)
 
 
 def test_padding_stays_also_in_eight_bits(tmp_path: Path) -> None:

@@ -47,11 +47,12 @@ def test_a_box_lies_where_it_is_in_the_picture() -> None:
     assert found.scores.tolist() == pytest.approx([0.85, 0.75, 0.65, 0.55])
 
 
-@pytest.mark.parametrize("kind", ["tensor", "list", "int64", "float64"])
+@pytest.mark.parametrize("kind", ["tensor", "with gradient", "list", "int64", "float64"])
 def test_every_kind_of_array_is_the_same_picture(kind: str) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (3, 20, 64), dtype=np.uint8)
     given: Any = {
         "tensor": torch.from_numpy(picture),
+        "with gradient": torch.from_numpy(picture / 255).requires_grad_(),
         "list": picture.tolist(),
         "int64": picture.astype(np.int64),
         "float64": picture / 255,
@@ -99,6 +100,7 @@ def test_no_images_are_answered_by_nothing() -> None:
         (np.zeros((20, 30, 3), np.uint8), r"expected an array \[3, height, width\] of RGB, got uint8 \[20, 30, 3\]"),
         (np.zeros((1, 20, 30), np.uint8), r"got uint8 \[1, 20, 30\]"),
         (np.zeros((3, 0, 30), np.uint8), r"got uint8 \[3, 0, 30\]"),
+        (np.zeros((3, 20, 30, 1), np.uint8), r"got uint8 \[3, 20, 30, 1\]"),
         (np.zeros((20, 30)), r"got float64 \[20, 30\]; MAITE puts the channels first"),
         (np.full((3, 8, 8), 200.0), r"floats in \[0, 1\], got float64 from 200 to 200; give uint8, or divide by 255"),
         (np.full((3, 8, 8), np.nan), "got float64 from nan to nan"),

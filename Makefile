@@ -70,7 +70,8 @@ bench: $(SYNCED) ## Run the benchmarks and write docs/benchmarks.md (CPU, a quar
 # Not --quiet, which hides the warning that a version was yanked.
 lock: $(UV) ## Write requirements.lock from pyproject.toml (UPDATE=name moves one package)
 	$(UV) pip compile --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 --extra dev --extra video --extra export --extra sparse --extra sweep pyproject.toml -o requirements.lock \
+	  --python-version 3.11 --extra dev --extra video --extra export --extra sparse --extra sweep --extra maite \
+	  pyproject.toml -o requirements.lock \
 	  $(if $(UPDATE),--upgrade-package $(UPDATE)) >/dev/null
 
 licences: $(SYNCED) ## Write the tables of docs/dependencies.md: what is locked, under which licences

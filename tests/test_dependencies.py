@@ -104,6 +104,7 @@ def test_the_page_is_what_the_command_writes() -> None:
         ("av", "BSD-3-Clause", "video"),
         ("flatbuffers", "Apache-2.0", "export"),  # of onnxruntime
         ("markupsafe", "BSD-3-Clause", "runtime"),  # of jinja2, which torch needs, and of mako, which an extra needs
+        ("maite", "MIT", "maite"),
         ("mako", "MIT", "sweep"),  # of alembic of optuna
     ],
 )

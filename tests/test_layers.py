@@ -38,6 +38,7 @@ LAYERS = {
     "pipeline": 6,
     "sweeps": 7,
     "finished": 7,
+    "maite": 8,  # our parts for the tools of others
     "__init__": 8,  # the front door: what `import hydra_det` offers
 }
 
@@ -75,6 +76,7 @@ HOMES = {
         "hydra_det/callbacks/",
         "hydra_det/pipeline/",
     ),
+    "maite": ("hydra_det/maite/",),  # an extra
     "lightning": (),  # the same library under its other name, which would give every class a twin
 }
 
@@ -132,6 +134,9 @@ def test_repository_keeps_the_rules() -> None:
         ("hydra_det/compaction/files.py", "from hydra_det.evaluation import latency", "compaction may not import eval"),
         ("hydra_det/process/script.py", "from hydra_det.pipeline import build", "process may not import pipeline"),
         ("hydra_det/pipeline/check.py", "from hydra_det.sweeps import target", "pipeline may not import sweeps"),
+        ("hydra_det/finished/run.py", "from hydra_det.maite import MaiteModel", "finished may not import maite"),
+        ("hydra_det/__init__.py", "from hydra_det.maite import MaiteModel", "__init__ may not import maite"),
+        ("hydra_det/evaluation/coco_map.py", "import maite.protocols", "evaluation may not import maite"),
         ("hydra_det/sweeps/search.py", "import pytorch_lightning as pl", "may not import pytorch_lightning"),
         ("hydra_det/attacks/base.py", "from hydra.utils import instantiate", "may not import hydra"),
         ("hydra_det/pipeline/stages/stage_runner.py", "from omegaconf import DictConfig", "may not import omegaconf"),
@@ -186,6 +191,7 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, source: str, expected
         ("hydra_det/callbacks/freeze.py", "from pytorch_lightning import Callback\nfrom hydra_det.modules import loss"),
         ("hydra_det/pipeline/build.py", "from hydra.utils import instantiate\nimport hydra_det.callbacks.freeze"),
         ("hydra_det/sweeps/sweep.py", "import hydra"),
+        ("hydra_det/maite/model.py", "import maite.protocols\nfrom hydra_det.finished.predict import Predictor"),
         (
             "hydra_det/reports/page/page.py",
             "import pandas\nfrom hydra_det.records.record import Record\nfrom . import tables",

@@ -55,6 +55,13 @@ class DetectionDataset(Dataset[Sample]):
             index, size, self.augmentation, np.random.default_rng([self.seed, epoch, record.image_id])
         )
 
+    def pixels(self, index: int) -> Pixels:
+        """The original picture. [H, W, 3] uint8 RGB; it may be kept for others, so nobody writes to it"""
+        record = self.records[index]
+        if self.cache is None:
+            return load_rgb(record.path, size=(record.width, record.height))
+        return self.cache.get(index, lambda: load_rgb(record.path, size=(record.width, record.height)))
+
     def _augmented(self, index: int, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Sample:
         made_of_four = augmentation.mosaic > 0 and rng.random() < augmentation.mosaic
         record = self.records[index]
@@ -72,13 +79,7 @@ class DetectionDataset(Dataset[Sample]):
         return pixels, _target(record.image_id, boxes, labels, letterbox)
 
     def _image(self, index: int) -> Tensor:
-        return to_tensor(self._pixels(index))
-
-    def _pixels(self, index: int) -> Pixels:
-        record = self.records[index]
-        if self.cache is None:
-            return load_rgb(record.path, size=(record.width, record.height))
-        return self.cache.get(index, lambda: load_rgb(record.path, size=(record.width, record.height)))
+        return to_tensor(self.pixels(index))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -149,22 +149,25 @@ class Predictor:
         image, letterbox = letterbox_image(to_tensor(pixels), self.image_size, greyscale=self.greyscale)
         images = image[None].to(self.device)  # [1, 3, S, S]
         start = time.perf_counter()
-        found = self._detect(images)
+        (found,) = self.detect(images)
         seconds = time.perf_counter() - start
         clean = View(pixels, _to_original(found, letterbox), self.class_names)
         if self.attack is None:
             return Prediction(clean, None, seconds)
         adversarial = self._attacked(self.attack, images, found, letterbox)
-        attacked = _to_original(self._detect(adversarial), letterbox)
+        attacked = _to_original(self.detect(adversarial)[0], letterbox)
         seen = View(content_pixels(adversarial[0], letterbox), attacked, self.class_names)
         return Prediction(clean, seen, seconds)
 
     @torch.no_grad()
-    def _detect(self, images: Tensor) -> Detections:
-        """[1, 3, S, S] -> what is found with enough confidence, in pixels of the input, on the CPU"""
-        boxes, confidences, labels = self.seeing.detections(self.seeing(images))[0]
-        kept = confidences >= self.confidence
-        return Detections(boxes[kept].cpu(), confidences[kept].cpu(), labels[kept].cpu())
+    def detect(self, images: Tensor) -> list[Detections]:
+        """What is found with enough confidence in network inputs, in their pixels, on the CPU.
+
+        Args:
+            images: [B, 3, S, S] in [0, 1], on the device of the network.
+        """
+        answers = self.seeing.detections(self.seeing(images))
+        return [Detections(*(part[found.confidences >= self.confidence].cpu() for part in found)) for found in answers]
 
     def _attacked(self, attack: Attack, images: Tensor, found: Detections, letterbox: Letterbox) -> Tensor:
         target = Target(

@@ -60,7 +60,7 @@ def test_all_eight_orientations_are_shown_alike(suffix, orientation, size, tmp_p
     (record,) = data.splits["train"].records
     assert (record.width, record.height) == size
     np.testing.assert_allclose(record.boxes, [[2, 4, 10, 12]])
-    np.testing.assert_array_equal(data.dataset("train")._pixels(0), seen)
+    np.testing.assert_array_equal(data.dataset("train").pixels(0), seen)
     (frame,) = Frames(file)
     np.testing.assert_array_equal(frame.pixels, seen)
     np.testing.assert_array_equal(as_pixels(file), seen)

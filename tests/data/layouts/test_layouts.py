@@ -288,4 +288,4 @@ def test_a_turned_picture_among_others_is_shown_upright(tmp_path):
         (name, number) for name, split in data.splits.items() for number, record in enumerate(split.records)
         if record.path.name == "img5.png"
     ]  # fmt: skip
-    np.testing.assert_array_equal(data.dataset(place[0])._pixels(place[1]), upright)
+    np.testing.assert_array_equal(data.dataset(place[0]).pixels(place[1]), upright)

@@ -12,6 +12,7 @@ import hydra
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image, ImageOps
 
@@ -132,7 +133,11 @@ def test_a_predictor_leaves_the_masks_of_a_network_alone(place: Path) -> None:
 
 
 def test_an_attack_stays_in_its_ball_and_raises_the_loss(data: hydra_det.DetectionData) -> None:
+    torch.manual_seed(0)
     net: Any = hydra_det.build_network("yolov3_nano", data=data, width=0.125).train()
+    with torch.no_grad():  # untrained, its heads hardly see the image
+        for head in (module for module in net.modules() if isinstance(module, nn.Conv2d) and module.bias is not None):
+            head.weight.mul_(100)
     batch = next(iter(data.sample_loader(4, batch_size=4)))
     images, plain = batch["images"], [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch["targets"]]
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -133,7 +133,7 @@ def _settings(module: nn.Module, operation: str, name: str) -> dict[str, Any]:
 def _function(found: fx.Node, names: dict[fx.Node, str]) -> Node:
     arguments: tuple[Any, ...] = found.args
     options: dict[str, Any] = dict(found.kwargs)
-    plain = all(isinstance(argument, fx.Node) for argument in arguments) and not options
+    plain = all(isinstance(argument, fx.Node) and argument in names for argument in arguments) and not options
     if found.target in (operator.add, operator.iadd, torch.add) and plain:
         return Node(found.name, "add", tuple(names[value] for value in arguments), {})
     if found.target in (operator.mul, torch.mul) and not options:

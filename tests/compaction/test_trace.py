@@ -63,6 +63,16 @@ class Twice(nn.Module):
         return [self.conv(self.conv(images))]
 
 
+class Biased(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.shift = nn.Parameter(torch.ones(1, 3, 1, 1))
+
+    def forward(self, images):
+        return [self.conv(images) + self.shift]
+
+
 class Branching(nn.Module):
     def __init__(self):
         super().__init__()
@@ -136,6 +146,7 @@ OTHER = "a forward that returns something else than a list of raw maps"
         (Branching(), "expected a network whose forward is the same for every image, got Branching"),
         (Functional(torch.sigmoid), "got sigmoid at sigmoid"),
         (Functional(lambda maps: maps + 1), "got add at add"),
+        (Biased(), "got add at add"),
         (Functional(lambda maps: torch.cat([maps, maps], dim=2)), "got cat at cat"),
         (Functional(lambda maps: F.pad(maps, (1, 1, 1, 1), mode="reflect")), "got pad at pad"),
         (Functional(lambda maps: maps.mean(dim=1)), "got mean at mean"),

@@ -31,10 +31,10 @@ def by_maite(model: MaiteModel, dataset: MaiteDataset, attack: Any = None, batch
     return dict(scores)
 
 
-def assert_same(found: dict[str, Any], wanted: Any) -> None:
+def assert_same(found: dict[str, Any], wanted: Any, *, within: float = 1e-6) -> None:
     wanted = dict(wanted)
-    assert found.pop("map_per_class") == pytest.approx(wanted.pop("map_per_class"), abs=1e-6)
-    assert found == pytest.approx(wanted, abs=1e-6)
+    assert found.pop("map_per_class") == pytest.approx(wanted.pop("map_per_class"), abs=within)
+    assert found == pytest.approx(wanted, abs=within)
 
 
 def test_ap_clean_and_attacked_is_that_of_our_evaluation(tmp_path: Path) -> None:
@@ -69,8 +69,9 @@ def test_ap_of_a_run_is_that_of_its_record(finished: Path) -> None:
     wanted = run.record.metrics["pruned"]
     assert wanted["attacked"] is not None
     size = run.data.evaluation_batch_size
-    assert_same(by_maite(model, dataset, batch_size=size), wanted["clean"]["coco"])
-    assert_same(by_maite(model, dataset, attack, batch_size=size), wanted["attacked"]["coco"])
+    # Rounding of another process may swap boxes that are nearly as certain.
+    assert_same(by_maite(model, dataset, batch_size=size), wanted["clean"]["coco"], within=1e-4)
+    assert_same(by_maite(model, dataset, attack, batch_size=size), wanted["attacked"]["coco"], within=1e-4)
     assert model.metadata == {"id": "run/pruned", "index2label": dict(enumerate(run.class_names))}
     assert dataset.metadata["index2label"] == model.metadata["index2label"]
 

@@ -13,6 +13,7 @@ from hydra_det.types import InputError
 from tests.pipeline.tiny import run
 
 SMALL = ("model.backbone=resnet18", "model.anchor_sizes=[8,16,32,64,128]")
+RETINANET = {"_target_": "hydra_det.modules.torchvision.retinanet.RetinaNetDetector"}
 WORDS = {
     "retinanet": SMALL,
     "fcos": ("model.backbone=resnet18",),
@@ -85,7 +86,7 @@ def test_a_backbone_counts_by_its_content(tmp_path):
     shutil.copy(tmp_path / "one.pth", tmp_path / "copy.pth")
     torch.save(state | {"conv1.weight": -state["conv1.weight"]}, tmp_path / "other.pth")
     found = {
-        name: model_identity({"backbone": "resnet18", "backbone_weights": str(tmp_path / f"{name}.pth")})
+        name: model_identity({**RETINANET, "backbone": "resnet18", "backbone_weights": str(tmp_path / f"{name}.pth")})
         for name in ("one", "copy", "other")
     }
     assert found["one"] == found["copy"] != found["other"]

@@ -158,7 +158,7 @@ def test_a_script_answers_in_one_line_and_still_shows_its_config(tmp_path):
     [
         (
             ["model.weights=x.weights", "data=coco"],
-            "model.weights: expected model= beside it, one of darknet, own, yolov3, ",
+            "model.weights: expected model= beside it, one of darknet, faster_rcnn, ",
         ),
         (["run=outputs/x", "data.root=a"], "data.root: expected data= beside it, one of bccd, coco, "),
         (["model=yolov3", "model.weigths=a"], "model.weigths: no such setting; did you mean model.weights?"),

@@ -12,9 +12,9 @@ import hydra
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image, ImageOps
+from torch import nn
 
 import hydra_det
 from hydra_det.boxes import Letterbox

@@ -18,7 +18,7 @@ WORDS = {
     "retinanet": SMALL,
     "fcos": ("model.backbone=resnet18",),
     "ssdlite": (),
-    "faster_rcnn": (*SMALL, "model.sampled=16"),
+    "faster_rcnn": ("model.backbone=mobilenet_v3_large", "model.sampled=16"),
 }
 
 

@@ -85,13 +85,13 @@ def layout(network: nn.Module, *, channels: bool = True) -> Layout:
     except InputError:
         if channels:
             raise
-        return _apart(network, masked_layers(network), first=0)
+        return _apart(masked_layers(network), positions(network, probe(network)), first=0)
     ids = channel_ids(graph)
     count = 1 + max(int(channels.max()) for channels in ids.values())
     # Those of another part of the network than its forward share no channel with it.
     traced = {node.layer for node in _convolutions(graph)}
-    aside = _apart(network, [pair for pair in masked_layers(network) if pair[0] not in traced], first=count)
     at = positions(network, probe(network))
+    aside = _apart([pair for pair in masked_layers(network) if pair[0] not in traced], at, first=count)
     outputs = _flags(count, [ids[name] for name in graph.outputs])
     fixed = outputs | _flags(count, [ids[IMAGES], *whole(graph, ids)])
     layers = {}
@@ -119,9 +119,8 @@ def whole(graph: Graph, ids: Mapping[str, Channels]) -> list[Channels]:
     return [ids[node.name] for node in graph.nodes if node.operation in WHOLE]
 
 
-def _apart(network: nn.Module, found: Sequence[tuple[str, Any]], *, first: int) -> Layout:
+def _apart(found: Sequence[tuple[str, Any]], at: Mapping[str, int], *, first: int) -> Layout:
     """Masked layers as if none read what another one writes; their channels are counted from `first` on."""
-    at = positions(network, probe(network)) if found else {}
     layers, count = {}, first
     for name, layer in found:
         shape = tuple(layer.scores.shape)

@@ -136,7 +136,7 @@ def _build(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
         before = [maps.shape for maps in whole(torch.zeros(1, 3, side, side))]
         small = cut(whole, tensors)
         after = [maps.shape for maps in small(torch.zeros(1, 3, side, side))]
-    if family_of(small) != "faster_rcnn" and after != before:
+    if after != before:
         raise ValueError(f"raw maps are {list(after[0])} where {list(before[0])} belongs")
     return small
 

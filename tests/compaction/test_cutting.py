@@ -73,6 +73,15 @@ def test_other_masks_stay_exact(granularity):
     assert parameters(found.network) <= parameters(as_graph(net))
 
 
+def test_channels_are_rounded_up():
+    net = pruned("retinanet")
+    found = compact(net, multiple=8)
+    assert found.differences["float64"] < 1e-9
+    body = [module for module in found.network.backbone.modules() if isinstance(module, nn.Conv2d)]
+    assert all(layer.out_channels % 8 == 0 for layer in body)
+    assert parameters(compact(net).network) < parameters(found.network) < parameters(as_graph(net))
+
+
 def test_what_a_shared_head_reads_and_writes_is_one():
     net = family("retinanet")
     graph = trace(net)

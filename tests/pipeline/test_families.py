@@ -17,6 +17,7 @@ RETINANET = {"_target_": "hydra_det.modules.torchvision.retinanet.RetinaNetDetec
 WORDS = {
     "retinanet": SMALL,
     "fcos": ("model.backbone=resnet18",),
+    "ssd": (),
     "ssdlite": (),
     "faster_rcnn": ("model.backbone=mobilenet_v3_large", "model.sampled=16"),
 }
@@ -30,6 +31,7 @@ def without_width(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "further"), [
+    pytest.param("ssd", ("prune=weight", "data.image_size=288", "data.canvas=288"), marks=pytest.mark.slow),
     ("retinanet", ("prune=weight", "prune.allocation=erk")),
     ("ssdlite", ("prune=weight", "prune.allocation=learned")),
     ("fcos", ("prune=kernel", "init=deeplift", "init.target=loss")),

@@ -5,11 +5,9 @@ them, and not how it could move them. What is sampled of anchors and proposals d
 every step of an attack meets the same draw.
 """
 
-import dataclasses
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,16 +21,15 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from hydra_det.modules.entry import Entry
 from hydra_det.modules.nms import NmsSettings
-from hydra_det.modules.torchvision.backbones import MOBILENET, fill, pyramid
-from hydra_det.modules.torchvision.one_stage import at_least_float32, check_classes
+from hydra_det.modules.torchvision.backbones import MOBILENET, pyramid
+from hydra_det.modules.torchvision.family import ANCHOR_SIZES, Family, at_least_float32, check_classes
 from hydra_det.types import Detections, LossTerms, Target
 
-SIZES = (32, 64, 128, 256, 512)
 BACKGROUND = 1  # classes before the first one of the data
 MAPS = 3  # of each level: features, objectness of its anchors, their boxes
 
 
-class FasterRCNNDetector(FasterRCNN):
+class FasterRCNNDetector(Family, FasterRCNN):
     """Torchvision's Faster R-CNN with our verbs. Its terms: `objectness` and `proposals` of the first stage,
     `classification` and `box` of the second.
 
@@ -47,9 +44,6 @@ class FasterRCNNDetector(FasterRCNN):
             three levels, has all of them on each.
         sampled: how many proposals of an image train the second stage.
         nms: how detections are selected; `max_candidates` says nothing here, as the proposals are at most 1,000.
-
-    Attributes:
-        num_classes: C, without background.
     """
 
     def __init__(
@@ -58,7 +52,7 @@ class FasterRCNNDetector(FasterRCNN):
         num_classes: int,
         backbone: str = "resnet50",
         norm: str = "trained",
-        anchor_sizes: Sequence[float] = SIZES,
+        anchor_sizes: Sequence[float] = ANCHOR_SIZES,
         sampled: int = 512,
         nms: NmsSettings | None = None,
     ) -> None:
@@ -66,7 +60,8 @@ class FasterRCNNDetector(FasterRCNN):
         made, stride = pyramid(backbone, norm=norm, more=False)
         levels, pooled = (3, ["0", "1"]) if backbone == MOBILENET else (5, ["0", "1", "2", "3"])
         sizes = (tuple(anchor_sizes),) * levels if backbone == MOBILENET else tuple((side,) for side in anchor_sizes)
-        super().__init__(
+        FasterRCNN.__init__(
+            self,
             made,
             BACKGROUND + check_classes(num_classes),
             rpn_anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * levels),
@@ -76,19 +71,20 @@ class FasterRCNNDetector(FasterRCNN):
             box_detections_per_img=nms.max_detections,
             box_batch_size_per_image=sampled,
         )
-        self._arguments = {
-            "num_classes": num_classes, "backbone": backbone, "norm": norm, "anchor_sizes": list(anchor_sizes),
-            "sampled": sampled,
-        }  # fmt: skip
-        self.num_classes = num_classes
-        self.nms_settings = nms
-        self.stride = stride
-        self.entry = Entry()
+        self._settle(
+            num_classes,
+            nms,
+            stride=stride,
+            entry=Entry(),
+            backbone=backbone,
+            norm=norm,
+            anchor_sizes=list(anchor_sizes),
+            sampled=sampled,
+        )
         self.levels = [*pooled, "pool"]
         self.loss_terms = ["classification", "box", "objectness", "proposals"]
 
     # Torchvision's, of the parent.
-    backbone: Any
     rpn: Any
     roi_heads: Any
 
@@ -98,27 +94,20 @@ class FasterRCNNDetector(FasterRCNN):
         logits, boxes = self.rpn.head(features)
         return [*features, *logits, *boxes]
 
-    def settings(self) -> dict[str, Any]:
-        """The arguments that make such a network; plain values."""
-        return {**self._arguments, "nms": dataclasses.asdict(self.nms_settings)}
-
     def meaning(self) -> dict[str, Any]:
         """What a program without us has to know to read the raw maps; plain values."""
         return {"parts": ["features", "objectness", "proposals"], "settings": self.settings()}
 
-    def load_backbone(self, path: Path) -> None:
-        """Fill the backbone with the weights of a classifier, see `backbones.fill`."""
-        fill(self.backbone.body, path)
-
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
         labelled = [{"boxes": t["boxes"], "labels": t["labels"] + BACKGROUND} for t in targets]
+        seeds = [_seed(target["boxes"]) for target in targets]
         features, logits, boxes = self._parts(raw)
         with _as_if(training=True, parts=(self.rpn, self.roi_heads)):
-            proposals, first = self._first_stage(logits, boxes, self._images(raw), labelled)
+            proposals, first = self._first_stage(logits, boxes, self._images(raw), labelled, seeds)
             chosen, classes, wanted = [], [], []
-            for proposed, target in zip(proposals, labelled, strict=True):
-                with _drawn_by(target):
+            for proposed, target, seed in zip(proposals, labelled, seeds, strict=True):
+                with _drawn_by(seed, proposed.device):
                     kept, _, labels, offsets = self.roi_heads.select_training_samples([proposed], [target])
                 chosen += kept
                 classes += labels
@@ -142,7 +131,7 @@ class FasterRCNNDetector(FasterRCNN):
         """The boxes of every image, the most certain first."""
         features, logits, boxes = self._parts(raw)
         with _as_if(training=False, parts=(self.rpn, self.roi_heads)):
-            proposals, _ = self._first_stage(logits, boxes, self._images(raw), None)
+            proposals, _ = self._first_stage(logits, boxes, self._images(raw))
             scores, moves = self._second_stage(features, proposals, raw)
             sizes = self._images(raw).image_sizes
             found = self.roi_heads.postprocess_detections(scores, moves, proposals, sizes)
@@ -153,7 +142,8 @@ class FasterRCNNDetector(FasterRCNN):
         logits: list[Tensor],
         boxes: list[Tensor],
         images: ImageList,
-        targets: list[dict[str, Tensor]] | None,
+        targets: Sequence[dict[str, Tensor]] = (),
+        seeds: Sequence[int] = (),
     ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
         """Proposals of every image [N, 4], and, with targets, what finding them lost: (objectness, boxes)."""
         anchors = self.rpn.anchor_generator(images, logits)
@@ -164,11 +154,11 @@ class FasterRCNNDetector(FasterRCNN):
             placed = self.rpn.box_coder.decode(flat_boxes, anchors).view(batch, -1, 4)
             proposals, _ = self.rpn.filter_proposals(placed, flat_logits, images.image_sizes, counts)
         losses = []
-        rows = zip(anchors, targets or [], flat_logits.view(batch, -1, 1), flat_boxes.view(batch, -1, 4), strict=False)
-        for own, target, logit, box in rows:
+        answers = zip(anchors, flat_logits.view(batch, -1, 1), flat_boxes.view(batch, -1, 4), strict=True)
+        for target, seed, (own, logit, box) in zip(targets, seeds, answers, strict=False):
             labels, matched = self.rpn.assign_targets_to_anchors([own], [target])
             wanted = self.rpn.box_coder.encode(matched, [own])
-            with _drawn_by(target):
+            with _drawn_by(seed, own.device):
                 losses.append(self.rpn.compute_loss(logit, box, labels, wanted))
         return proposals, losses
 
@@ -207,11 +197,14 @@ def _as_if(*, training: bool, parts: Sequence[nn.Module]) -> Iterator[None]:
             part.training = mode
 
 
+def _seed(boxes: Tensor) -> int:
+    """A number that follows from the objects of an image. [N, 4] -> at least 0"""
+    return zlib.crc32(boxes.detach().cpu().float().numpy().tobytes())
+
+
 @contextmanager
-def _drawn_by(target: dict[str, Tensor]) -> Iterator[None]:
-    """Inside, random draws follow from the objects of an image; afterwards the generators are where they were."""
-    boxes = target["boxes"]
-    devices = [boxes.device] if boxes.is_cuda else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(zlib.crc32(boxes.detach().cpu().float().numpy().tobytes()))
+def _drawn_by(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, random draws follow from a seed; afterwards the generators are where they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
         yield

@@ -10,7 +10,8 @@ from torchvision.models.detection.fcos import FCOS
 from hydra_det.modules.entry import Entry
 from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.torchvision.backbones import pyramid
-from hydra_det.modules.torchvision.one_stage import BOXES, CLASSES, OneStage, check_classes
+from hydra_det.modules.torchvision.family import check_classes
+from hydra_det.modules.torchvision.one_stage import BOXES, CLASSES, OneStage
 
 CENTERNESS = "bbox_ctrness"
 

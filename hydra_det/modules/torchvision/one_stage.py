@@ -1,32 +1,26 @@
 """What torchvision's one-stage detectors share: maps of the heads, losses of each image, detections, candidates."""
 
-import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from hydra_det.modules.entry import Entry
-from hydra_det.modules.nms import NmsSettings
-from hydra_det.modules.torchvision.backbones import fill
-from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target
+from hydra_det.modules.torchvision.family import Family, at_least_float32
+from hydra_det.types import Candidates, Detections, LossTerms, Target
 
 CLASSES, BOXES = "cls_logits", "bbox_regression"  # torchvision's names of what heads answer
 
 
-class OneStage(nn.Module):
+class OneStage(Family):
     """A torchvision detector, which a subclass inherits from beside this one, with our verbs.
 
     The raw maps are those of the heads before any rearrangement, [B, anchors * values, h, w]: first the logits of the
     classes level by level, then the boxes, then what else there is; the finest level first.
 
-    Attributes:
-        num_classes: C, without background.
-        nms_settings: how detections are selected; `max_candidates` counts per level, with SSD per class.
+    Of `nms_settings`, `max_candidates` counts per level, with SSD per class.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = (CLASSES, BOXES)
@@ -35,25 +29,11 @@ class OneStage(nn.Module):
     BACKGROUND: ClassVar[int] = 0  # classes before the first one of the data
 
     # Torchvision's, of the other parent.
-    backbone: Any
     head: Any
     anchor_generator: Any
     box_coder: Any
     postprocess_detections: Any
     compute_loss: Any
-
-    def _settle(self, num_classes: int, nms: NmsSettings, *, stride: int, entry: Entry, **settings: Any) -> None:
-        """What a constructor adds to torchvision's; `settings` are its other arguments."""
-        self._arguments = {"num_classes": num_classes, **settings}
-        self.num_classes = num_classes
-        self.nms_settings = nms
-        self.stride = stride  # of the finest level, pixels
-        self.entry = entry
-
-    @property
-    def least_side(self) -> int:
-        """Of the smallest image that it takes, pixels."""
-        return self.entry.least
 
     @property
     def loss_terms(self) -> list[str]:
@@ -68,26 +48,18 @@ class OneStage(nn.Module):
         """[B, 3, H, W] in [0, 1], sides multiples of 32 -> raw maps, [B, anchors * values, h, w] each"""
         return self.maps(list(self.backbone(self.entry(images)).values()))
 
-    def settings(self) -> dict[str, Any]:
-        """The arguments that make such a network; plain values."""
-        return {**self._arguments, "nms": dataclasses.asdict(self.nms_settings)}
-
     def meaning(self) -> dict[str, Any]:
         """What a program without us has to know to read the raw maps; plain values."""
         return {"parts": list(self.PARTS), "background": self.BACKGROUND, "settings": self.settings()}
 
-    def load_backbone(self, path: Path) -> None:
-        """Fill the backbone with the weights of a classifier, see `backbones.fill`."""
-        fill(self.backbone.body, path)
-
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
-        outputs, anchors = self._outputs(raw), self._anchors(raw)
+        outputs, anchors, counts = self._outputs(raw), self._anchors(raw), self._counts(raw)
         found = []
         for image, target in enumerate(targets):
             own = {name: values[image : image + 1] for name, values in outputs.items()}
             labelled = {"boxes": target["boxes"], "labels": target["labels"] + self.BACKGROUND}
-            found.append(self._losses_of(own, labelled, anchors, self._counts(raw)))
+            found.append(self._losses_of(own, labelled, anchors, counts))
         return LossTerms({ours: torch.stack([terms[name] for terms in found]) for name, ours in self.TERMS.items()})
 
     def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
@@ -187,15 +159,3 @@ def _rows(maps: Tensor, columns: int) -> Tensor:
     """[B, anchors * columns, h, w] -> [B, h * w * anchors, columns]"""
     batch, _, height, width = maps.shape
     return maps.view(batch, -1, columns, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, columns)
-
-
-def at_least_float32(maps: Tensor) -> Tensor:
-    """Maps of 16 bits in float32; others as they are."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))
-
-
-def check_classes(num_classes: int) -> int:
-    """A number of classes that a head can have."""
-    if num_classes < 1:
-        raise InputError(f"model.num_classes: expected at least 1, got {num_classes}")
-    return num_classes

@@ -9,9 +9,8 @@ from torchvision.models.detection.retinanet import RetinaNet
 from hydra_det.modules.entry import Entry
 from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.torchvision.backbones import pyramid
-from hydra_det.modules.torchvision.one_stage import Anchored, check_classes
-
-SIZES = (32, 64, 128, 256, 512)
+from hydra_det.modules.torchvision.family import ANCHOR_SIZES, check_classes
+from hydra_det.modules.torchvision.one_stage import Anchored
 
 
 class RetinaNetDetector(Anchored, RetinaNet):
@@ -32,7 +31,7 @@ class RetinaNetDetector(Anchored, RetinaNet):
         num_classes: int,
         backbone: str = "resnet50",
         norm: str = "trained",
-        anchor_sizes: Sequence[float] = SIZES,
+        anchor_sizes: Sequence[float] = ANCHOR_SIZES,
         nms: NmsSettings | None = None,
     ) -> None:
         nms = nms or NmsSettings()

@@ -17,7 +17,8 @@ from hydra_det.modules.entry import Entry
 from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.norms import BatchNorm, L2Norm
 from hydra_det.modules.torchvision.backbones import fill, norm_layer
-from hydra_det.modules.torchvision.one_stage import CLASSES, Anchored, check_classes
+from hydra_det.modules.torchvision.family import check_classes
+from hydra_det.modules.torchvision.one_stage import CLASSES, Anchored
 
 PROBE = (320, 320)  # pixels: of the image that channels are counted on
 # Mean and scale of the weights that torchvision publishes for SSD: Caffe's, in RGB, without a standard deviation.

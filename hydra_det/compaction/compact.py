@@ -28,6 +28,7 @@ from hydra_det.compaction.sizes import probe
 from hydra_det.compaction.trace import WITH_WEIGHTS, can_be_rebuilt, trace
 from hydra_det.modules.graph import IMAGES, Graph, GraphDetector, Node
 from hydra_det.modules.masked_conv import make_dense
+from hydra_det.modules.raw_maps import tensors_of
 from hydra_det.modules.yolo.base import YoloDetector
 from hydra_det.types import InputError
 
@@ -121,7 +122,8 @@ def _differences(original: nn.Module, smaller: nn.Module, dtype: torch.dtype) ->
     for batch, colours, height, width in PROOF_IMAGES:
         shape = (batch, colours, max(height, least), max(width, least))
         images = torch.rand(shape, generator=generator, dtype=dtype)
-        for level, (wanted, got) in enumerate(zip(original(images), smaller(images), strict=True)):
+        pairs = zip(tensors_of(original(images)), tensors_of(smaller(images)), strict=True)
+        for level, (wanted, got) in enumerate(pairs):
             found.append((float((wanted - got).abs().max() / wanted.abs().max()), level))
     return found
 

@@ -56,9 +56,10 @@ def _graph(traced: fx.Graph, network: nn.Module) -> Graph:
         if found.op == "placeholder":
             names[found] = IMAGES
         elif found.op == "output":
-            if not isinstance(found.args[0], list | tuple) or not all(value in names for value in found.args[0]):
-                raise _unknown("a forward that returns something else than a list of raw maps")
-            outputs = [names[value] for value in found.args[0]]
+            answer = _values(found.args[0])
+            if not all(value in names for value in answer):
+                raise _unknown("a forward that returns something else than raw maps")
+            outputs = [names[value] for value in answer]
         elif found.op == "call_module" and isinstance(network.get_submodule(str(found.target)), nn.Identity):
             names[found] = names[found.args[0]]  # does nothing
         elif not _is_no_map(found, names):
@@ -68,6 +69,18 @@ def _graph(traced: fx.Graph, network: nn.Module) -> Graph:
             names[found] = node.name
             nodes.append(node)
     return Graph(nodes, outputs)
+
+
+def _values(answer: Any) -> list[fx.Node]:
+    """The nodes in lists, tuples and dictionaries, in their order."""
+    found: list[fx.Node] = []
+
+    def add(value: fx.Node) -> fx.Node:
+        found.append(value)
+        return value
+
+    fx.node.map_arg(answer, add)
+    return found
 
 
 def _is_no_map(found: fx.Node, names: dict[fx.Node, str]) -> bool:

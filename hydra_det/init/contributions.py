@@ -14,7 +14,7 @@ windows overlap; and the difference of two large sums that it forms for every we
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from typing import Any, NamedTuple, TypeGuard
@@ -28,6 +28,7 @@ from hydra_det.init.rules import BatchNorm, Function, Rule, max_pool
 from hydra_det.modules.entry import Entry
 from hydra_det.modules.masked_conv import MaskedConv2d
 from hydra_det.modules.norms import L2Norm
+from hydra_det.modules.raw_maps import detached, tensors_of
 from hydra_det.types import InputError
 
 ELEMENTWISE = (
@@ -77,7 +78,7 @@ def contributions(
     images: Tensor,
     reference: Tensor,
     *,
-    coefficients: Callable[[Sequence[Tensor], Sequence[Tensor]], list[Tensor]],
+    coefficients: Callable[[Any, Any], list[Tensor]],
     rule: Rule,
 ) -> Contributions:
     """What every weight of every convolution contributes to the sum of `coefficients * raw maps`.
@@ -86,7 +87,8 @@ def contributions(
         network: images -> raw maps, with every batch norm in eval mode; is left as it was.
         images: [B, C, H, W].
         reference: [1, C, H, W] for all images, or [B, C, H, W].
-        coefficients: from the raw maps of the images and of the reference; how much each entry counts, per map.
+        coefficients: from the raw maps of the images and of the reference; how much each entry counts, for each of
+            their tensors.
         rule: of activations.
 
     Raises:
@@ -114,9 +116,10 @@ def contributions(
     ):
         pixels = images.detach().requires_grad_()
         raw = network(pixels)
-        counts = coefficients([maps.detach() for maps in raw], raw_reference)
-        (multipliers,) = torch.autograd.grad(list(raw), pixels, counts)
-    moved = [(maps.detach() - before) * count for maps, before, count in zip(raw, raw_reference, counts, strict=True)]
+        counts = coefficients(detached(raw), raw_reference)
+        (multipliers,) = torch.autograd.grad(tensors_of(raw), pixels, counts)
+    both = zip(tensors_of(detached(raw)), tensors_of(raw_reference), counts, strict=True)
+    moved = [(maps - before) * count for maps, before, count in both]
     return Contributions(
         weights,
         pixels=multipliers * (images - reference),

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from hydra_det.types import Batch, Detections, InputError, LossTerms
 
 # Raw maps of a training batch -> a term that is added to its loss, a scalar; None: not for this batch.
-Penalty = Callable[[list[Tensor]], Tensor | None]
+Penalty = Callable[[Any], Tensor | None]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
@@ -43,7 +43,7 @@ class Detector(pl.LightningModule):
         self.penalties: dict[str, Penalty] = {}
         self.terms: dict[str, Tensor] = {}
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor) -> Any:
         """[B, 3, H, W] in [0, 1] -> raw maps"""
         return self.net(images)
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hydra_det.boxes import Letterbox
+from hydra_det.modules.raw_maps import detached, shapes, tensors_of
 from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target
 
 VERBS = ("losses", "detections")
@@ -36,18 +37,19 @@ class DetectorNetwork(Protocol):
 
     num_classes: int
 
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """Images [B, 3, H, W] in [0, 1] -> raw maps, a list of tensors [B, ...]; the same in train and eval mode.
+    def __call__(self, images: Tensor) -> Any:
+        """Images [B, 3, H, W] in [0, 1] -> raw maps; the same in train and eval mode.
 
-        All that `losses` and `detections` need of the images is in the raw maps. Normalisation is the network's part.
+        Raw maps are a tensor [B, ...], or lists, tuples and dictionaries of such, nested as the network likes. All that
+        `losses` and `detections` need of the images is in them. Normalisation is the network's part.
         """
         ...
 
-    def losses(self, raw: list[Tensor], targets: list[Target]) -> LossTerms:
+    def losses(self, raw: Any, targets: list[Target]) -> LossTerms:
         """Raw maps of B images and what is in them -> terms by name, each [B]: a value for every image."""
         ...
 
-    def detections(self, raw: list[Tensor]) -> list[Detections]:
+    def detections(self, raw: Any) -> list[Detections]:
         """Raw maps of B images -> B answers, boxes in pixels of the images, the most certain first."""
         ...
 
@@ -82,11 +84,16 @@ def check_detector(net: Any, *, num_classes: int, image_size: int) -> list[str]:
         raise InputError(f"{_name(net)}.losses: expected a gradient to the images, got none; no attack could begin")
     with torch.no_grad():
         _check_apart(net, images)
-        _check_detections(net, net.detections([maps.detach() for maps in raw]), len(images))
+        _check_detections(net, net.detections(detached(raw)), len(images))
         if callable(getattr(net, "decode", None)):
-            _check_candidates(net, net.decode([maps.detach() for maps in raw]), len(images))
-        net.train()
-        _checked_terms(net, net.losses(_checked_raw(net, net(images), len(images)), targets), len(images))
+            _check_candidates(net, net.decode(detached(raw)), len(images))
+        trained = net.train()(images)
+        if shapes(trained) != shapes(raw):
+            raise InputError(
+                f"{_name(net)}.forward: expected the same raw maps in train mode as in eval mode, got {_make(trained)} "
+                f"for {_make(raw)}"
+            )
+        _checked_terms(net, net.losses(trained, targets), len(images))
     return list(terms)
 
 
@@ -122,12 +129,16 @@ def _targets(images: Tensor, *, counts: tuple[int, ...]) -> list[Target]:
     ]  # fmt: skip
 
 
-def _checked_raw(net: Any, raw: Any, batch: int) -> list[Tensor]:
-    if not isinstance(raw, list | tuple) or not raw or not all(isinstance(maps, Tensor) for maps in raw):
-        raise InputError(f"{_name(net)}.forward: expected raw maps as a list of tensors, got {_shown(raw)}")
-    if wrong := [list(maps.shape) for maps in raw if not maps.ndim or len(maps) != batch]:
+def _checked_raw(net: Any, raw: Any, batch: int) -> Any:
+    tensors = tensors_of(raw)
+    if not tensors:
+        raise InputError(
+            f"{_name(net)}.forward: expected raw maps: a tensor, or lists, tuples and dictionaries of them, got "
+            f"{_shown(raw)}"
+        )
+    if wrong := [list(maps.shape) for maps in tensors if not maps.ndim or len(maps) != batch]:
         raise InputError(f"{_name(net)}.forward: expected tensors [{batch}, ...] for {batch} images, got {wrong[0]}")
-    return list(raw)
+    return raw
 
 
 def _checked_terms(net: Any, terms: Any, batch: int) -> LossTerms:
@@ -179,6 +190,10 @@ def _slope(value: Tensor, pixels: Tensor) -> Tensor | None:
 
 def _name(net: Any) -> str:
     return type(net).__name__
+
+
+def _make(raw: Any) -> str:
+    return f"{_shown(raw)} with tensors {[list(maps.shape) for maps in tensors_of(raw)]}"
 
 
 def _shown(value: Any) -> str:

@@ -22,6 +22,7 @@ from hydra_det.types import InputError
 from tests.init.example import answering, disturbed
 from tests.init.oracle import of_channels, one_pass
 from tests.modules.example import NETWORKS, assert_untouched, batch, network, snapshot, unsettle
+from tests.modules.own import Nested, Small
 
 ALLOWED = {torch.float64: 1e-9, torch.float32: 1e-3}  # relative error
 
@@ -463,3 +464,24 @@ def test_images_and_reference_may_change_places(name, rule, target):
     )
     for key, values in there.weights.items():
         torch.testing.assert_close(back.weights[key], -values, rtol=0, atol=1e-6 * float(values.abs().max()))
+
+
+def test_raw_maps_may_be_a_tree():
+    listed, nested = (make_masked(kind(num_classes=6)).eval() for kind in (Small, Nested))
+    nested.load_state_dict(listed.state_dict())
+    made = batch()
+    images = made["images"].float()
+    found, wanted = (
+        contributions(
+            net,
+            images,
+            torch.zeros_like(images),
+            coefficients=functools.partial(TARGETS["loss"], net, made["targets"]),
+            rule=Rescale(),
+        )
+        for net in (nested, listed)
+    )
+    assert found.gap < ALLOWED[torch.float32]
+    assert found.weights.keys() == wanted.weights.keys()
+    for name, values in wanted.weights.items():
+        assert torch.equal(found.weights[name], values)

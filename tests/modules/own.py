@@ -1,6 +1,7 @@
 """Networks as a user would bring them: not of this package, and of another kind."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,27 @@ class Small(Winding):
     def decode(self, raw: Sequence[Tensor]) -> Candidates:
         """Every cell is a candidate."""
         return _decoded(raw[0], self.num_classes)
+
+
+class Nested(Small):
+    """The same, whose raw maps are a tree: the map, and what its head read."""
+
+    def forward(self, images: Tensor) -> Any:
+        """[B, 3, H, W] -> {"maps": [B, C + 4, H / 32, W / 32], "aside": ([B, width, H / 32, W / 32],)}"""
+        features = self.middle(self.entry(images))
+        return {"maps": self.head(features), "aside": (features,)}
+
+    def losses(self, raw: Any, targets: Sequence[Target]) -> LossTerms:
+        """As of one map."""
+        return super().losses([raw["maps"]], targets)
+
+    def decode(self, raw: Any) -> Candidates:
+        """As of one map."""
+        return super().decode([raw["maps"]])
+
+    def detections(self, raw: Any) -> list[Detections]:
+        """As of one map."""
+        return super().detections([raw["maps"]])
 
 
 def _decoded(maps: Tensor, classes: int) -> Candidates:

@@ -8,7 +8,7 @@ import torch
 from hydra_det.modules.protocol import check_detector
 from hydra_det.types import Detections, InputError, LossTerms
 from tests.modules.example import NETWORKS, assert_untouched, network, snapshot, unsettle
-from tests.modules.own import CLASSES, Small, Winding
+from tests.modules.own import CLASSES, Nested, Small, Winding
 
 SIZE = 64
 
@@ -17,7 +17,7 @@ def check(net: Any) -> None:
     check_detector(net, num_classes=CLASSES, image_size=SIZE)
 
 
-@pytest.mark.parametrize("kind", [Small, Winding])
+@pytest.mark.parametrize("kind", [Small, Winding, Nested])
 def test_what_keeps_the_protocol_passes_and_is_left_as_it_was(kind):
     net = kind()
     unsettle(net)
@@ -41,8 +41,9 @@ def scalar(terms: LossTerms) -> LossTerms:
 BREACHES = [
     ("losses", None, "Small: expected the methods losses and detections, got no losses"),
     ("num_classes", 7, r"Small\.num_classes: expected 2, as many as the data has, got 7"),
-    ("forward", lambda maps: maps[0], r"Small\.forward: expected raw maps as a list of tensors, got a tensor"),
-    ("forward", lambda maps: {"maps": maps[0]}, r"Small\.forward: expected raw maps as a list of tensors, got dict"),
+    ("forward", lambda _: [], r"Small\.forward: expected raw maps: a tensor, or lists, .* of them, got list of 0"),
+    ("forward", lambda _: {"maps": None}, r"Small\.forward: expected raw maps: .*, got dict"),
+    ("forward", lambda maps: {"maps": maps[0], "all": maps[0].sum()}, r"expected tensors \[2, \.\.\.\] .*, got \[\]"),
     ("forward", lambda maps: [maps[0][:1]], r"expected tensors \[2, \.\.\.\] for 2 images, got \[1, 6, 2, 2\]"),
     ("losses", scalar, r"Small\.losses: expected a value per image \[2\] for classification, got a scalar"),
     ("losses", dict, r"expected LossTerms\(box=\.\.\., classification=\.\.\.\), got dict"),
@@ -92,7 +93,7 @@ def test_train_mode_must_be_the_same():
             raw = super().forward(images)
             return {"maps": raw[0]} if self.training else raw
 
-    with pytest.raises(InputError, match=r"Habit\.forward: expected raw maps as a list of tensors, got dict"):
+    with pytest.raises(InputError, match=r"Habit\.forward: .* got dict with tensors \[\[2, 6, 2, 2\]\] for list of 1"):
         check(Habit())
 
 

@@ -74,7 +74,7 @@ def test_a_network_that_cannot_be_traced(tmp_path, without_width, caplog, granul
     assert detections, "it answers"
 
 
-@pytest.mark.parametrize("kind", ["Small", "Winding"])
+@pytest.mark.parametrize("kind", ["Small", "Winding", "Nested"])
 def test_scores_by_deeplift_of_the_loss(tmp_path, without_width, kind):
     """Every module of both has a rule; whether a graph can be drawn does not matter to it."""
     record = run(tmp_path, *own("init=deeplift", "init.target=loss", "prune=weight", "prune.ratio=0.5", kind=kind))
@@ -82,8 +82,9 @@ def test_scores_by_deeplift_of_the_loss(tmp_path, without_width, kind):
     assert 0 < facts["completeness_gap"] < 1e-3
 
 
-def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width):
-    record = run(tmp_path, *own("prune=filter_group", "prune.ratio=0.5", kind="Small"))
+@pytest.mark.parametrize("kind", ["Small", "Nested"])
+def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width, kind):
+    record = run(tmp_path, *own("prune=filter_group", "prune.ratio=0.5", kind=kind))
     assert record.sparsity["pruned"] > 0.4 * record.sparsity["total"]
     assert list(record.latency) == ["dense", "pruned", "compact"]
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hydra_det.attacks.base import Attack
 from hydra_det.callbacks.hardening.adversarial_batch import AdversarialBatch
+from hydra_det.modules.raw_maps import filled, tensors_of
 from hydra_det.types import Batch, InputError
 
 PENALTY = "consistency"
@@ -37,11 +38,11 @@ class ConsistentBatch(AdversarialBatch):
         if not hasattr(net, "disagreement"):
             raise InputError(f"hardening: expected a network that compares two answers, got {type(net).__name__}")
 
-        def disagreement(raw: list[Tensor]) -> Tensor | None:
+        def disagreement(raw: Any) -> Tensor | None:
             if self._attacked is None:
                 return None
-            other = net(self._attacked)
-            return self.weight * net.disagreement([level[: len(other[0])] for level in raw], other).total.mean()
+            clean = filled(raw, [level[: len(self._attacked)] for level in tensors_of(raw)])
+            return self.weight * net.disagreement(clean, net(self._attacked)).total.mean()
 
         pl_module.penalties[PENALTY] = disagreement  # type: ignore[operator, index]
 

@@ -35,6 +35,9 @@ def channel_ids(graph: Graph) -> dict[str, Channels]:
 
     Returns:
         Node, or `IMAGES`, -> [C] int64.
+
+    Raises:
+        InputError: a sum or product of maps with unequal numbers of channels.
     """
     found: dict[str, Channels] = {IMAGES: np.arange(COLOURS)}
     used: dict[str, Node] = {}  # layer -> its first use
@@ -53,6 +56,11 @@ def channel_ids(graph: Graph) -> dict[str, Channels]:
         elif node.operation == "concat":
             found[node.name] = np.concatenate(inputs)
         else:
+            if wrong := [len(other) for other in inputs if len(other) != len(inputs[0])]:
+                raise InputError(
+                    f"compaction: expected maps with equally many channels at {node.name}, got {len(inputs[0])} and "
+                    f"{wrong[0]}"
+                )
             ties += [np.stack([inputs[0], other]) for other in inputs[1:]]
             found[node.name] = inputs[0]
     first, second = np.concatenate(ties, axis=1)
@@ -70,7 +78,7 @@ def spread(flags: Flags, groups: int) -> Flags:
 
 
 def layout(network: nn.Module, *, channels: bool = True) -> Layout:
-    """The masked convolutions of a network, which may have others beside them.
+    """The masked layers of a network, which may have others beside them.
 
     Args:
         network: in any form that runs.
@@ -82,11 +90,11 @@ def layout(network: nn.Module, *, channels: bool = True) -> Layout:
     """
     try:
         graph = trace(network)
+        ids = channel_ids(graph)
     except InputError:
         if channels:
             raise
         return _apart(masked_layers(network), positions(network, probe(network)), first=0)
-    ids = channel_ids(graph)
     count = 1 + max(int(channels.max()) for channels in ids.values())
     # Those of another part of the network than its forward share no channel with it.
     traced = {node.layer for node in _convolutions(graph)}

@@ -166,9 +166,24 @@ def _cut_down(dense: Any, graph: Graph, multiple: int) -> Any:
         here = np.flatnonzero(keep[ids[node.name]])
         reads = np.flatnonzero(keep[ids[node.inputs[0]]])
         tensors |= _state(dense, node, reads, here)
-    smaller: Any = cut(copy.deepcopy(dense), tensors)
+    tensors |= {alias: tensors[name] for alias, name in _aliases(dense).items()}
+    try:
+        smaller: Any = cut(copy.deepcopy(dense), tensors)
+    except ValueError as error:
+        raise InputError(f"compaction: expected layers that can be cut, got {type(dense).__name__}: {error}") from error
     smaller.load_state_dict(tensors)
     return smaller.eval()
+
+
+def _aliases(network: nn.Module) -> dict[str, str]:
+    """Other names of tensors of modules that stand in a network more than once -> their first names."""
+    first = {module: name for name, module in network.named_modules()}
+    return {
+        f"{name}.{key}": f"{first[module]}.{key}"
+        for name, module in network.named_modules(remove_duplicate=False)
+        if name != first[module]
+        for key in module.state_dict()
+    }
 
 
 def _needed(graph: Graph, dense: nn.Module) -> dict[str, Flags]:

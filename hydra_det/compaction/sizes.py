@@ -19,8 +19,8 @@ def probe(network: Any) -> int:
 def positions(network: Any, image_size: int) -> dict[str, int]:
     """How often every convolution and linear layer is applied to a square image of zeros, over all places and uses.
 
-    A part of the network that its forward does not run, as one that looks at proposals, counts by what it does for its
-    detections.
+    A part of the network that its forward does not run, as one that looks at proposals, counts by what its
+    `applied_beside` says, or else by what it does for its detections.
     """
     found: dict[str, int] = {}
 
@@ -37,7 +37,9 @@ def positions(network: Any, image_size: int) -> dict[str, int]:
     try:
         with undisturbed(network), torch.no_grad():
             raw = network(next(network.parameters()).new_zeros(1, COLOURS, image_size, image_size))
-            if layers.keys() - found.keys() and hasattr(network, "detections"):
+            if hasattr(network, "applied_beside"):
+                found |= network.applied_beside()
+            elif layers.keys() - found.keys() and hasattr(network, "detections"):
                 network.detections(raw)
     finally:
         for hook in hooks:

@@ -122,9 +122,19 @@ def _node(found: fx.Node, names: dict[fx.Node, str], network: nn.Module) -> Node
         # One that has no weights may be used often, under a name of its own each time.
         name = str(found.target) if operation in WITH_WEIGHTS else found.name
         return Node(name, operation, inputs, _settings(module, operation, str(found.target)))
+    if found.target in ("mean", torch.mean) and _averages_places(found):
+        return Node(found.name, "average", (names[found.args[0]],), {})  # type: ignore[index]
     if found.op == "call_function":
         return _function(found, names)
     raise _unknown(f"{found.target} at {found.name}")
+
+
+def _averages_places(found: fx.Node) -> bool:
+    """Whether a mean is that of all places of a map, which stays a map: [B, C, H, W] -> [B, C, 1, 1]."""
+    options: dict[str, Any] = dict(zip(("dim", "keepdim"), found.args[1:], strict=False)) | dict(found.kwargs)
+    dims = options.get("dim")
+    places = isinstance(dims, list | tuple) and sorted(int(dim) % 4 for dim in dims) == [2, 3]
+    return places and options.keys() <= {"dim", "keepdim"} and options.get("keepdim") is True
 
 
 def _settings(module: nn.Module, operation: str, name: str) -> dict[str, Any]:

@@ -170,8 +170,12 @@ class Predictor:
         return [Detections(*(part[found.confidences >= self.confidence].cpu() for part in found)) for found in answers]
 
     def _attacked(self, attack: Attack, images: Tensor, found: Detections, letterbox: Letterbox) -> Tensor:
+        areal = (found.boxes[:, 2:] > found.boxes[:, :2]).all(1)  # a loss asks for objects with an area
         target = Target(
-            boxes=found.boxes.to(self.device), labels=found.labels.to(self.device), image_id=0, letterbox=letterbox
+            boxes=found.boxes[areal].to(self.device),
+            labels=found.labels[areal].to(self.device),
+            image_id=0,
+            letterbox=letterbox,
         )
         batch = Batch(images=images, targets=[target])
         with undisturbed(self.net):

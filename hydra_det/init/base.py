@@ -176,9 +176,11 @@ class FromImages:
         scores, silent = {}, []
         for name, layer in masked_layers(network):
             mean = means[name]
+            weights = layer.weight.detach().abs().to(mean.dtype)
             if not mean.any():
                 silent.append(name)
-            weights = layer.weight.detach().abs().to(mean.dtype)
+                scores[name] = scale_to_bound(weights, layer).to(layer.weight.dtype)  # zeros could not even learn
+                continue
             # Beside |weight| a square would count twice.
             plain = mean.sqrt() if self.facts["aggregation"] == "squared" and self.facts["blend"] != "none" else mean
             found = self.blend(self.normalise(plain, layer), weights, self.blend_share)
@@ -187,8 +189,8 @@ class FromImages:
             raise InputError("init: expected scores, got zeros alone; no weight changes what the network answers")
         if silent:
             log.warning(
-                "no weight of %s contributes to the target: its scores know nothing of it; take more init.images, or "
-                "another init.target",
+                "no weight of %s contributes to the target: its scores begin as those of |weight|; take more "
+                "init.images, or another init.target",
                 ", ".join(silent),
             )
         return InitialScores(scores, {**self.facts, "images": seen, **facts})

@@ -9,6 +9,7 @@ more, and is asked for by name where it is missing:
     objectness(raw) -> [B, N]                  init.target=topk
     margins(raw, targets) -> [B]               the objective `margins`
     disagreement(raw, other) -> LossTerms      hardening=consistent
+    applied_beside() -> {layer: times}         FLOPs of layers that forward does not run
     load_backbone(path)                        model.backbone_weights
     settled(settings, train_boxes=)            of the class: its config with what it takes from weights and data
     check_earlier(settings, path, read)        of the class: refuses weights of a run with other settings

@@ -230,7 +230,7 @@ def load(made: nn.Module, path: Path) -> list[str]:
 
 
 def masked_network(model: Mapping[str, Any], exclude: Sequence[str]) -> nn.Module:
-    """The same with masked convolutions."""
+    """The same with masked layers."""
     return make_masked(network(model), exclude=exclude)
 
 

@@ -15,13 +15,14 @@ from hydra_det.attacks.objectives.registry import TERMS
 from hydra_det.compaction.channels import layout
 from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
+from hydra_det.modules.mask_check import check_masks
 from hydra_det.modules.protocol import check_detector
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
-from hydra_det.process.memory_errors import explain
+from hydra_det.process.failures.memory_errors import explain
 from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.pruning.plan import mask_plan
 from hydra_det.pruning.settings import IN_SPARSE, NEED_CHANNELS, PruneSettings
@@ -106,7 +107,8 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
     check_norm(model)
     made = build.network(model)
     terms = getattr(made, "loss_terms", TERMS_OF_OURS)  # what our own do is tested
-    if not type(made).__module__.startswith(f"{OURS}."):
+    is_ours = type(made).__module__.startswith(f"{OURS}.")
+    if not is_ours:
         terms = _tried(made, model["num_classes"], image_size)
     attacks = {key: config[key] for key in ("attack", "hardening", "evaluation")}
     _check_target(made, config["init"].get("target"))
@@ -118,6 +120,8 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
                 f"{setting}: expected total or a loss term of the network, which has {', '.join(terms)}, got {name}"
             )
     masked = build.masked_network(model, config["prune"]["exclude"])
+    if not is_ours:
+        check_masks(masked, image_size=image_size)
     prune = build.instantiate(config["prune"])
     mask_plan(prune, layout(masked, channels=prune.granularity in NEED_CHANNELS))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Layer(NamedTuple):
-    """One masked convolution.
+    """One masked convolution or linear layer.
 
     Attributes:
         shape: of its weight, (O, I / groups, kH, kW).
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The masked convolutions of a network.
+    """The masked layers of a network.
 
     Attributes:
         layers: by name, in the order of the network.

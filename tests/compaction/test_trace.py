@@ -113,16 +113,43 @@ class Named(nn.Module):
         return [self.conv(input=images)]
 
 
-OTHER = "a forward that returns something else than a list of raw maps"
+@pytest.mark.parametrize("answer", [
+    lambda maps: maps, lambda maps: {"raw": maps}, lambda maps: [[maps]], lambda maps: (maps, {"none": None}),
+])  # fmt: skip
+def test_raw_maps_of_any_make(answer):
+    assert trace(Answering(answer)).outputs == ["conv"]
+
+
+@pytest.mark.parametrize("average", [
+    lambda maps: maps.mean((2, 3), keepdim=True), lambda maps: maps.mean(dim=[-2, -1], keepdim=True),
+    lambda maps: torch.mean(maps, (3, 2), True),
+])  # fmt: skip
+def test_a_mean_of_all_places_is_followed(average):
+    graph = trace(Answering(lambda maps: maps * average(maps)))
+    assert [node.operation for node in graph.nodes] == ["conv", "average", "multiply"]
+
+
+@pytest.mark.parametrize("average", [
+    lambda maps: maps.mean((2, 3)), lambda maps: maps.mean((1, 2), keepdim=True), lambda maps: maps.mean(),
+    lambda maps: torch.mean(maps, (2, 3), True, dtype=torch.float64),
+])  # fmt: skip
+def test_other_means_are_not(average):
+    with pytest.raises(InputError, match="got mean at mean"):
+        trace(Answering(average))
+
+
+def test_raw_maps_keep_their_order():
+    net = Answering(lambda maps: {"b": maps + maps, "a": (maps, maps * maps)})
+    assert trace(net).outputs == ["add", "conv", "mul"]
+
+
+OTHER = "a forward that returns something else than raw maps"
 
 
 @pytest.mark.parametrize(
     ("net", "complaint"),
     [
-        (Answering(lambda maps: {"raw": maps}), OTHER),
-        (Answering(lambda maps: maps), OTHER),
-        (Answering(lambda maps: [maps, None]), OTHER),
-        (Answering(lambda maps: [[maps]]), OTHER),
+        (Answering(lambda maps: [maps, maps.shape]), OTHER),
         (Answering(lambda maps: [maps.nothing]), "expected convolutions"),
         (Answering(lambda maps: maps.size(0) and [maps]), "got Answering (TraceError: "),
         (Named(), "a call of conv with keywords"),

@@ -85,6 +85,11 @@ def test_all_layers_are_pruned_together(granularity, allocation, budget):
         if granularity == "weight" and layer.mask.any() and not layer.mask.all():
             assert kept[layer.mask].min() >= kept[~layer.mask].max(), "the largest weights stay"
     counted = sparsity(net)
+    cost = {name: (1 if budget == "parameters" else layer.positions) for name, layer in found.layers.items()}
+    total = sum(cost[name] * layer.mask.numel() for name, layer in masked_layers(net))
+    left = sum(cost[name] * int(layer.mask.sum()) for name, layer in masked_layers(net))
+    if budget == "flops":
+        assert left / total == pytest.approx(0.5, abs=0.05)
     if budget == "parameters":
         assert counted["pruned"] / counted["total"] == pytest.approx(0.5, abs=0.01)
 

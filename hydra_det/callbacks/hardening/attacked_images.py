@@ -104,7 +104,8 @@ def attack(net: Any, images: Tensor, targets: Sequence[Mapping[str, Any]], metho
         seed: of attacks that draw.
 
     Raises:
-        InputError: images outside of [0, 1], or targets that do not fit the images or the network.
+        InputError: images outside of [0, 1], a box without an area, or targets that do not fit the images or the
+            network.
     """
     if len(images) != len(targets):
         raise InputError(f"targets: expected one for each of {len(images)} images, got {len(targets)}")
@@ -130,6 +131,8 @@ def _complete(target: Mapping[str, Any], number: int, images: Tensor) -> Target:
     labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=images.device).reshape(-1)
     if len(boxes) != len(labels):
         raise InputError(f"targets[{number}]: expected a label for each of {len(boxes)} boxes, got {len(labels)}")
+    if flat := [box.tolist() for box in boxes if not (box.isfinite().all() and (box[2:] > box[:2]).all())]:
+        raise InputError(f"targets[{number}]: expected boxes [left, top, right, bottom] with an area, got {flat[0]}")
     height, width = images.shape[-2:]
     letterbox = target.get("letterbox", Letterbox(size=max(height, width), height=height, width=width))
     if letterbox.size != max(height, width):

@@ -125,8 +125,8 @@ class Compacting:
         """The files for programs without us, where a runtime is asked for that reads them."""
         if self.settings["export"]["output"] != "raw" and not hasattr(network, "decode"):
             log.warning(
-                "detector.onnx is not written: expected export.output=raw for %s, which has no boxes before it looks "
-                "at proposals, got %s", type(network).__name__, self.settings["export"]["output"],
+                "detector.onnx is not written: expected export.output=raw for %s, which has no boxes before "
+                "suppression, got %s", type(network).__name__, self.settings["export"]["output"],
             )  # fmt: skip
             return
         runtimes = [name for name in self.engines if is_foreign(name) and name not in self.crashed]

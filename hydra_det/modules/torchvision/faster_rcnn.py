@@ -1,11 +1,10 @@
 """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid: proposals, and a head that looks at each.
 
 Where an attack meets it: proposals are boxes that the gradient takes as given, so it sees what the network makes of
-them, and not how it could move them. What is sampled of anchors and proposals depends on the objects of an image alone:
-every step of an attack meets the same draw.
+them, and not how it could move them. The draw of anchors depends on the objects of an image alone: every step of an
+attack meets the same ones. So does that of proposals, by their order; but an attack changes what they are.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +21,14 @@ from torchvision.ops import MultiScaleRoIAlign
 from hydra_det.modules.entry import Entry
 from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.torchvision.backbones import MOBILENET, pyramid
-from hydra_det.modules.torchvision.family import ANCHOR_SIZES, Family, at_least_float32, check_classes
+from hydra_det.modules.torchvision.family import (
+    ANCHOR_SIZES,
+    Family,
+    at_least_float32,
+    check_anchor_sizes,
+    check_classes,
+)
+from hydra_det.modules.torchvision.sampling import Sampler, seed_of
 from hydra_det.types import Detections, LossTerms, Target
 
 BACKGROUND = 1  # classes before the first one of the data
@@ -43,7 +49,8 @@ class FasterRCNNDetector(Family, FasterRCNN):
         anchor_sizes: sides in pixels of the anchors of each of five levels, the finest first; MobileNet, which has
             three levels, has all of them on each.
         sampled: how many proposals of an image train the second stage.
-        nms: how detections are selected; `max_candidates` says nothing here, as the proposals are at most 1,000.
+        nms: how detections are selected; `max_candidates` says nothing here: the proposals are at most 1,000, and
+            2,000 for losses.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class FasterRCNNDetector(Family, FasterRCNN):
         nms = nms or NmsSettings()
         made, stride = pyramid(backbone, norm=norm, more=False)
         levels, pooled = (3, ["0", "1"]) if backbone == MOBILENET else (5, ["0", "1", "2", "3"])
+        check_anchor_sizes(anchor_sizes, None if backbone == MOBILENET else levels)
         sizes = (tuple(anchor_sizes),) * levels if backbone == MOBILENET else tuple((side,) for side in anchor_sizes)
         FasterRCNN.__init__(
             self,
@@ -71,6 +79,9 @@ class FasterRCNNDetector(Family, FasterRCNN):
             box_detections_per_img=nms.max_detections,
             box_batch_size_per_image=sampled,
         )
+        for part, most in ((self.rpn, None), (self.roi_heads, sampled)):
+            usual = part.fg_bg_sampler
+            part.fg_bg_sampler = Sampler(usual.batch_size_per_image, usual.positive_fraction, without_objects=most)
         self._settle(
             num_classes,
             nms,
@@ -94,6 +105,16 @@ class FasterRCNNDetector(Family, FasterRCNN):
         logits, boxes = self.rpn.head(features)
         return [*features, *logits, *boxes]
 
+    def applied_beside(self) -> dict[str, int]:
+        """How often each layer of the second stage is applied to an image: once for each of its proposals."""
+        parts = {"roi_heads.box_head": self.roi_heads.box_head, "roi_heads.box_predictor": self.roi_heads.box_predictor}
+        return {
+            f"{path}.{name}": self.rpn._post_nms_top_n["testing"]
+            for path, part in parts.items()
+            for name, module in part.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+
     def meaning(self) -> dict[str, Any]:
         """What a program without us has to know to read the raw maps; plain values."""
         return {"parts": ["features", "objectness", "proposals"], "settings": self.settings()}
@@ -101,14 +122,14 @@ class FasterRCNNDetector(Family, FasterRCNN):
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
         """Loss terms, one value per image. Raw maps of B images, B targets -> [B] each"""
         labelled = [{"boxes": t["boxes"], "labels": t["labels"] + BACKGROUND} for t in targets]
-        seeds = [_seed(target["boxes"]) for target in targets]
+        seeds = [seed_of(target["boxes"]) for target in targets]
         features, logits, boxes = self._parts(raw)
         with _as_if(training=True, parts=(self.rpn, self.roi_heads)):
             proposals, first = self._first_stage(logits, boxes, self._images(raw), labelled, seeds)
             chosen, classes, wanted = [], [], []
             for proposed, target, seed in zip(proposals, labelled, seeds, strict=True):
-                with _drawn_by(seed, proposed.device):
-                    kept, _, labels, offsets = self.roi_heads.select_training_samples([proposed], [target])
+                self.roi_heads.fg_bg_sampler.seed = seed
+                kept, _, labels, offsets = self.roi_heads.select_training_samples([proposed], [target])
                 chosen += kept
                 classes += labels
                 wanted += list(offsets)
@@ -158,8 +179,8 @@ class FasterRCNNDetector(Family, FasterRCNN):
         for target, seed, (own, logit, box) in zip(targets, seeds, answers, strict=False):
             labels, matched = self.rpn.assign_targets_to_anchors([own], [target])
             wanted = self.rpn.box_coder.encode(matched, [own])
-            with _drawn_by(seed, own.device):
-                losses.append(self.rpn.compute_loss(logit, box, labels, wanted))
+            self.rpn.fg_bg_sampler.seed = seed
+            losses.append(self.rpn.compute_loss(logit, box, labels, wanted))
         return proposals, losses
 
     def _second_stage(
@@ -195,16 +216,3 @@ def _as_if(*, training: bool, parts: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for part, mode in zip(parts, before, strict=True):
             part.training = mode
-
-
-def _seed(boxes: Tensor) -> int:
-    """A number that follows from the objects of an image. [N, 4] -> at least 0"""
-    return zlib.crc32(boxes.detach().cpu().float().numpy().tobytes())
-
-
-@contextmanager
-def _drawn_by(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, random draws follow from a seed; afterwards the generators are where they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

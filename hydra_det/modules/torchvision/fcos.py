@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.fcos import FCOS
 
@@ -78,4 +79,5 @@ class FCOSDetector(OneStage, FCOS):
         return boxes
 
     def _confidences(self, outputs: dict[str, Tensor]) -> Tensor:
-        return torch.sqrt(outputs[CLASSES].sigmoid() * outputs[CENTERNESS].sigmoid())
+        # sqrt(a * b), by logarithms: the gradient of a root is not finite where the product is 0.
+        return torch.exp((F.logsigmoid(outputs[CLASSES]) + F.logsigmoid(outputs[CENTERNESS])) / 2)

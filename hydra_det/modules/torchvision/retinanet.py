@@ -9,7 +9,7 @@ from torchvision.models.detection.retinanet import RetinaNet
 from hydra_det.modules.entry import Entry
 from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.torchvision.backbones import pyramid
-from hydra_det.modules.torchvision.family import ANCHOR_SIZES, check_classes
+from hydra_det.modules.torchvision.family import ANCHOR_SIZES, check_anchor_sizes, check_classes
 from hydra_det.modules.torchvision.one_stage import Anchored
 
 
@@ -35,6 +35,7 @@ class RetinaNetDetector(Anchored, RetinaNet):
         nms: NmsSettings | None = None,
     ) -> None:
         nms = nms or NmsSettings()
+        check_anchor_sizes(anchor_sizes, levels=5)
         made, stride = pyramid(backbone, norm=norm, more=True)
         sizes = tuple(tuple(int(side * 2 ** (step / 3)) for step in range(3)) for side in anchor_sizes)
         RetinaNet.__init__(

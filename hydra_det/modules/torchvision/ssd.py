@@ -18,12 +18,13 @@ from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.norms import BatchNorm, L2Norm
 from hydra_det.modules.torchvision.backbones import fill, norm_layer
 from hydra_det.modules.torchvision.family import check_classes
-from hydra_det.modules.torchvision.one_stage import CLASSES, Anchored
+from hydra_det.modules.torchvision.one_stage import BOXES, CLASSES, Anchored
 
 PROBE = (320, 320)  # pixels: of the image that channels are counted on
 # Mean and scale of the weights that torchvision publishes for SSD: Caffe's, in RGB, without a standard deviation.
 CAFFE_MEAN, CAFFE_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 HALF = (0.5, 0.5, 0.5)
+HARDEST = 100  # boxes of an image without objects that its loss looks at: as many as count for AP
 
 
 class VggFeatures(SSDFeatureExtractorVGG):
@@ -89,9 +90,18 @@ class _Ssd(Anchored, SSD):
     def _losses_of(
         self, outputs: dict[str, Tensor], target: dict[str, Tensor], anchors: Tensor, counts: list[int]
     ) -> dict[str, Tensor]:
+        if not len(target["boxes"]):
+            return self._losses_without_objects(outputs)
         assigned = self._assigned(target["boxes"], anchors)
         losses: dict[str, Tensor] = self.compute_loss([target], outputs, [anchors], [assigned])
         return losses
+
+    def _losses_without_objects(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Torchvision's are 0: negatives are a multiple of positives. Here the hardest weigh like one object's."""
+        background = F.log_softmax(outputs[CLASSES][0], dim=-1)[:, 0]
+        hardest = (-background).topk(min(HARDEST, len(background))).values
+        ratio: Any = self.neg_to_pos_ratio
+        return {"classification": ratio * hardest.mean(), "bbox_regression": 0 * outputs[BOXES].sum()}
 
     def _postprocessed(
         self, outputs: dict[str, Tensor], anchors: Tensor, sizes: list[tuple[int, int]], counts: list[int]
@@ -106,9 +116,8 @@ class _Ssd(Anchored, SSD):
 class SSDDetector(_Ssd):
     """Torchvision's SSD300 on VGG-16 with our verbs, for images of any size from 288 pixels on.
 
-    The sizes of its boxes are shares of the image, so nothing else depends on that size. An image without objects has
-    no loss: negatives are three for every positive. Of the published weights of VGG-16 those of `IMAGENET1K_FEATURES`
-    were trained on such an entry.
+    The sizes of its boxes are shares of the image, so nothing else depends on that size. Of the published weights of
+    VGG-16 those of `IMAGENET1K_FEATURES` were trained on such an entry.
 
     Args:
         num_classes: C.

@@ -66,6 +66,7 @@ HYDRA_FILES = (
     "hydra_det/process/script.py",
     "hydra_det/process/typed/",
     "hydra_det/sweeps/sweep.py",
+    "hydra_plugins/",
 )
 HOMES = {
     "hydra": HYDRA_FILES,
@@ -87,15 +88,15 @@ TORCH_FREE = (
     "hydra_det/errors.py",
     "hydra_det/files/",
     "hydra_det/records/",
-    "hydra_det/process/drives.py",
+    "hydra_det/process/failures/drives.py",
     "hydra_det/process/dry_run.py",
     "hydra_det/process/interrupts.py",
     "hydra_det/process/locations.py",
     "hydra_det/process/log_lines.py",
-    "hydra_det/process/lost_workers.py",
+    "hydra_det/process/failures/lost_workers.py",
     "hydra_det/process/script.py",
     "hydra_det/process/typed/",
-    "hydra_det/process/memory_errors.py",
+    "hydra_det/process/failures/memory_errors.py",
     "hydra_det/reports/",
 )
 

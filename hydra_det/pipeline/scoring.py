@@ -31,6 +31,7 @@ from hydra_det.evaluation.latency import measure_latency, network_parts
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.claiming import claim
 from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
@@ -79,7 +80,7 @@ def score(
     folder = store.folder(NAME, key)
     processes.join(lambda: build.bare_trainer(config))
     with contextlib.ExitStack() as claimed:
-        if processes.agreed(lambda: store.claim_missing(NAME, key, claimed, meanwhile=processes.still_waiting)):
+        if claim(store, NAME, key, claimed):
             _evaluate(net, config, data, store, key, attacked)
         else:
             log.info("%s: found finished (%s)", NAME, folder)

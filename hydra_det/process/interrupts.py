@@ -17,7 +17,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from hydra_det.process.lost_workers import lost_worker
+from hydra_det.process.failures.lost_workers import lost_worker
 
 # Sent by `kill`, `timeout`, SLURM, containers; by a terminal that closes; by SLURM some time before its limit.
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from hydra_det.process.drives import refusal
+from hydra_det.process.failures.drives import refusal
 
 log = logging.getLogger(__name__)
 

@@ -23,13 +23,13 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from hydra_det.errors import InputError
 from hydra_det.files.atomic import write_atomically
-from hydra_det.process import dry_run
-from hydra_det.process.drives import refusal
+from hydra_det.process import dry_run, place
+from hydra_det.process.failures.drives import refusal
+from hydra_det.process.failures.lost_workers import lost_worker
+from hydra_det.process.failures.memory_errors import explain
 from hydra_det.process.interrupts import INTERRUPTED, PATIENCE, asked_to_stop, started, stop_if_asked
 from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
 from hydra_det.process.log_lines import calm_lines, name_lines
-from hydra_det.process.lost_workers import lost_worker
-from hydra_det.process.memory_errors import explain
 from hydra_det.process.typed.answers import of_an_addition
 from hydra_det.records.record import FAILED_NAME as FAILED
 
@@ -83,14 +83,18 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> Any:
         started()
+        place.end_with_launcher()
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         if is_helper():
             logging.getLogger().setLevel(logging.CRITICAL)
-        if in_parallel():
+        if in_parallel() and place.folder() is None:  # a launcher says itself whose lines it passes on
             name_lines(job_name())
         with calm_lines():
-            return _ended(task, config)
+            answer = _ended(task, config)
+        if not is_helper():
+            place.answer(answer)
+        return answer
 
     return wrapped
 
@@ -254,8 +258,8 @@ def says_only(config: Mapping[str, Any] | DictConfig) -> bool:
 
 
 def in_sweep() -> bool:
-    """Whether this is a job of a sweep."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    """Whether this is a job of a sweep, in its process or as a command of its own that a launcher gave a place."""
+    return HydraConfig.initialized() and (HydraConfig.get().mode == RunMode.MULTIRUN or place.folder() is not None)
 
 
 def in_parallel() -> bool:

@@ -25,7 +25,7 @@ from hydra_det.pipeline import build
 from hydra_det.pipeline.check import check
 from hydra_det.pipeline.plan import PLANNED, outlook
 from hydra_det.pipeline.stages.identity import INDIFFERENT_DATA
-from hydra_det.process.drives import refusal
+from hydra_det.process.failures.drives import refusal
 from hydra_det.process.interrupts import INTERRUPTED, started
 from hydra_det.process.script import FAILED, PACKAGE, Config, is_helper, one_line, plain
 from hydra_det.records.table import load_records, records_frame

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from hydra_det.data.images import check_size, load_rgb
-from hydra_det.process import drives
-from hydra_det.process.memory_errors import explain
+from hydra_det.process.failures import drives
+from hydra_det.process.failures.memory_errors import explain
 from hydra_det.types import InputError
 
 RNG = np.random.default_rng(0)

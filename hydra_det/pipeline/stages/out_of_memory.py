@@ -25,7 +25,7 @@ import torch
 
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.files.atomic import write_atomically
-from hydra_det.process.memory_errors import explain
+from hydra_det.process.failures.memory_errors import explain
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from hydra_det.modules.detector import Detector
 from hydra_det.modules.weights import load_weights, save_weights
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.claiming import claim
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.callbacks import stage_callbacks
 from hydra_det.pipeline.stages.identity import stage_key
@@ -57,9 +58,7 @@ class StageRunner:
         processes.join(lambda: build.bare_trainer(self.config))
         key = self.key(name, parent)
         with contextlib.ExitStack() as claimed:
-            missing = processes.agreed(
-                lambda: self.store.claim_missing(name, key, claimed, meanwhile=processes.still_waiting)
-            )
+            missing = claim(self.store, name, key, claimed)
             if missing:
                 self._train(name, key, parent)
         about = self.store.find(name, key)

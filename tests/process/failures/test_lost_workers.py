@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hydra_det.errors import chain
-from hydra_det.process.drives import refusal
-from hydra_det.process.lost_workers import lost_worker
-from hydra_det.process.memory_errors import explain
+from hydra_det.process.failures.drives import refusal
+from hydra_det.process.failures.lost_workers import lost_worker
+from hydra_det.process.failures.memory_errors import explain
 
 
 class Ended(Dataset[torch.Tensor]):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hydra_det.process.memory_errors import DEVICE, HOST, WORKER, explain, memory_kind
+from hydra_det.process.failures.memory_errors import DEVICE, HOST, WORKER, explain, memory_kind
 
 ALLOCATE = """
 import resource, sys
 import torch
-from hydra_det.process.memory_errors import explain, memory_kind
+from hydra_det.process.failures.memory_errors import explain, memory_kind
 
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 2**27,) * 2)
@@ -91,5 +91,5 @@ def test_a_gpu_that_is_full_is_known():
 
 
 def test_a_report_needs_no_torch_for_it():
-    code = "import sys; import hydra_det.process.memory_errors; sys.exit('torch' in sys.modules)"
+    code = "import sys; import hydra_det.process.failures.memory_errors; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from safetensors import SafetensorError
 
-from hydra_det.process import drives
-from hydra_det.process.drives import refusal
+from hydra_det.process.failures import drives
+from hydra_det.process.failures.drives import refusal
 
 RIGHT = "expected the right to read and write"
 

@@ -26,6 +26,7 @@ from hydra_det.modules.raw_maps import detached, shapes, tensors_of
 from hydra_det.types import Candidates, Detections, InputError, LossTerms, Target
 
 VERBS = ("losses", "detections")
+MANY = 20  # objects of the fullest image that a network is tried on
 SAME = 1e-3  # of a loss: so much the other images of a batch may change by rounding
 
 
@@ -75,7 +76,7 @@ def check_detector(net: Any, *, num_classes: int, image_size: int) -> list[str]:
         raise InputError(f"{_name(net)}.num_classes: expected {num_classes}, as many as the data has, got {count}")
     net = copy.deepcopy(net).eval()
     images = _images(next(net.parameters()), image_size)
-    targets = _targets(images, counts=(1, 0))
+    targets = _targets(images, counts=(1, 0), classes=num_classes)
     pixels = images.clone().requires_grad_()
     with torch.enable_grad():
         raw = _checked_raw(net, net(pixels), len(images))
@@ -100,8 +101,8 @@ def check_detector(net: Any, *, num_classes: int, image_size: int) -> list[str]:
 
 def _check_apart(net: Any, images: Tensor) -> None:
     """Refuse losses that are not of each image alone, as where they are divided by the objects of the whole batch."""
-    for counts in ((1, 0), (1, 2)):
-        targets = _targets(images, counts=counts)
+    for counts in ((1, 0), (1, MANY)):
+        targets = _targets(images, counts=counts, classes=net.num_classes)
         together = net.losses(net(images), targets).total
         alone = net.losses(net(images[:1]), targets[:1]).total
         if not torch.allclose(alone, together[:1], rtol=SAME, atol=SAME):
@@ -117,17 +118,19 @@ def _images(parameter: Tensor, size: int) -> Tensor:
     return drawn.to(parameter.device, parameter.dtype)
 
 
-def _targets(images: Tensor, *, counts: tuple[int, ...]) -> list[Target]:
-    """So many objects of the first class in every image, one in its middle and one in a corner."""
+def _targets(images: Tensor, *, counts: tuple[int, ...], classes: int) -> list[Target]:
+    """So many objects in every image: one of the last class in its middle, one in a corner, then smaller ones."""
     size = images.shape[-1]
     quarter, half = size / 4, size / 2
-    boxes = torch.tensor([[quarter, quarter, 3 * quarter, 3 * quarter], [0, 0, half, half]], device=images.device)
+    boxes = [[quarter, quarter, 3 * quarter, 3 * quarter], [0, 0, half, half]]
+    boxes += [[place * half / MANY, 0, half + place * half / MANY, quarter] for place in range(MANY - len(boxes))]
+    all_boxes = torch.tensor(boxes, device=images.device)
+    labels = torch.arange(classes - 1, classes - 1 - MANY, -1, device=images.device) % classes
     letterbox = Letterbox(size=size, height=size, width=size)
     return [
-        Target(boxes=boxes[:count], labels=torch.zeros_like(boxes[:count, 0], dtype=torch.int64), image_id=number,
-               letterbox=letterbox)
+        Target(boxes=all_boxes[:count], labels=labels[:count], image_id=number, letterbox=letterbox)
         for number, count in enumerate(counts)
-    ]  # fmt: skip
+    ]
 
 
 def _checked_raw(net: Any, raw: Any, batch: int) -> Any:
@@ -169,6 +172,13 @@ def _check_detections(net: Any, found: Any, batch: int) -> None:
             raise InputError(f"{_name(net)}.detections: expected shapes [K, 4], [K] and [K], got {shapes}")
         if count and (one.confidences.diff() > 0).any():
             raise InputError(f"{_name(net)}.detections: expected the most certain first, got another order")
+        if one.labels.dtype != torch.int64:
+            raise InputError(f"{_name(net)}.detections: expected labels of int64, got {one.labels.dtype}")
+        if count and not ((one.confidences >= 0) & (one.confidences <= 1)).all():
+            raise InputError(
+                f"{_name(net)}.detections: expected confidences from 0 to 1, got {one.confidences.min().item():.4g} to "
+                f"{one.confidences.max().item():.4g}"
+            )
         if count and not ((one.labels >= 0) & (one.labels < net.num_classes)).all():
             raise InputError(f"{_name(net)}.detections: expected labels from 0 to {net.num_classes - 1}, got others")
 

@@ -58,6 +58,8 @@ def _explain(config: Any, error: BaseException) -> str:
     classes = made.__mro__ if isinstance(made, type) else (made,)
     known = {name for part in classes for name in inspect.signature(part).parameters}
     key = unknown[1]
+    if key in known or key == "num_classes":  # the constructor itself is in the way, or one that it calls
+        return f"{made.__name__}: expected a constructor that takes {key}, got one that does not; add it"
     return f"{made.__name__}: expected its own settings, got {key}={config[key]}{did_you_mean(key, known)}"
 
 

@@ -4,12 +4,9 @@ import dataclasses
 import logging
 import math
 import os
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hydra_det.attacks.objectives.registry import TERMS
 from hydra_det.compaction.channels import layout
@@ -23,6 +20,7 @@ from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.process.failures.memory_errors import explain
+from hydra_det.process.failures.users_code import users_line
 from hydra_det.process.typed.spelling import did_you_mean
 from hydra_det.pruning.plan import mask_plan
 from hydra_det.pruning.settings import IN_SPARSE, NEED_CHANNELS, PruneSettings
@@ -106,6 +104,8 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
     check_earlier(model)
     check_norm(model)
     made = build.network(model)
+    if image_size < (least := getattr(made, "least_side", 1)):
+        raise InputError(f"data.image_size: expected at least {least} for {type(made).__name__}, got {image_size}")
     terms = getattr(made, "loss_terms", TERMS_OF_OURS)  # what our own do is tested
     is_ours = type(made).__module__.startswith(f"{OURS}.")
     if not is_ours:
@@ -113,6 +113,11 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
     attacks = {key: config[key] for key in ("attack", "hardening", "evaluation")}
     _check_target(made, config["init"].get("target"))
     _check_methods(made, [*_objectives(attacks), *_fixed_objectives(config)])
+    if "ConsistentBatch" in str(config["hardening"].get("_target_")) and not hasattr(made, "disagreement"):
+        raise InputError(
+            f"hardening: expected one that {type(made).__name__} can learn by, got consistent, which needs a method "
+            "disagreement; choose another one, as hardening=attacked"
+        )
     for setting, name in _objectives(attacks):
         asked = name.removeprefix(TERMS)
         if (asked != name or asked in TERMS_OF_OURS) and asked not in terms:
@@ -129,16 +134,17 @@ def check_network(config: Config, model: Mapping[str, Any], *, image_size: int) 
 def _tried(made: Any, num_classes: int, image_size: int) -> list[str]:
     """The loss terms of a user's network; what its own code raises is an error of the user's, not of ours."""
     try:
-        return check_detector(made, num_classes=num_classes, image_size=image_size)
+        terms = check_detector(made, num_classes=num_classes, image_size=image_size)
+        log.info("%s keeps to the protocol of a detector; its losses: %s", type(made).__name__, ", ".join(terms))
+        return terms
     except InputError:
         raise
     except Exception as error:
         if explain(error):  # memory that ran out is said as everywhere
             raise
-        place = [place for place in traceback.extract_tb(error.__traceback__) if not _of_torch(place.filename)][-1]
         raise InputError(
             f"model._target_: expected {type(made).__name__} to answer two images of noise, [2, 3, {image_size}, "
-            f"{image_size}] in [0, 1], got {type(error).__name__}: {error} ({place.filename}, line {place.lineno}); "
+            f"{image_size}] in [0, 1], got {type(error).__name__}: {error} ({users_line(error) or 'within torch'}); "
             "hydra.verbose=true shows the traceback"
         ) from error
 
@@ -168,10 +174,6 @@ def _fixed_objectives(config: Config) -> Iterator[tuple[str, str]]:
     for setting, attack in (("attack", config["attack"]), ("evaluation.attack", config["evaluation"]["attack"])):
         if "objective" not in attack and (name := getattr(build.instantiate(attack), "objective", None)):
             yield setting, name
-
-
-def _of_torch(file: str) -> bool:
-    return Path(file).is_relative_to(Path(torch.__file__).parent)
 
 
 def _objectives(config: Any, where: str = "") -> Iterator[tuple[str, str]]:

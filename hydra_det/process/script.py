@@ -27,6 +27,7 @@ from hydra_det.process import dry_run, place
 from hydra_det.process.failures.drives import refusal
 from hydra_det.process.failures.lost_workers import lost_worker
 from hydra_det.process.failures.memory_errors import explain
+from hydra_det.process.failures.users_code import users_line
 from hydra_det.process.interrupts import INTERRUPTED, PATIENCE, asked_to_stop, started, stop_if_asked
 from hydra_det.process.locations import CONFIG_DIR, PACKAGE, SCRIPTS  # noqa: F401 - found here
 from hydra_det.process.log_lines import calm_lines, name_lines
@@ -145,6 +146,8 @@ def _say(error: Exception, places: Mapping[str, Path]) -> tuple[str, bool]:
         reason = refused.line
     elif lost := lost_worker(error):
         reason = lost
+    elif place_of := users_line(error):
+        reason = f"{type(error).__name__}: {error} ({place_of}); hydra.verbose=true shows the traceback"
     else:
         log.exception("%sthis is a bug of the program, not of your input", _of_which())
         return f"{type(error).__name__}: {error}", False

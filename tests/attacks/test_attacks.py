@@ -627,9 +627,9 @@ def test_a_network_without_margins_is_named():
 
     losses = losses_of(Plain(), made["targets"])
     assert (PGD()(made["images"], losses) != made["images"]).any()
-    with pytest.raises(InputError, match="expected one that Plain has a term for, got margins"):
+    with pytest.raises(InputError, match="expected an objective that Plain has a term for, got margins"):
         PGD(objective="margins")(made["images"], losses)
-    with pytest.raises(InputError, match="got average_precision, which needs decoded boxes"):
+    with pytest.raises(InputError, match="got average_precision, which needs a method decode"):
         PGD(objective="average_precision")(made["images"], losses)
 
 

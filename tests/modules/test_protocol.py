@@ -55,6 +55,9 @@ BREACHES = [
     ("detections", lambda found: [tuple(one) for one in found], r"expected Detections\(boxes, confidences, labels\)"),
     ("detections", lambda found: [Detections(*(part.flip(0) for part in one)) for one in found], "another order"),
     ("detections", lambda found: [one._replace(labels=one.labels + 2) for one in found], "labels from 0 to 1, got"),
+    ("detections", lambda found: [one._replace(labels=one.labels.float()) for one in found], "expected labels of int"),
+    ("detections", lambda found: [one._replace(confidences=100 * one.confidences) for one in found],
+     "expected confidences from 0 to 1, got"),
     ("detections", lambda found: [one._replace(boxes=one.boxes[:, :3]) for one in found], r"expected shapes \[K, 4\]"),
     ("decode", tuple, r"Small\.decode: expected Candidates\(boxes, confidences\), got tuple of 2"),
     ("decode", lambda found: found._replace(confidences=found.confidences[..., :1]),
@@ -83,7 +86,7 @@ def test_a_loss_that_counts_the_objects_of_the_whole_batch_is_named():
         return LossTerms({name: value / max(1, objects) for name, value in own(raw, targets).items()})
 
     setattr(net, "losses", losses)  # noqa: B010 - a method
-    with pytest.raises(InputError, match=r"whatever the others of its batch are, got .* beside one with 2 objects"):
+    with pytest.raises(InputError, match=r"whatever the others of its batch are, got .* beside one with 20 objects"):
         check(net)
 
 
@@ -102,3 +105,17 @@ def test_what_a_forward_changes_stays_with_the_copy():
     before = {name: values.clone() for name, values in net.state_dict().items()}
     assert check_detector(net, num_classes=CLASSES, image_size=SIZE) == ["classification", "box", "size"]
     assert all(torch.equal(values, before[name]) for name, values in net.state_dict().items())
+
+
+def test_objects_of_every_class_and_many_of_them_are_tried():
+    seen: list[list[int]] = []
+
+    class Watching(Small):
+        def losses(self, raw, targets):
+            seen.extend(target["labels"].tolist() for target in targets)
+            return super().losses(raw, targets)
+
+    check(Watching())
+    assert {label for labels in seen for label in labels} == {0, 1}
+    assert max(map(len, seen)) == 20
+    assert [] in seen

@@ -77,6 +77,11 @@ def test_what_does_not_fit_is_said_in_one_line(tmp_path, words, message):
         run(tmp_path, "stage.pretrain.clean_epochs=0", "stage.pretrain.attacked_share=1.0", *words)
 
 
+def test_a_size_that_a_family_cannot_take_is_said_before_anything_is_trained(tmp_path):
+    with pytest.raises(InputError, match=r"data.image_size: expected at least 288 for SSDDetector, got 64"):
+        run(tmp_path, "model=ssd", "dry_run=true", "data.image_size=64")
+
+
 def test_a_backbone_counts_by_its_content(tmp_path):
     from torchvision.models import resnet18
 

@@ -48,7 +48,17 @@ def test_the_traceback_of_a_refusal_is_kept_for_who_asks(run, caplog):
     assert "PermissionError" in logging.Formatter().format(kept)
 
 
-def test_a_right_that_lacks_without_a_file_is_a_bug_with_its_traceback(run, caplog):
+def test_an_error_of_a_users_code_names_its_line(run, caplog):
+    """A job of this test is, for the program, code of somebody else."""
+    reason = run(KeyError("slot"))
+    assert reason.startswith(f"KeyError: 'slot' ({__file__}, line ")
+    (shown,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert not shown.exc_info
+    assert "bug" not in shown.message
+
+
+def test_a_right_that_lacks_without_a_file_is_a_bug_with_its_traceback(run, caplog, monkeypatch):
+    monkeypatch.setattr(script, "users_line", lambda _: None)
     reason = run(PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
     (shown,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "bug of the program" in shown.message

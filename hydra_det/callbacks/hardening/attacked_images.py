@@ -39,8 +39,8 @@ class NetworkView:
         """By how much the objects of every image are found, 0 where none is. [B]"""
         if not hasattr(self.net, "margins"):
             raise InputError(
-                f"attack.objective: expected one that {type(self.net).__name__} has a term for, got margins; choose "
-                "total or another loss term"
+                f"attack: expected an objective that {type(self.net).__name__} has a term for, got margins, which "
+                "needs a method margins; choose total or another loss term"
             )
         found: Tensor = self.net.margins(self.raw, targets)
         return found
@@ -49,8 +49,8 @@ class NetworkView:
         """Every box, clipped to the images, with its confidence per class, before suppression."""
         if not hasattr(self.net, "decode"):
             raise InputError(
-                f"attack.objective: expected one that {type(self.net).__name__} has a term for, got average_precision, "
-                "which needs decoded boxes; choose total or another loss term, for task_wise also as attack.judge"
+                f"attack: expected an objective that {type(self.net).__name__} has a term for, got average_precision, "
+                "which needs a method decode; choose total or another loss term, for task_wise as attack.judge"
             )
         boxes, confidences = self.net.decode(self.raw)
         height, width = self.size

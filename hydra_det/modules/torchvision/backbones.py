@@ -17,6 +17,7 @@ from hydra_det.types import InputError
 NORMS: dict[str, Any] = {"trained": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d}
 RESNETS = ("resnet18", "resnet34", "resnet50")
 MOBILENET = "mobilenet_v3_large"
+CLASSIFIERS = ("fc.", "classifier.")  # what the files of classifiers have beside their backbones
 
 
 class TwoMoreLevels(LastLevelP6P7):
@@ -94,8 +95,8 @@ def fill(network: nn.Module, path: Path) -> None:
     for name, tensor in expected.items():
         if name not in found:
             raise InputError(
-                f"{path}: expected the {len(expected)} tensors of a {type(network).__name__}, found {len(found)} "
-                f"({name} is missing); are these the weights of another backbone?"
+                f"{path}: expected the {len(expected)} tensors of the backbone, found {len(found)} ({name} is "
+                "missing); are these the weights of another backbone?"
             )
         if found[name].shape != tensor.shape:
             raise InputError(
@@ -104,6 +105,13 @@ def fill(network: nn.Module, path: Path) -> None:
             )
         if not found[name].isfinite().all():
             raise InputError(f"{path}: expected finite weights, found others in {name}")
+    apart = [name for name in found if name.startswith(CLASSIFIERS) or name.endswith("num_batches_tracked")]
+    others = found.keys() - expected.keys() - {*apart}
+    for name in sorted(others):
+        raise InputError(
+            f"{path}: expected the {len(expected)} tensors of the backbone, found {len(found)} ({name} is not one of "
+            "them); are these the weights of another backbone?"
+        )
     network.load_state_dict({name: found[name] for name in expected}, strict=False)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import mobilenet_v3_large, resnet18, vgg16
+from torchvision.models import mobilenet_v3_large, resnet18, resnet34, vgg16
 from torchvision.ops import FrozenBatchNorm2d
 
 from hydra_det.modules.torchvision.faster_rcnn import FasterRCNNDetector
@@ -74,7 +74,7 @@ def test_what_is_refused(resnet, tmp_path):
     for path, message in (
         (
             other,
-            r"other.pth: expected the \d+ tensors of a IntermediateLayerGetter, found \d+ \(conv1.weight is missing",
+            r"other.pth: expected the \d+ tensors of the backbone, found \d+ \(conv1.weight is missing",
         ),
         (nothing, "no.pth: expected a file with the weights of a backbone, found none"),
         (text, "text.pth: expected tensors by name, cannot be read"),
@@ -83,6 +83,10 @@ def test_what_is_refused(resnet, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             RetinaNetDetector(num_classes=1, backbone="resnet18").load_backbone(path)
+    deeper = resnet.parent / "resnet34.pth"
+    torch.save(resnet34(weights=None).state_dict(), deeper)  # has all tensors of the other one, and more
+    with pytest.raises(InputError, match=r"\(layer1.2.bn1.bias is not one of them\)"):
+        RetinaNetDetector(num_classes=1, backbone="resnet18").load_backbone(deeper)
     with pytest.raises(InputError, match=r"expected layer1.0.conv1.weight of shape"):
         RetinaNetDetector(num_classes=1, backbone="resnet50").load_backbone(resnet)
     with pytest.raises(InputError, match=r"model.norm: expected trained or frozen, got batch"):

@@ -9,8 +9,8 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SYNCED := $(VENV)/.synced
-# Only compared with by benchmarks, of which one is under the GPL: they are put aside and are no part of the environment.
-PEERS := faster-coco-eval==1.8.0 pytorchyolo==1.8.0
+# Only compared with by benchmarks, and under the GPL: it is put aside and is no part of the environment.
+PEERS := pytorchyolo==1.8.0
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
@@ -70,7 +70,7 @@ bench: $(SYNCED) ## Run the benchmarks and write docs/benchmarks.md (CPU, a quar
 # Not --quiet, which hides the warning that a version was yanked.
 lock: $(UV) ## Write requirements.lock from pyproject.toml (UPDATE=name moves one package)
 	$(UV) pip compile --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 --extra dev --extra video --extra export --extra sparse --extra sweep --extra maite \
+	  --python-version 3.11 --extra dev --extra video --extra export --extra coco --extra sparse --extra sweep --extra maite \
 	  pyproject.toml -o requirements.lock \
 	  $(if $(UPDATE),--upgrade-package $(UPDATE)) >/dev/null
 

@@ -3,8 +3,8 @@
 python -m benchmarks.average_precision
 python -m benchmarks.average_precision --images 5000 --rounds 1 --warmup 0
 
-hydra_det has pycocotools compute it, after checks of its own. faster-coco-eval (Apache-2.0) is no part of this project:
-it takes part if it can be imported. All get the same made-up objects and detections, of which some hit, and begin with
+hydra_det has faster-coco-eval compute it where that is installed (the extra `coco`), and pycocotools elsewhere, after
+checks of its own. All get the same made-up objects and detections, of which some hit, and begin with
 the dictionaries of COCO's format; they have to find the same figures. The default is a tenth of COCO's validation set.
 """
 

@@ -102,6 +102,7 @@ EXCEPTIONS: tuple[tuple[str, frozenset[str], str], ...] = (
 # Licences that the metadata of a package do not state, or not precisely, and where they stand.
 STATED: dict[str, tuple[str, str]] = {
     "antlr4-python3-runtime": ("BSD-3-Clause", "metadata: BSD; LICENSE.txt of ANTLR"),
+    "faster-coco-eval": ("Apache-2.0", "its LICENSE; its metadata names none"),
     "colorama": ("BSD-3-Clause", "metadata: BSD; LICENSE.txt in the wheel"),
     "contourpy": ("BSD-3-Clause", "LICENSE in the wheel"),
     "cuda-bindings": ("Apache-2.0", "metadata of the wheel for Linux"),

@@ -1,10 +1,13 @@
 """Average precision as COCO defines it, computed by pycocotools, under both evaluation protocols.
 
+Where faster-coco-eval is installed (the extra `coco`), it computes the same figures in a tenth of the time.
+
 All images of the ground truth count, also those without objects. Boxes are floats and confidences are not rounded, both
 in coordinates and category ids of the original data set.
 """
 
 import contextlib
+import importlib.util
 import io
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +21,7 @@ from torchvision.ops import box_convert
 from hydra_det.records.record import PROTOCOLS, AveragePrecision, Protocols
 from hydra_det.types import Detections, InputError
 
+FASTER = "faster_coco_eval"
 # Places in `COCOeval.stats`, the order in which pycocotools prints its summary.
 _STATS = {"map": 0, "map_50": 1, "map_75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "mar_100": 8}
 
@@ -76,8 +80,8 @@ def average_precision(ground_truth: Mapping[str, Any], results: Sequence[CocoRes
     Raises:
         InputError: A result names an image or a category that the ground truth does not hold, or is not finite.
     """
-    evaluation = matched(ground_truth, results)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by printing
+    evaluation = _matched(ground_truth, results, *evaluators()[-1])
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports by printing
         evaluation.accumulate()
         evaluation.summarize()
     summary = {key: _or_none(evaluation.stats[place]) for key, place in _STATS.items()}
@@ -100,17 +104,31 @@ def matched(ground_truth: Mapping[str, Any], results: Sequence[CocoResult]) -> C
 
     Args and errors are those of `average_precision`.
     """
+    return _matched(ground_truth, results, COCO, COCOeval)
+
+
+def evaluators() -> list[tuple[Any, Any]]:
+    """The classes that hold annotations and evaluate them: pycocotools', then faster-coco-eval's where it is there."""
+    found: list[tuple[Any, Any]] = [(COCO, COCOeval)]
+    if importlib.util.find_spec(FASTER):
+        faster = importlib.import_module(FASTER)
+        found.append((faster.COCO, faster.COCOeval_faster))
+    return found
+
+
+def _matched(ground_truth: Mapping[str, Any], results: Sequence[CocoResult], index: Any, evaluate: Any) -> Any:
     _check_results(ground_truth, results)
     truth = _index(
+        index,
         ground_truth,
         [
             _entry(annotation, annotation.get("area"), annotation.get("iscrowd", 0))
             for annotation in ground_truth["annotations"]
         ],
     )
-    found = _index(ground_truth, [_entry(result, None, 0) | {"score": result["score"]} for result in results])
+    found = _index(index, ground_truth, [_entry(result, None, 0) | {"score": result["score"]} for result in results])
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, found, "bbox")
+        evaluation = evaluate(truth, found, "bbox")
         evaluation.evaluate()
     return evaluation
 
@@ -149,11 +167,11 @@ def _entry(annotation: Mapping[str, Any], area: float | None, iscrowd: int) -> d
     }
 
 
-def _index(ground_truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+def _index(index: Any, ground_truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> Any:
     """A COCO object over the given annotations and all images, without `loadRes`, which fails on no results."""
     # Numbered from 1 whatever their own ids: pycocotools takes a match with id 0 for no match at all.
     numbered = [annotation | {"id": number} for number, annotation in enumerate(annotations, start=1)]
-    coco = COCO()
+    coco = index()
     coco.dataset = {
         "images": list(ground_truth["images"]),
         "categories": list(ground_truth["categories"]),
@@ -164,7 +182,7 @@ def _index(ground_truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -
     return coco
 
 
-def _per_class(evaluation: COCOeval, categories: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def _per_class(evaluation: Any, categories: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """AP@[.5:.95] by category name, for objects of all areas and at most 100 detections."""
     names = {category["id"]: category["name"] for category in categories}
     precision = evaluation.eval["precision"][..., 0, -1]  # [T thresholds, R recalls, K categories]

@@ -208,7 +208,8 @@ class OutputCheck(Callback):
 def same_job(rank: int) -> tuple[list[str], str]:
     """The command that runs this very job as one more process of it, and the folder to run it in."""
     hydra = HydraConfig.get()
-    given = [text for text in hydra.overrides.hydra if not text.startswith("hydra.mode=")]
+    typed: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)  # ${...} is for the process to resolve
+    given = [text for text in typed if not text.startswith("hydra.mode=")]
     further = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     folder = hydra.runtime.output_dir.replace("\\", "\\\\").replace("'", "\\'")
     words = [

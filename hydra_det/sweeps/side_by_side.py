@@ -51,16 +51,17 @@ class Job:
     devices: int = 1
 
     @classmethod
-    def of_sweep(cls, config: Any, overrides: list[str]) -> "Job":
+    def of_sweep(cls, config: Any, overrides: list[str], *, of_hydra: list[str]) -> "Job":
         """A job of Hydra's.
 
         Args:
             config: composed for it, with what `hydra` says.
             overrides: its own.
+            of_hydra: what was typed for Hydra itself.
         """
         hydra = config.hydra
         folder = Path(hydra.sweep.dir) / hydra.sweep.subdir
-        typed = [text for text in hydra.overrides.hydra if not text.startswith("hydra.mode=")]
+        typed = [text for text in of_hydra if not text.startswith("hydra.mode=")]
         further = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         place_of_run = str(Path(hydra.runtime.cwd, folder)).replace("\\", "\\\\").replace("'", "\\'")
         words = [

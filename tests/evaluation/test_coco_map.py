@@ -14,12 +14,26 @@ from pycocotools.cocoeval import COCOeval
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import batched_nms
 
+from hydra_det.evaluation import coco_map
 from hydra_det.evaluation.coco_map import average_precision, coco_results, evaluate_protocols
 from hydra_det.records.record import PROTOCOLS
 from hydra_det.types import Detections, InputError
 
 CATEGORY_IDS = [2, 17, 90]  # gapped, as COCO's own
 STATS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", None, None, "mar_100")
+
+
+EVALUATORS = coco_map.evaluators()
+
+
+@pytest.fixture(autouse=True, params=["pycocotools", "faster-coco-eval"])
+def evaluator(request, monkeypatch):
+    """Every figure of this file holds for both."""
+    place = ["pycocotools", "faster-coco-eval"].index(request.param)
+    if place >= len(EVALUATORS):
+        pytest.skip("faster-coco-eval is not installed")
+    monkeypatch.setattr(coco_map, "evaluators", lambda: EVALUATORS[: place + 1])
+    return request.param
 
 
 def random_scene(seed, *, images=12, crowd=True):
@@ -266,3 +280,19 @@ def test_nms_commutes_with_a_confidence_floor(seed):
     floor_first = first_hundred(torch.nonzero(confidences >= PROTOCOLS["paper"]).flatten())
     assert 0 < len(floor_first) < 200
     assert floor_last.tolist() == floor_first.tolist()
+
+
+@pytest.mark.skipif(len(EVALUATORS) < 2, reason="faster-coco-eval is not installed")
+@pytest.mark.parametrize("seed", range(4))
+def test_both_evaluators_find_the_same_where_confidences_are_equal_and_detections_many(seed, monkeypatch):
+    ground_truth, results = random_scene(seed)
+    rounded = [result | {"score": round(result["score"], 1)} for result in results]
+    crowded = rounded + [result | {"image_id": 101} for result in rounded]  # more than 100 in one image
+    found = []
+    for one in EVALUATORS:
+        monkeypatch.setattr(coco_map, "evaluators", lambda one=one: [one])
+        found.append(average_precision(ground_truth, crowded))
+    first, second = map(dict, found)
+    assert 0 < first["map"] < 1  # type: ignore[operator]
+    assert second.pop("map_per_class") == pytest.approx(first.pop("map_per_class"), abs=1e-9)
+    assert second == pytest.approx(first, abs=1e-9)

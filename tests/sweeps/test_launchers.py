@@ -130,6 +130,53 @@ def test_two_jobs_at_once_share_stages_say_whose_line_it_is_and_go_on_after_a_ki
 
 
 @pytest.mark.slow
+def test_jobs_on_devices_go_on_after_a_kill_of_the_launcher_and_of_a_job(tmp_path):
+    devices = [
+        "hydra/launcher=devices",
+        "hydra.launcher.devices=cpu",
+        "hydra.launcher.per_device=2",
+        "hydra.sweep.subdir=r${prune.ratio}_${prune.exclude}",
+    ]
+    grid = ["prune.ratio=0.25,0.5", "prune.exclude=[nowhere],[]", "stage.train_scores.epochs=20"]
+    words = script("-m", *arguments(tmp_path), *outputs(tmp_path), *devices, *grid)
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waited_for(lambda: list((tmp_path / "store").glob("train_scores-*.partial/last.ckpt")), process)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while processes_with("hydra.mode=RUN", str(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not processes_with("hydra.mode=RUN", str(tmp_path)), "no job outlives its launcher"
+    pretrained = [path.stat().st_mtime_ns for path in (tmp_path / "store").glob("pretrain-*/stage.json")]
+    assert len(pretrained) == 1
+
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        process = subprocess.Popen(words, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
+        waited_for(lambda: "train_scores: goes on from" in said.read_text(), process)
+        job = waited_for(
+            lambda: processes_with("hydra.mode=RUN", str(tmp_path), "prune.ratio=0.25", "exclude=[]"), process
+        )
+        os.kill(job[0], signal.SIGKILL)
+        assert process.wait(timeout=500) == 1
+    lines = said.read_text().splitlines()
+    killed = "its process was ended by SIGKILL; the same command tries it again"
+    assert f"r0.25_[] | failed: {killed}" in lines
+    assert (tmp_path / "sweep" / "r0.25_[]" / "failed.txt").read_text().strip() == killed
+    failed = [line for line in lines if " error: prune.exclude" in line]
+    assert sorted(line.partition(" | ")[0] for line in failed) == ["r0.25_['nowhere']", "r0.5_['nowhere']"]
+    assert pd.read_csv(tmp_path / "sweep" / "summary.csv")["ratio"].tolist() == [0.5]
+
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "two jobs are wrong"
+    assert sorted(pd.read_csv(tmp_path / "sweep" / "summary.csv")["ratio"]) == [0.25, 0.5]
+    kept = [path.parent.name.split("-")[0] for path in (tmp_path / "store").glob("*/stage.json")]
+    assert kept.count("pretrain") == kept.count("init_scores") == 1
+    assert kept.count("train_scores") == kept.count("finetune") == 2
+    assert pretrained == [path.stat().st_mtime_ns for path in (tmp_path / "store").glob("pretrain-*/stage.json")]
+
+
+@pytest.mark.slow
 def test_a_job_that_is_told_to_make_room_is_queued_again_and_goes_on(tmp_path):
     words = ["hydra/launcher=submitit_local", "stage.pretrain.epochs=30", "prune.ratio=0.5"]
     process = subprocess.Popen(script("-m", *arguments(tmp_path), *outputs(tmp_path), *words), cwd=tmp_path)

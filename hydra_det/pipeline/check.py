@@ -234,6 +234,11 @@ def _check_values(config: Config) -> None:
                 f"stage.{name}.ramp_epochs: expected fewer than the {stage['epochs'] - clean} epochs under attack, got "
                 f"{ramp}; epsilon would never reach its value"
             )
+        if stage.get("attacked_share") and 0 < stage["epochs"] <= clean:
+            log.warning(
+                "stage.%s: none of its %d epochs is attacked, as stage.%s.clean_epochs is %d: it hardens nothing",
+                name, stage["epochs"], name, clean,
+            )  # fmt: skip
     if (device := config["evaluation"]["latency"]["device"]) not in ("auto", "cpu"):
         raise InputError(f"evaluation.latency.device: expected auto or cpu, got {device}")
     check_confidence("evaluation.latency.confidence", config["evaluation"]["latency"]["confidence"])

@@ -16,6 +16,8 @@ from hydra_det.records.record import Attack, NetworkMetrics, Record, nms_confide
 from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.tables.networks import ABSENT, PRECISION_ROWS, network_rows, number, precision, share
 
+# Whose networks the engine `sparse` computes, by their classes.
+IN_SPARSE = ("hydra_det.modules.yolo.", "hydra_det.modules.darknet.")
 _CHOICES = ("granularity", "init", "seed")  # what a sweep varies besides the ratio, which shows as sparsity
 
 
@@ -160,11 +162,12 @@ def _notes(record: Record) -> Iterator[str]:
         single = sum(shape[-2:] == [1, 1] for shape in shapes)
         yield f"In {single} of {len(shapes)} masked layers the kernels are 1 x 1: there a kernel is one weight."
     if record.sparsity["ratio_asked"] > 0:
+        sparse = record.config.get("model", {}).get("_target_", IN_SPARSE[0]).startswith(IN_SPARSE)
         yield (
             "Masks alone give no speed in torch: a masked network costs as much as the dense one. "
             + (
-                "The compact one is what is left when all is removed that the masks leave without use. The engine "
-                "`sparse` leaves single zeros out (compact.py engines=[sparse])."
+                "The compact one is what is left when all is removed that the masks leave without use."
+                + (" The engine `sparse` leaves single zeros out (compact.py engines=[sparse])." if sparse else "")
                 if "compact" in record.sizes
                 else "Nothing compact could be made of this one; the log says why."
             )

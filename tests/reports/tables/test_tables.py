@@ -69,6 +69,9 @@ def test_run_table(width):
     bare = " ".join(render(run_table(alone)).split())
     assert "Nothing compact could be made of this one" in bare
     assert "compact.py" not in bare, "which would refuse it"
+    other = {"model": {"_target_": "hydra_det.modules.torchvision.ssd.SSDLiteDetector"}}
+    assert "engines=[sparse]" in text
+    assert "engines=[sparse]" not in render(run_table(replace(example_record(), config=other)), width=width)
     assert "In 1 of 2 masked layers the kernels are 1 x 1" in text
 
 

@@ -16,6 +16,7 @@ from hydra_det.finished.scored import Scored
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.description import threat_model
+from hydra_det.pipeline.precision import settled
 from hydra_det.pipeline.stages.identity import source_of
 from hydra_det.records.record import Attack
 from hydra_det.store.store import Store
@@ -42,7 +43,7 @@ class GivenWeights(Scored):
         self.model: dict[str, Any] = settings["model"]
         self.weights = Path(str(self.model["weights"]))
         parts = ("model", "data", "evaluation", "trainer")
-        self.config: dict[str, Any] = {part: settings[part] for part in parts}
+        self.config: dict[str, Any] = dict(settled({part: settings[part] for part in parts}))
         self.attack: Attack = threat_model(settings["attack"])
         build.instantiate(settings["attack"])
         self.data: DetectionData = build.data(self.config)

@@ -16,6 +16,7 @@ from hydra_det.modules.mask_check import check_masks
 from hydra_det.modules.protocol import check_detector
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.precision import settled
 from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
@@ -49,7 +50,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "prune": ("_target_", *(field.name for field in dataclasses.fields(PruneSettings))),
     "stage": STAGES,
     **{f"stage.{name}": (*STAGE_KEYS, *(("ema",) if name in AVERAGED else ())) for name in STAGES},
-    "evaluation": ("attack", "attack_seed", "bootstrap", "samples", "latency"),
+    "evaluation": ("attack", "attack_seed", "bootstrap", "samples", "precision", "latency"),
     "evaluation.latency": ("device", "confidence", "images", "warmup", "repeats", "sparse"),
 }  # fmt: skip
 NO_KEYS = ("experiment", "configuration", "sweep")  # groups that are spread over the config
@@ -80,6 +81,7 @@ TAKEN = {
 
 def check(config: Config) -> None:
     """Refuse unknown keys and wrong values, and build every small part once."""
+    config = settled(config)
     _check_keys(config)
     _check_values(config)
     _check_trainer(config["trainer"])
@@ -268,7 +270,7 @@ def _check_trainer(settings: Config) -> None:
         raise InputError("trainer.inference_mode: expected false, got true; an attack needs gradients in evaluation")
     if str(settings["precision"]).endswith("16-true"):
         raise InputError(
-            f"trainer.precision: expected 32-true, bf16-mixed or 16-mixed, got {settings['precision']}; in half "
+            f"trainer.precision: expected auto, 32-true, bf16-mixed or 16-mixed, got {settings['precision']}; in half "
             "precision throughout, boxes and anchors would be rounded by pixels"
         )
     for split, whole in (("test", (None, 1.0)), ("val", (None, 1.0, 0))):

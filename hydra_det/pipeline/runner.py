@@ -17,6 +17,7 @@ from hydra_det.pipeline import build, description, run_folder, tensorboard
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import SEARCHED, check, check_network
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
+from hydra_det.pipeline.precision import settled
 from hydra_det.pipeline.scoring import latency, score, sizes
 from hydra_det.pipeline.stages.stage import LOGS, Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
@@ -51,6 +52,7 @@ class Run:
     """
 
     def __init__(self, config: Config, folder: Path, *, choices: dict[str, str], overrides: list[str]) -> None:
+        config = settled(config)
         self.config = {key: part for key, part in config.items() if key not in SEARCHED}
         self.folder = folder
         self.choices = choices

@@ -32,6 +32,7 @@ from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.claiming import claim
+from hydra_det.pipeline.precision import of_scores
 from hydra_det.process import processes
 from hydra_det.process.script import is_helper
 from hydra_det.records.record import Latency, NetworkMetrics, NetworkSize
@@ -65,6 +66,7 @@ def score(
     Returns:
         AP clean and attacked, and the folder with it and with the detections.
     """
+    config = of_scores(config)
     settings = config["evaluation"]
     key = fingerprint({
         "evaluate": dict(origin),

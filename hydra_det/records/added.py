@@ -14,7 +14,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "hydra_det.sweeps.target.": {"sparse_latency_ms": None},
 }
 # Of parts that make nothing, by the key that they stand under.
-ADDED_UNDER: dict[str, dict[str, Any]] = {"latency": {"sparse": False}}
+ADDED_UNDER: dict[str, dict[str, Any]] = {"latency": {"sparse": False}, "evaluation": {"precision": None}}
 
 
 def without_added(config: Any, *, key: str = "") -> Any:

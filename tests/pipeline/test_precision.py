@@ -1,0 +1,81 @@
+"""`trainer.precision=auto`: bfloat16 for training where a machine has units for it, scores in float32 everywhere."""
+
+import pytest
+import torch
+
+from hydra_det.pipeline import precision
+from hydra_det.pipeline.precision import FULL, HALF, has_units, of_scores, settled
+from hydra_det.records.record import read_record
+from tests.pipeline.tiny import run
+
+X86 = "processor\t: 0\nflags\t\t: fpu avx2 avx512f {}\nbugs\t\t: amx_bf16\n"
+
+
+@pytest.fixture
+def cpuinfo(tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(precision, "CPUINFO", file)
+    return file
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    (X86.format("avx512_bf16"), True),
+    (X86.format("amx_bf16 amx_tile"), True),
+    (X86.format("avx512_vnni"), False),
+    ("Features\t: fp asimd bf16\n", True),
+    ("Features\t: fp asimd\n", False),
+    (None, False),
+])  # fmt: skip
+def test_units_of_a_processor(cpuinfo, text, found):
+    if text is not None:
+        cpuinfo.write_text(text)
+    assert has_units("cpu") is found
+
+
+def test_a_gpu_that_only_emulates_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not has_units("gpu")
+
+
+def config(asked: str, *, scores: str | None = None) -> dict:
+    return {
+        "trainer": {"precision": asked, "accelerator": "cpu", "devices": 1},
+        "evaluation": {"precision": scores, "samples": 0},
+        "model": {"width": 1, "channels_last": False},
+    }
+
+
+def test_what_is_asked_for_stays(cpuinfo):
+    cpuinfo.write_text(X86.format("avx512_bf16"))
+    for asked in (FULL, HALF, "16-mixed"):
+        given = config(asked)
+        assert settled(given) is given
+        assert of_scores(given)["trainer"]["precision"] == asked
+    assert of_scores(config(HALF, scores=FULL))["trainer"] == config(FULL)["trainer"]
+
+
+@pytest.mark.parametrize(("flags", "chosen"), [("avx512_bf16", HALF), ("avx512_vnni", FULL)])
+def test_auto(cpuinfo, flags, chosen):
+    cpuinfo.write_text(X86.format(flags))
+    given = config("auto")
+    found = settled(given)
+    assert given == config("auto"), "it is not changed"
+    assert found["trainer"] == {"precision": chosen, "accelerator": "cpu", "devices": 1}
+    assert found["evaluation"] == {"precision": FULL, "samples": 0}
+    assert found["model"] == {"width": 1, "channels_last": chosen == HALF}
+    assert of_scores(found)["trainer"]["precision"] == FULL
+    assert settled(config("auto", scores=HALF))["evaluation"]["precision"] == HALF, "unless it is asked for"
+
+
+@pytest.mark.parametrize("flags", ["avx512_bf16", "avx512_vnni"])
+def test_a_run_says_what_it_chose_and_is_found_again(cpuinfo, tmp_path, flags):
+    cpuinfo.write_text(X86.format(flags))
+    record = run(tmp_path, "trainer.precision=auto", "trainer.accelerator=cpu")
+    chosen = HALF if flags == "avx512_bf16" else FULL
+    assert record.config["trainer"]["precision"] == chosen
+    assert record.config["evaluation"]["precision"] == FULL
+    assert read_record(tmp_path / "run" / "record.json") == record
+    same = run(tmp_path, f"trainer.precision={chosen}", "trainer.accelerator=cpu", "evaluation.precision=32-true")
+    assert same == record or all(stage["reused"] for stage in same.stages), "it depends on what was chosen"
+    other = run(tmp_path, f"trainer.precision={FULL if chosen == HALF else HALF}", "trainer.accelerator=cpu")
+    assert not any(stage["reused"] for stage in other.stages if stage["name"] == "pretrain")

@@ -5,6 +5,7 @@ when a sweep begins.
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,15 +42,22 @@ class DevicesLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; the answer of each is what its task returned, or why it failed."""
+        from hydra_det.errors import InputError
+        from hydra_det.process.interrupts import started
         from hydra_det.sweeps.places import Places, devices_of
         from hydra_det.sweeps.side_by_side import SideBySide
 
+        started()
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        places = Places(devices_of(self.devices), per_device=self.per_device)
-        log.info("%d jobs on %s", len(job_overrides), places)
-        jobs = self._jobs(job_overrides, initial_job_idx)
-        answers = SideBySide(places, threads=self.threads).run(jobs, count=len(job_overrides))
+        try:
+            places = Places(devices_of(self.devices), per_device=self.per_device)
+            log.info("%d jobs on %s", len(job_overrides), places)
+            jobs = self._jobs(job_overrides, initial_job_idx)
+            answers = SideBySide(places, threads=self.threads).run(jobs, count=len(job_overrides))
+        except InputError as error:
+            log.error("error: %s", error)
+            sys.exit(1)
         return [
             JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=answer)
             for overrides, answer in zip(job_overrides, answers, strict=True)

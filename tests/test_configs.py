@@ -146,6 +146,16 @@ def test_families_of_torchvision_build(name: str, classes: int, parameters: int)
     assert net.nms_settings.iou == 0.5
 
 
+def test_a_network_that_does_not_take_the_number_of_classes_is_told_so() -> None:
+    with pytest.raises(
+        InputError, match=r"^ReLU: expected a constructor that takes num_classes, got one that does not"
+    ):
+        build.network({"_target_": "torch.nn.ReLU", "num_classes": 2})
+    ours = {"_target_": "hydra_det.modules.torchvision.ssd.SSDLiteDetector", "num_classes": 2, "backbone": "resnet18"}
+    with pytest.raises(InputError, match=r"^SSDLiteDetector: expected its own settings, got backbone=resnet18$"):
+        build.network(ours)
+
+
 def test_a_model_from_a_cfg_of_darknet(tmp_path: Path) -> None:
     path = written("depthwise", tmp_path)
     config = config_of("model=darknet", f"model.cfg={path}", "model.nms.iou=0.45")["model"]

@@ -16,6 +16,7 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.engines.registry import ENGINES
 from hydra_det.files.atomic import write_atomically
 from hydra_det.finished.in_engine import TORCH, InEngine, in_another_engine
+from hydra_det.pipeline.precision import of_scores
 from hydra_det.pipeline.scoring import score
 from hydra_det.records.provenance import collect_versions, current_commit
 from hydra_det.records.record import Attack, NetworkMetrics
@@ -25,6 +26,15 @@ log = logging.getLogger(__name__)
 
 FILE = "evaluation.json"
 ON_CPU = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1, "precision": "32-true"}
+
+
+def on_cpu(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose networks are scored on the CPU in float32."""
+    return {
+        **config,
+        "trainer": {**config["trainer"], **ON_CPU},
+        "evaluation": {**config["evaluation"], "precision": None},  # the trainer's
+    }
 
 
 class Scored(ABC):
@@ -96,8 +106,8 @@ class Scored(ABC):
     def scoring_config(self) -> dict[str, Any]:
         """The config with the trainer that scores: on the CPU in float32 where an engine computes."""
         if self.engine == TORCH:
-            return self.config
-        return {**self.config, "trainer": {**self.config["trainer"], **ON_CPU}}
+            return of_scores(self.config)
+        return on_cpu(self.config)
 
     def _in_engine(self, network: str) -> InEngine:
         """One of them in the engine, which is opened once."""

@@ -117,7 +117,8 @@ def contributions(
         pixels = images.detach().requires_grad_()
         raw = network(pixels)
         counts = coefficients(detached(raw), raw_reference)
-        (multipliers,) = torch.autograd.grad(tensors_of(raw), pixels, counts)
+        moving = [(maps, count) for maps, count in zip(tensors_of(raw), counts, strict=True) if maps.requires_grad]
+        (multipliers,) = torch.autograd.grad([maps for maps, _ in moving], pixels, [count for _, count in moving])
     both = zip(tensors_of(detached(raw)), tensors_of(raw_reference), counts, strict=True)
     moved = [(maps - before) * count for maps, before, count in both]
     return Contributions(

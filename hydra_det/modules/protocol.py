@@ -76,7 +76,7 @@ def check_detector(net: Any, *, num_classes: int, image_size: int) -> list[str]:
         raise InputError(f"{_name(net)}.num_classes: expected {num_classes}, as many as the data has, got {count}")
     net = copy.deepcopy(net).eval()
     images = _images(next(net.parameters()), image_size)
-    targets = _targets(images, counts=(1, 0), classes=num_classes)
+    targets = tried_targets(images, counts=(1, 0), classes=num_classes)
     pixels = images.clone().requires_grad_()
     with torch.enable_grad():
         raw = _checked_raw(net, net(pixels), len(images))
@@ -102,7 +102,7 @@ def check_detector(net: Any, *, num_classes: int, image_size: int) -> list[str]:
 def _check_apart(net: Any, images: Tensor) -> None:
     """Refuse losses that are not of each image alone, as where they are divided by the objects of the whole batch."""
     for counts in ((1, 0), (1, MANY)):
-        targets = _targets(images, counts=counts, classes=net.num_classes)
+        targets = tried_targets(images, counts=counts, classes=net.num_classes)
         together = net.losses(net(images), targets).total
         alone = net.losses(net(images[:1]), targets[:1]).total
         if not torch.allclose(alone, together[:1], rtol=SAME, atol=SAME):
@@ -118,7 +118,7 @@ def _images(parameter: Tensor, size: int) -> Tensor:
     return drawn.to(parameter.device, parameter.dtype)
 
 
-def _targets(images: Tensor, *, counts: tuple[int, ...], classes: int) -> list[Target]:
+def tried_targets(images: Tensor, *, counts: tuple[int, ...], classes: int) -> list[Target]:
     """So many objects in every image: one of the last class in its middle, one in a corner, then smaller ones."""
     size = images.shape[-1]
     quarter, half = size / 4, size / 2
@@ -140,6 +140,8 @@ def _checked_raw(net: Any, raw: Any, batch: int) -> Any:
             f"{_name(net)}.forward: expected raw maps: a tensor, or lists, tuples and dictionaries of them, got "
             f"{_shown(raw)}"
         )
+    if odd := [maps.dtype for maps in tensors if not maps.is_floating_point()]:
+        raise InputError(f"{_name(net)}.forward: expected raw maps of floats, got {odd[0]}")
     if wrong := [list(maps.shape) for maps in tensors if not maps.ndim or len(maps) != batch]:
         raise InputError(f"{_name(net)}.forward: expected tensors [{batch}, ...] for {batch} images, got {wrong[0]}")
     return raw

@@ -58,9 +58,9 @@ def _explain(config: Any, error: BaseException) -> str:
     classes = made.__mro__ if isinstance(made, type) else (made,)
     known = {name for part in classes for name in inspect.signature(part).parameters}
     key = unknown[1]
-    if key in known or key == "num_classes":  # the constructor itself is in the way, or one that it calls
-        return f"{made.__name__}: expected a constructor that takes {key}, got one that does not; add it"
-    return f"{made.__name__}: expected its own settings, got {key}={config[key]}{did_you_mean(key, known)}"
+    if key == "num_classes":  # which every network is given
+        return f"{made.__name__}: expected a constructor that takes num_classes, got one that does not; add it"
+    return f"{made.__name__}: expected its own settings, got {key}={config[key]}{did_you_mean(key, known - {key})}"
 
 
 def target(config: Config) -> Any:

@@ -26,7 +26,8 @@ def settled(config: Config) -> Config:
         return config
     device = "gpu" if config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available() else "cpu"
     chosen = HALF if has_units(device) else FULL
-    _say(device, chosen)
+    if not logging.root.manager.disable:  # else a sweep only looks at its jobs, and each says it itself
+        _say(device, chosen)
     evaluation = config["evaluation"]
     return {
         **config,

@@ -15,7 +15,8 @@ from hydra_det.data.datamodule import DetectionData
 from hydra_det.modules.masked_conv import masks_of
 from hydra_det.pipeline import build, description, run_folder, tensorboard
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.check import SEARCHED, check, check_network
+from hydra_det.pipeline.check import SEARCHED, check
+from hydra_det.pipeline.check_network import check_network
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
 from hydra_det.pipeline.precision import settled
 from hydra_det.pipeline.scoring import latency, score, sizes

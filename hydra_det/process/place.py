@@ -4,6 +4,7 @@ A launcher and its job speak by files in a folder that the launcher names: the j
 wait and `back` when it wants its place again, and goes on when the launcher has removed both.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -52,7 +53,8 @@ def take_back(meanwhile: Callable[[], None] | None = None) -> None:
 def answer(value: Any) -> None:
     """Tell the launcher what the task of this job returned: a plain value."""
     if here := folder():
-        write_atomically(here / ANSWER, json.dumps(value))
+        with contextlib.suppress(OSError):  # a drive that is full loses what a sweeper is told, not the run
+            write_atomically(here / ANSWER, json.dumps(value))
 
 
 def end_with_launcher() -> None:
@@ -64,4 +66,4 @@ def end_with_launcher() -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)  # a process that was started in the background ignores SIGINT

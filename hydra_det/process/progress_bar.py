@@ -20,12 +20,16 @@ Item = TypeVar("Item")
 _held: dict[str, int] = {}  # terminals that this process draws on, with what keeps others away
 
 
-def may_draw(stream: TextIO | Any) -> bool:
+def may_draw(stream: TextIO | Any, *, of_sweep: bool = False) -> bool:
     """Whether a bar may be drawn: on a terminal, by the first of a job's processes, and by one command at a time.
 
     Two bars in one terminal write over each other, so the first command that asks has it until it ends.
+
+    Args:
+        stream: to draw on.
+        of_sweep: the bar is that of a whole sweep, and not of one of several jobs.
     """
-    return bool(stream.isatty()) and not in_parallel() and not is_helper() and _taken(stream)
+    return bool(stream.isatty()) and (of_sweep or not in_parallel()) and not is_helper() and _taken(stream)
 
 
 def track(items: Iterable[Item], *, total: int, text: str) -> Iterator[Item]:

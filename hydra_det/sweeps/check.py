@@ -41,7 +41,7 @@ def check_target(config: Config) -> Target:
         raise InputError("target.map_attacked: expected an attack, got none; choose attack=pgd, or target.map_clean")
     if "sparse_latency_ms" in goals:
         check_installed(["sparse"], setting="target.sparse_latency_ms", otherwise="take target.latency_ms")
-    if (timed := _timed(goals)) and (count := build.bare_trainer(config).world_size) > 1:
+    if (timed := _timed(goals)) and (count := _processes(config)) > 1:
         raise InputError(
             f"target.{timed}: expected one process, as only the first one measures time, got {count}; set "
             "trainer.devices=1"
@@ -61,13 +61,18 @@ def check_objectives(config: Config) -> None:
         raise InputError("dry_run: expected false beside objectives, got true; each run is chosen from earlier ones")
     if "map_attacked" in names and build.instantiate(config["evaluation"]["attack"]) is None:
         raise InputError("objectives: expected an attack for map_attacked, got none; choose attack=pgd, or map_clean")
-    if (timed := _timed(names)) and (count := build.bare_trainer(config).world_size) > 1:
+    if (timed := _timed(names)) and (count := _processes(config)) > 1:
         raise InputError(f"objectives: expected one process for {timed}, which the first one measures, got {count}")
     if "sparse_latency_ms" in names and not config["evaluation"]["latency"]["sparse"]:
         raise InputError(
             "evaluation.latency.sparse: expected true for the objective sparse_latency_ms, got false; add "
             "evaluation.latency.sparse=true"
         )
+
+
+def _processes(config: Config) -> int:
+    """How many a run starts, in whatever numbers it computes."""
+    return build.bare_trainer({"trainer": {**config["trainer"], "precision": "32-true"}}).world_size
 
 
 def _timed(names: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,19 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+from hydra_det.errors import InputError
 from hydra_det.process import place
-from hydra_det.process.interrupts import INTERRUPTED
 from hydra_det.process.locations import SCRIPTS
-from hydra_det.process.progress_bar import may_draw
 from hydra_det.process.script import leave_reason
 from hydra_det.records.record import FAILED_NAME
 from hydra_det.sweeps.places import Places, visible
+from hydra_det.sweeps.voice import Voice
 
 log = logging.getLogger(__name__)
 
+MOST_WAITING = 4  # jobs, for each place, that may wait for others before no new one is started: they hold memory
 LOOK = 0.2  # seconds between two looks at the jobs
 PATIENCE = 60  # seconds in which a job that is told to stop keeps what it has
 
@@ -71,24 +70,41 @@ class Job:
             *overrides,
             "hydra.mode=RUN",
             f"hydra.run.dir='{place_of_run}'",
+            f"hydra.job.num={hydra.job.num}",
         ]
-        asked = config.trainer.devices
         return cls(
             name=str(hydra.sweep.subdir),
             folder=folder,
             command=[sys.executable, str(SCRIPTS / f"{hydra.job.name}.py"), *words],
             at=Path(hydra.runtime.cwd),
-            devices=asked if isinstance(asked, int) and asked > 0 else len(asked) if isinstance(asked, list) else 1,
+            devices=devices_asked(config),
         )
+
+
+def devices_asked(config: Any) -> int:
+    """How many devices of the launcher a job wants.
+
+    Raises:
+        InputError: it names them, which are the launcher's to give.
+    """
+    trainer = config.get("trainer") or {}
+    asked = trainer.get("devices", 1)
+    if trainer.get("accelerator") == "cpu" or asked == "auto":
+        return 1
+    number = int(asked) if isinstance(asked, str) and asked.isdigit() else asked
+    if not isinstance(number, int) or number < 1:
+        raise InputError(f"trainer.devices: expected a number beside hydra/launcher=devices, got {asked}")
+    return number
 
 
 class _Running:
     """A job that runs, or waits for another one."""
 
-    def __init__(self, number: int, job: Job, devices: tuple[str, ...], *, threads: int, say: "_Voice") -> None:
+    def __init__(self, number: int, job: Job, devices: tuple[str, ...], *, threads: int, say: "Voice") -> None:
         self.number, self.job, self.devices = number, job, devices
         self.has_place = True
         self.stopped = False  # it was told to
+        (job.folder / FAILED_NAME).unlink(missing_ok=True)  # of an earlier start
         self.talk = Path(tempfile.mkdtemp(prefix="hydra_det_place_"))
         environment = {
             **os.environ,
@@ -105,7 +121,7 @@ class _Running:
         self.reader = threading.Thread(target=self._pass_on, args=(say,), daemon=True)
         self.reader.start()
 
-    def _pass_on(self, say: "_Voice") -> None:
+    def _pass_on(self, say: "Voice") -> None:
         assert self.process.stdout
         for line in self.process.stdout:
             say.line(f"{self.job.name} | {line.rstrip()}")
@@ -130,10 +146,8 @@ class _Running:
         code = self.process.returncode
         answer = self.talk / place.ANSWER
         found = json.loads(answer.read_text()) if answer.exists() else None
-        for path in self.talk.iterdir():
-            path.unlink()
-        self.talk.rmdir()
-        if code in {0, INTERRUPTED} or self.stopped:
+        shutil.rmtree(self.talk, ignore_errors=True)
+        if code == 0 or self.stopped:
             return found
         reason = self.job.folder / FAILED_NAME
         if code < 0:
@@ -158,6 +172,8 @@ class SideBySide:
         self.places = places
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         given = os.environ.get("OMP_NUM_THREADS", "")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(f"hydra.launcher.threads: expected a whole number of at least 1, or null, got {threads!r}")
         self.threads = threads or (int(given) if given.isdigit() else max(1, cores // places.count))
 
     def run(self, jobs: Iterator[Job], *, count: int) -> list[Any]:
@@ -172,7 +188,7 @@ class SideBySide:
         failed = 0
         waiting = enumerate(jobs)
         following = next(waiting, None)
-        with _Voice(count) as say:
+        with Voice(count) as say:
             try:
                 while following or running:
                     for one in [one for one in running if one.process.poll() is not None]:
@@ -181,20 +197,27 @@ class SideBySide:
                             self.places.give_back(one.devices)
                         answers[one.number] = one.close()
                         failed += one.process.returncode != 0
-                        if one.process.returncode == INTERRUPTED:
-                            raise KeyboardInterrupt
-                        say.ended(one, answers[one.number])
+                        if one.process.returncode:
+                            say.line(f"{one.job.name} | failed: {answers[one.number]}")
                     for one in running:  # before new jobs: they were here first
                         if one.wants_back() and (one.has_place or self.places.take_again(one.devices)):
                             one.go_on()
                         elif one.wants_to_wait():
                             self.places.give_back(one.devices)
                             one.has_place = False
-                    while following and (devices := self.places.take(following[1].devices)):
+                    waiting_now = sum(not one.has_place for one in running)
+                    returning = any(one.wants_back() and not one.has_place for one in running)  # to places of its own
+                    while (
+                        following
+                        and not returning
+                        and waiting_now < MOST_WAITING * self.places.count
+                        and (devices := self.places.take(following[1].devices))
+                    ):
                         number, job = following
                         running.append(_Running(number, job, devices, threads=self.threads, say=say))
                         following = next(waiting, None)
-                    say.progress(running, done=len(answers), failed=failed)
+                    waits = sum(not one.has_place for one in running)
+                    say.progress(done=len(answers), failed=failed, running=len(running) - waits, waiting=waits)
                     time.sleep(LOOK)
             finally:
                 _stop(running)
@@ -206,70 +229,15 @@ def _stop(running: list[_Running]) -> None:
     for one in running:
         if one.process.poll() is None:
             one.stopped = True
-            one.process.send_signal(signal.SIGINT)
+            one.process.terminate()  # a process that was started in the background ignores SIGINT
     end = time.monotonic() + PATIENCE
-    for one in running:
-        try:
+    try:
+        for one in running:
             one.process.wait(max(0.0, end - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # too late, or asked again
+        for one in running:
             one.process.kill()
             one.process.wait()
-        one.close()
-
-
-class _Voice:
-    """The terminal that jobs share: their lines, and below them one for the sweep."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.began = count, time.monotonic()
-        console = Console(stderr=True)
-        self.drawn = may_draw(sys.stderr) and console.is_terminal
-        self.bar = Progress(
-            TextColumn("sweep"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[state]}"), TimeRemainingColumn(), console=console, disable=not self.drawn,
-        )  # fmt: skip
-        self.task = self.bar.add_task("sweep", total=count, state="")
-        self.state = (0, 0, 0, 0)
-
-    def __enter__(self) -> "_Voice":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.bar.stop()
-
-    def line(self, text: str) -> None:
-        """A line of a job."""
-        if self.drawn:
-            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, flush=True)  # noqa: T201 - as the job would
-
-    def ended(self, one: _Running, answer: Any) -> None:
-        """A job has ended."""
-        if one.process.returncode:
-            self.line(f"{one.job.name} | failed: {answer}")
-
-    def progress(self, running: list[_Running], *, done: int, failed: int) -> None:
-        """How far the sweep is; where there is no bar, a line for every job that ended."""
-        waiting = sum(not one.has_place for one in running)
-        state = (done, failed, len(running) - waiting, waiting)
-        if state == self.state:
-            return
-        text = f"{state[2]} running, {waiting} waiting, {failed} failed"
-        self.bar.update(self.task, completed=done, state=text)
-        if not self.drawn and done > self.state[0]:
-            seconds = time.monotonic() - self.began
-            left = seconds / done * (self.count - done)
-            self.line(f"sweep: {done}/{self.count} done, {text}, about {_time(left)} left")
-        self.state = state
-
-
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    finally:
+        for one in running:
+            one.close()

@@ -466,8 +466,17 @@ def test_images_and_reference_may_change_places(name, rule, target):
         torch.testing.assert_close(back.weights[key], -values, rtol=0, atol=1e-6 * float(values.abs().max()))
 
 
-def test_raw_maps_may_be_a_tree():
-    listed, nested = (make_masked(kind(num_classes=6)).eval() for kind in (Small, Nested))
+class Still(Nested):
+    """Some of whose raw maps are the same for every image."""
+
+    def forward(self, images: Tensor) -> Any:
+        """As its parent, and places."""
+        return {**super().forward(images), "places": torch.ones(len(images), 2)}
+
+
+@pytest.mark.parametrize("kind", [Nested, Still])
+def test_raw_maps_may_be_a_tree(kind):
+    listed, nested = (make_masked(made(num_classes=6)).eval() for made in (Small, kind))
     nested.load_state_dict(listed.state_dict())
     made = batch()
     images = made["images"].float()

@@ -42,6 +42,7 @@ BREACHES = [
     ("losses", None, "Small: expected the methods losses and detections, got no losses"),
     ("num_classes", 7, r"Small\.num_classes: expected 2, as many as the data has, got 7"),
     ("forward", lambda _: [], r"Small\.forward: expected raw maps: a tensor, or lists, .* of them, got list of 0"),
+    ("forward", lambda maps: [maps[0], maps[0].round().long()], "expected raw maps of floats, got torch.int64"),
     ("forward", lambda _: {"maps": None}, r"Small\.forward: expected raw maps: .*, got dict"),
     ("forward", lambda maps: {"maps": maps[0], "all": maps[0].sum()}, r"expected tensors \[2, \.\.\.\] .*, got \[\]"),
     ("forward", lambda maps: [maps[0][:1]], r"expected tensors \[2, \.\.\.\] for 2 images, got \[1, 6, 2, 2\]"),

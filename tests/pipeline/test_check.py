@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from hydra_det.engines import registry
 from hydra_det.pipeline.build import read_yaml
-from hydra_det.pipeline.check import check, check_earlier
+from hydra_det.pipeline.check import check
+from hydra_det.pipeline.check_network import check_earlier
 from hydra_det.types import InputError
 from tests.pipeline.tiny import arguments, compose
 from train import train

@@ -6,6 +6,8 @@ import torch
 from hydra_det.pipeline import precision
 from hydra_det.pipeline.precision import FULL, HALF, has_units, of_scores, settled
 from hydra_det.records.record import read_record
+from hydra_det.sweeps.check import check_objectives
+from hydra_det.types import InputError
 from tests.pipeline.tiny import run
 
 X86 = "processor\t: 0\nflags\t\t: fpu avx2 avx512f {}\nbugs\t\t: amx_bf16\n"
@@ -65,6 +67,26 @@ def test_auto(cpuinfo, flags, chosen):
     assert found["model"] == {"width": 1, "channels_last": chosen == HALF}
     assert of_scores(found)["trainer"]["precision"] == FULL
     assert settled(config("auto", scores=HALF))["evaluation"]["precision"] == HALF, "unless it is asked for"
+
+
+def test_numbers_of_scores_that_are_none_are_refused_before_anything_is_trained(tmp_path):
+    for asked in ("auto", "fp16", "bf16-true"):
+        with pytest.raises(InputError, match=rf"evaluation.precision: expected 32-true, .*, got {asked}"):
+            run(tmp_path, f"evaluation.precision={asked}", "dry_run=true")
+
+
+def test_what_is_timed_may_be_beside_auto():
+    """The check of objectives asks a trainer for its processes before anything is chosen."""
+    trainer = {"_target_": "pytorch_lightning.Trainer", "accelerator": "cpu", "devices": 1, "precision": "auto"}
+    timed = {
+        "trainer": {**trainer, "enable_progress_bar": False},
+        "objectives": ["latency_ms"],
+        "dry_run": False,
+        "evaluation": {"latency": {"sparse": False}},
+    }
+    check_objectives(timed)
+    with pytest.raises(InputError, match="objectives: expected one process for latency_ms"):
+        check_objectives({**timed, "trainer": {**trainer, "enable_progress_bar": False, "devices": 2}})
 
 
 @pytest.mark.parametrize("flags", ["avx512_bf16", "avx512_vnni"])

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from hydra_det.errors import InputError
 from hydra_det.records.record import FAILED_NAME
 from hydra_det.sweeps.places import Places
-from hydra_det.sweeps.side_by_side import Job, SideBySide
+from hydra_det.sweeps.side_by_side import Job, SideBySide, devices_asked
 
 ROOT = Path(__file__).parents[2]
 HEAD = "import os, sys, time; from pathlib import Path; from hydra_det.process import place; here = Path({!r})\n"
@@ -90,6 +91,64 @@ def test_what_fails_or_dies_frees_its_place_and_says_why(tmp_path):
     assert not (tmp_path / "fine" / FAILED_NAME).exists()
 
 
+def test_a_job_that_somebody_ends_is_one_failure(tmp_path):
+    told = job(tmp_path, "told", "import hydra_det.process.interrupts as i; sys.exit(i.INTERRUPTED)")
+    fine = job(tmp_path, "fine", "place.answer(1)")
+    assert run(told, fine, places=Places(["cpu"])) == [
+        "its process ended with exit code 130; the same command tries it again", 1,
+    ]  # fmt: skip
+
+
+def test_an_old_reason_is_forgotten(tmp_path):
+    (tmp_path / "dumb").mkdir()
+    (tmp_path / "dumb" / FAILED_NAME).write_text("of last week")
+    (answer,) = run(job(tmp_path, "dumb", "sys.exit(3)"), places=Places(["cpu"]))
+    assert "exit code 3" in answer
+
+
+def test_nobody_reads(tmp_path, monkeypatch):
+    class Gone:
+        def write(self, _: str) -> None:
+            raise BrokenPipeError
+
+        def isatty(self) -> bool:
+            return False
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert run(job(tmp_path, "loud", "print('x' * 500000); place.answer(1)"), places=Places(["cpu"])) == [1]
+
+
+def test_no_more_than_some_wait(tmp_path):
+    """With one place four jobs may wait; the fifth starts only when one of them has come back."""
+    waiting = "place.let_go(); (here / f'waits{os.getpid()}').touch()\n"
+    count = "place.answer(len(list(here.glob('waits*')))); "
+    jobs = [
+        job(tmp_path, f"job{number}", waiting + "time.sleep(2.5)\n" + count + "place.take_back()")
+        for number in range(6)
+    ]
+    assert max(run(*jobs, places=Places(["cpu"]))[:4]) <= 4
+
+
+@pytest.mark.parametrize(("trainer", "found"), [
+    ({"devices": 2}, 2), ({"devices": "2"}, 2), ({"devices": "auto"}, 1), ({"devices": 2, "accelerator": "cpu"}, 1),
+    (None, 1),
+])  # fmt: skip
+def test_how_many_devices_a_job_wants(trainer, found):
+    assert devices_asked({"trainer": trainer}) == found
+
+
+def test_devices_are_the_launchers_to_give():
+    for asked in ([0, 1], -1, "0,1"):
+        with pytest.raises(InputError, match=r"trainer.devices: expected a number beside hydra/launcher=devices, got"):
+            devices_asked({"trainer": {"devices": asked}})
+
+
+def test_threads_that_are_none():
+    for wrong in (0, -1, 1.5, "2"):
+        with pytest.raises(InputError, match=r"hydra.launcher.threads: expected a whole number of at least 1, or null"):
+            SideBySide(Places(["cpu"]), threads=wrong)  # type: ignore[arg-type]
+
+
 def test_a_job_that_waits_lets_another_one_have_its_place(tmp_path):
     """With a single place: the first needs what the second makes, and would wait for ever if it kept the place."""
     needing = job(
@@ -126,6 +185,7 @@ def test_ctrl_c_stops_the_jobs_in_order(tmp_path):
         "(here / 'began').touch()\ntry: time.sleep(60)\n"
         "except KeyboardInterrupt: (here / 'kept').touch(); sys.exit(130)"
     )
+    code = "from hydra_det.process.interrupts import started; started()\n" + code
     interrupt = threading.Thread(target=_interrupt_when, args=(tmp_path / "began",))
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
@@ -146,6 +206,7 @@ def _interrupt_when(path: Path) -> None:
 def test_a_job_does_not_outlive_its_launcher(tmp_path):
     """The launcher is killed; its job is told as by Ctrl-C, and keeps what it has."""
     code = (
+        "from hydra_det.process.interrupts import started; started()\n"
         "from hydra_det.process.place import end_with_launcher; end_with_launcher(); (here / 'began').touch()\n"
         "try: time.sleep(30)\nexcept KeyboardInterrupt: (here / 'kept').touch()"
     )

@@ -24,7 +24,7 @@ from hydra_det.finished.compacting.settings import asked_engines
 from hydra_det.finished.compacting.workplace import Workplace
 from hydra_det.finished.in_engine import InEngine
 from hydra_det.finished.run import FinishedRun, compact_variant
-from hydra_det.finished.scored import ON_CPU
+from hydra_det.finished.scored import on_cpu
 from hydra_det.modules.graph import GraphDetector
 from hydra_det.modules.masked_conv import make_dense
 from hydra_det.pipeline.build import Config
@@ -142,7 +142,7 @@ class Compacting:
         if not self.settings["evaluate"]:
             return [result for _, result in exported.values()]
         run, stage = self.run, self.run.stage("pruned")
-        config = {**run.config, "trainer": {**run.config["trainer"], **ON_CPU}}
+        config = on_cpu(run.config)
         answer = []
         for name, (forward, result) in exported.items():
             log.info("evaluate: compact network in %s", name)

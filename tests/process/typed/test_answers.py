@@ -44,7 +44,7 @@ def said(script, *words):
         ("prune=kernels", "got kernels; did you mean prune=kernel?"),
         ("experiment=bccd/gird", "got bccd/gird; did you mean experiment=bccd/grid?"),
         ("stage@stage.pretrain=pretran", "did you mean stage@stage.pretrain=pretrain?"),
-        ("hydra/launcher=jobli", "hydra/launcher: expected one of basic, joblib, "),
+        ("hydra/launcher=jobli", "hydra/launcher: expected one of basic, devices, joblib, "),
         ("data=/home/photos", "data: expected one of bccd, coco, "),
         ("prune.ratio", "prune.ratio: expected key=value, got no =; did you mean prune.ratio=...?"),
         ("~prune.rati", "did you mean ~prune.ratio?"),

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from hydra_det.files.locks import try_lock
 from hydra_det.pipeline.claiming import claim
 from hydra_det.process import place
 from hydra_det.store import store as store_module
@@ -57,8 +58,9 @@ def test_whoever_waits_has_no_place_meanwhile(tmp_path, talk, finished):
     assert seen(talk / place.BACK), "it asks for its place"
     assert not answers, "and does nothing before it has it"
     if finished:
-        with ExitStack() as third:  # nor does it keep others from what is there
-            assert not store.claim_missing("pretrain", "0" * 12, third)
+        lock = try_lock(store.root / ".locks" / f"pretrain-{'0' * 12}", setting="store")
+        assert lock, "nor does it keep others from what is there"
+        lock.release()
     (talk / place.WAITING).unlink()
     (talk / place.BACK).unlink()
     waiting.join(timeout=10)

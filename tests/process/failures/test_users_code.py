@@ -31,5 +31,8 @@ def test_a_users_own_line_and_what_it_called(tmp_path):
     )
     module = ModuleType("theirs")
     exec(compile(file.read_text(), str(file), "exec"), module.__dict__)
+    module.__dict__["PruneSettings"] = PruneSettings
+    exec(compile("def ours():\n    PruneSettings(ratio=2.0)\n", str(file), "exec"), module.__dict__)
+    assert users_line(raised(module.ours)) is None, "ours raised it, whoever called"
     assert users_line(raised(module.add)) == f"{file}, line 4"
     assert users_line(raised(module.fail)) == f"{file}, line 7"

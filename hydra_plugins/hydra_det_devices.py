@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
     from hydra_det.sweeps.side_by_side import Job
@@ -66,7 +66,6 @@ class DevicesLauncher(Launcher):
     def _jobs(self, job_overrides: Sequence[Sequence[str]], first: int) -> Iterator["Job"]:
         from hydra_det.sweeps.side_by_side import Job
 
-        typed: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         for number, overrides in enumerate(job_overrides, first):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -74,4 +73,4 @@ class DevicesLauncher(Launcher):
                 config.hydra.job.id = f"{config.hydra.job.name}_{number}"
                 config.hydra.job.num = number
             HydraConfig.instance().set_config(config)
-            yield Job.of_sweep(config, list(overrides), of_hydra=typed)
+            yield Job.of_sweep(config, list(overrides))

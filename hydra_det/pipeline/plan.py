@@ -49,7 +49,7 @@ def typical_seconds(store: Store, name: str) -> float | None:
 
 def describe(planned: Iterable[Planned]) -> str:
     """One line: what is to be run with the time it may take, and what is there."""
-    words = [f"{stage.name} {_time(stage.seconds)}" for stage in planned if not stage.found]
+    words = [f"{stage.name} {duration(stage.seconds)}" for stage in planned if not stage.found]
     there = [stage.name for stage in planned if stage.found]
     said = [f"to run: {', '.join(words)}"] if words else ["all stages are there, scores may be to compute"]
     return "; ".join([*said, *([f"there: {', '.join(there)}"] if words and there else [])])
@@ -67,7 +67,7 @@ class Outlook(NamedTuple):
         again = f", and {self.unknown} stages of which none was ever run" if self.unknown else ""
         return (
             f"{self.stages} different stages, {self.found} of them finished; the others take about "
-            f"{_time(self.seconds)}{again}. Scoring and timing come on top."
+            f"{duration(self.seconds)}{again}. Scoring and timing come on top."
         )
 
 
@@ -79,7 +79,8 @@ def outlook(jobs: Iterable[Iterable[Planned]]) -> Outlook:
     return Outlook(len(unique), len(unique) - len(missing), sum(known), len(missing) - len(known))
 
 
-def _time(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Seconds as somebody would say them: `71 s`, `12 min`, `3.5 h`; None is not known."""
     if seconds is None:
         return "(unknown time)"
     return (

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -208,21 +208,33 @@ class OutputCheck(Callback):
 def same_job(rank: int) -> tuple[list[str], str]:
     """The command that runs this very job as one more process of it, and the folder to run it in."""
     hydra = HydraConfig.get()
-    typed: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)  # ${...} is for the process to resolve
-    given = [text for text in typed if not text.startswith("hydra.mode=")]
-    further = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    folder = hydra.runtime.output_dir.replace("\\", "\\\\").replace("'", "\\'")
-    words = [
-        *(f"--config-dir={path}" for path in further),
+    words = ("hydra.output_subdir=null", f"hydra.job.name={hydra.job.name}_process_{rank}")
+    return command_of(hydra, hydra.overrides.task, hydra.runtime.output_dir, *words), str(hydra.runtime.cwd)
+
+
+def command_of(hydra: Any, overrides: Sequence[str], folder: str, *further: str) -> list[str]:
+    """The command that runs a job by itself.
+
+    Args:
+        hydra: what Hydra says of the job.
+        overrides: of its config.
+        folder: to run it in.
+        further: words for Hydra.
+    """
+    typed: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)  # ${...} is for that process to resolve
+    places = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
+    return [
+        sys.executable,
+        str(SCRIPTS / f"{hydra.job.name}.py"),
+        *(f"--config-dir={path}" for path in places),
         f"--config-name={hydra.job.config_name}",
-        *given,
-        *hydra.overrides.task,
+        *(text for text in typed if not text.startswith("hydra.mode=")),
+        *overrides,
         "hydra.mode=RUN",
-        f"hydra.run.dir='{folder}'",
-        "hydra.output_subdir=null",
-        f"hydra.job.name={hydra.job.name}_process_{rank}",
+        f"hydra.run.dir='{quoted}'",
+        *further,
     ]
-    return [sys.executable, str(SCRIPTS / f"{hydra.job.name}.py"), *words], str(hydra.runtime.cwd)
 
 
 def _places(config: DictConfig, folder: Path) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -56,15 +56,19 @@ class Places:
 
     def __str__(self) -> str:
         devices = CPU if list(self._free) == [CPU] else f"GPU {', '.join(self._free)}"
-        return f"{devices}, {self.per_device} at once{' on each' if len(self._free) > 1 else ''}"
+        return f"{devices}: {self.per_device} at once{' on each' if len(self._free) > 1 else ''}"
 
     @property
     def count(self) -> int:
         """How many jobs of one device there can be at once."""
         return len(self._free) * self.per_device
 
-    def take(self, count: int) -> tuple[str, ...] | None:
+    def take(self, count: int, *, but: Collection[str] = ()) -> tuple[str, ...] | None:
         """A place on each of so many devices, those with most room first; None where there are not as many now.
+
+        Args:
+            count: how many.
+            but: devices whose next place somebody waits for.
 
         Raises:
             InputError: there never are.
@@ -75,8 +79,8 @@ class Places:
             raise InputError(
                 f"trainer.devices: expected at most {len(self._free)}, the devices of the launcher, got {count}"
             )
-        chosen = sorted(self._free, key=self._free.__getitem__, reverse=True)[:count]
-        return tuple(sorted(chosen)) if self.take_again(chosen) else None
+        chosen = sorted(self._free.keys() - set(but), key=lambda device: (-self._free[device], device))[:count]
+        return tuple(sorted(chosen)) if len(chosen) == count and self.take_again(chosen) else None
 
     def take_again(self, devices: Sequence[str]) -> bool:
         """Take a place on these very devices, if each has one."""

@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,13 +16,10 @@ from typing import Any
 
 from hydra_det.errors import InputError
 from hydra_det.process import place
-from hydra_det.process.locations import SCRIPTS
-from hydra_det.process.script import leave_reason
+from hydra_det.process.script import command_of, leave_reason
 from hydra_det.records.record import FAILED_NAME
 from hydra_det.sweeps.places import Places, visible
 from hydra_det.sweeps.voice import Voice
-
-log = logging.getLogger(__name__)
 
 MOST_WAITING = 4  # jobs, for each place, that may wait for others before no new one is started: they hold memory
 LOOK = 0.2  # seconds between two looks at the jobs
@@ -50,33 +45,21 @@ class Job:
     devices: int = 1
 
     @classmethod
-    def of_sweep(cls, config: Any, overrides: list[str], *, of_hydra: list[str]) -> "Job":
+    def of_sweep(cls, config: Any, overrides: list[str]) -> "Job":
         """A job of Hydra's.
 
         Args:
             config: composed for it, with what `hydra` says.
             overrides: its own.
-            of_hydra: what was typed for Hydra itself.
         """
         hydra = config.hydra
         folder = Path(hydra.sweep.dir) / hydra.sweep.subdir
-        typed = [text for text in of_hydra if not text.startswith("hydra.mode=")]
-        further = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-        place_of_run = str(Path(hydra.runtime.cwd, folder)).replace("\\", "\\\\").replace("'", "\\'")
-        words = [
-            *(f"--config-dir={path}" for path in further),
-            f"--config-name={hydra.job.config_name}",
-            *typed,
-            *overrides,
-            "hydra.mode=RUN",
-            f"hydra.run.dir='{place_of_run}'",
-            f"hydra.job.num={hydra.job.num}",
-        ]
+        at = Path(hydra.runtime.cwd)
         return cls(
             name=str(hydra.sweep.subdir),
             folder=folder,
-            command=[sys.executable, str(SCRIPTS / f"{hydra.job.name}.py"), *words],
-            at=Path(hydra.runtime.cwd),
+            command=command_of(hydra, overrides, str(at / folder), f"hydra.job.num={hydra.job.num}"),
+            at=at,
             devices=devices_asked(config),
         )
 
@@ -206,12 +189,11 @@ class SideBySide:
                             self.places.give_back(one.devices)
                             one.has_place = False
                     waiting_now = sum(not one.has_place for one in running)
-                    returning = any(one.wants_back() and not one.has_place for one in running)  # to places of its own
+                    awaited = {device for one in running if one.wants_back() for device in one.devices}
                     while (
                         following
-                        and not returning
                         and waiting_now < MOST_WAITING * self.places.count
-                        and (devices := self.places.take(following[1].devices))
+                        and (devices := self.places.take(following[1].devices, but=awaited))
                     ):
                         number, job = following
                         running.append(_Running(number, job, devices, threads=self.threads, say=say))

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hydra_det.pipeline.plan import duration
 from hydra_det.process.progress_bar import may_draw
 
 
@@ -51,15 +52,5 @@ class Voice:
         if not self.drawn and done > self.state[0]:
             seconds = time.monotonic() - self.began
             left = seconds / done * (self.count - done)
-            self.line(f"sweep: {done}/{self.count} done, {text}, about {_time(left)} left")
+            self.line(f"sweep: {done}/{self.count} done, {text}, about {duration(left)} left")
         self.state = state
-
-
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )

@@ -1,5 +1,7 @@
 """`trainer.precision=auto`: bfloat16 for training where a machine has units for it, scores in float32 everywhere."""
 
+import logging
+
 import pytest
 import torch
 
@@ -57,10 +59,17 @@ def test_what_is_asked_for_stays(cpuinfo):
 
 
 @pytest.mark.parametrize(("flags", "chosen"), [("avx512_bf16", HALF), ("avx512_vnni", FULL)])
-def test_auto(cpuinfo, flags, chosen):
+def test_auto(cpuinfo, flags, chosen, caplog):
+    caplog.set_level("INFO")
+    precision._say.cache_clear()
     cpuinfo.write_text(X86.format(flags))
     given = config("auto")
+    logging.disable(logging.WARNING)
+    settled(given)  # as a sweep looks at its jobs
+    logging.disable(logging.NOTSET)
+    assert not caplog.text
     found = settled(given)
+    assert f"trainer.precision=auto: {chosen}, as this cpu" in caplog.text
     assert given == config("auto"), "it is not changed"
     assert found["trainer"] == {"precision": chosen, "accelerator": "cpu", "devices": 1}
     assert found["evaluation"] == {"precision": FULL, "samples": 0}

@@ -20,6 +20,14 @@ def test_each_place_is_given_once():
     assert here.take(1) is None
 
 
+def test_the_next_place_of_a_device_is_for_whoever_waits_for_it():
+    here = Places(["0", "1", "2"], per_device=2)
+    assert here.take(1, but={"0"}) == ("1",)
+    assert here.take(2, but={"1"}) == ("0", "2")
+    assert here.take(2, but={"0", "1"}) is None, "though all have room"
+    assert here.take(1, but={"0", "1", "2"}) is None
+
+
 def test_a_job_may_have_several_devices():
     here = Places(["0", "1", "2"])
     assert here.take(2) == ("0", "1")

@@ -171,13 +171,15 @@ def test_whoever_waited_comes_before_new_jobs(tmp_path):
     assert run(first, second, third, places=Places(["cpu"]))[2] is True
 
 
-def test_a_job_that_has_no_launcher_waits_for_nobody(monkeypatch):
+def test_a_job_that_has_no_launcher_waits_for_nobody(tmp_path, monkeypatch):
     from hydra_det.process import place
 
     monkeypatch.delenv(place.FOLDER, raising=False)
+    monkeypatch.chdir(tmp_path)
     place.let_go()
     place.take_back()
     place.answer(1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

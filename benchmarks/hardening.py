@@ -13,13 +13,12 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-import torch
 
 from benchmarks.interleaved import chosen, compare, parsed, timing_options
-from benchmarks.subjects import network, random_batch
+from benchmarks.subjects import network, optimizer_of, random_batch
 from hydra_det.callbacks.hardening.adversarial_batch import on_schedule
 from hydra_det.callbacks.hardening.registry import HARDENINGS
-from hydra_det.modules.detector import Detector, parameter_groups
+from hydra_det.modules.detector import Detector
 from hydra_det.pipeline import build
 from hydra_det.types import Batch
 
@@ -49,7 +48,7 @@ def steps(net: Any, batch: Batch, name: str, *, share: float) -> Callable[[], ob
     callback = on_schedule(build.instantiate(config["hardening"]), attack=attack, share=share)
     trainer = pl.Trainer(accelerator="auto", devices=1, logger=False, enable_checkpointing=False, inference_mode=False)
     module = Detector(net).to(batch["images"].device).train()
-    optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
+    optimizer = optimizer_of(net)
     callback.on_fit_start(trainer, module)
 
     def run() -> None:

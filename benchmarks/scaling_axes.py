@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.command import Command
-from benchmarks.subjects import network, random_batch
+from benchmarks.subjects import network, optimizer_of, random_batch
 from benchmarks.training_step import our_step
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.evaluation.coco_map import average_precision, coco_results
-from hydra_det.modules.detector import parameter_groups
 from hydra_det.types import Batch
 
 MODEL, WIDTH, SIZE, BATCH = "yolov3_nano", 0.125, 96, 8  # where another axis is measured
@@ -125,7 +124,7 @@ def _data(folder: Path, *overrides: str) -> DetectionData:
 
 def _epoch(data: DetectionData, device: str) -> Callable[[], None]:
     net = network(MODEL, width=WIDTH, num_classes=data.num_classes).to(device).train()
-    optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
+    optimizer = optimizer_of(net)
 
     def run() -> None:
         for loaded in data.train_dataloader():

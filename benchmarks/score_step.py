@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.interleaved import compare, parsed, timing_options
-from benchmarks.subjects import network, random_batch
+from benchmarks.subjects import network, optimizer_of, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
 from hydra_det.compaction.channels import layout
@@ -130,7 +130,7 @@ def learning_scores(net: Any) -> tuple[torch.optim.Optimizer, Callable[[], None]
             net.get_submodule(name).mask.copy_(mask)
 
     refresh()
-    return torch.optim.AdamW([layer.scores for _, layer in layers], lr=1e-3), refresh
+    return optimizer_of(net), refresh
 
 
 def _options() -> argparse.Namespace:

@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.interleaved import parsed, quartiles, time_in_turns, timing_options
 from benchmarks.measured_steps import StepTimes, add, computed_on
 from benchmarks.score_step import learning_scores
-from benchmarks.subjects import CLASSES, OBJECTS, network, random_batch
+from benchmarks.subjects import CLASSES, OBJECTS, network, optimizer_of, random_batch
 from hydra_det.attacks.gradient import PGD
 from hydra_det.boxes import PADDING
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
@@ -33,7 +33,6 @@ from hydra_det.evaluation.matches import find_matches
 from hydra_det.init.contributions import contributions
 from hydra_det.init.rules import RULES
 from hydra_det.init.targets import assigned
-from hydra_det.modules.detector import parameter_groups
 from hydra_det.modules.masked_conv import folded, make_masked
 from hydra_det.modules.undisturbed import undisturbed
 from hydra_det.types import Batch, Detections
@@ -98,7 +97,7 @@ def in_turns(steps: Mapping[str, Step], options: argparse.Namespace) -> dict[str
 def training(net: Any, batch: Batch, half: Callable[[], Any]) -> Callable[..., None]:
     """A step in which weights learn, on clean or on attacked images."""
     net.train()
-    optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
+    optimizer = optimizer_of(net)
 
     def step(*, attacked: bool) -> None:
         images = _attacked(net, batch, half) if attacked else batch["images"]

@@ -1,11 +1,14 @@
 """What the benchmarks time: the networks of the configs with random weights, and random images with objects."""
 
+import functools
 from typing import Any
 
 import hydra
 import torch
+from torch import nn
 
 from hydra_det.boxes import Letterbox
+from hydra_det.modules.detector import fused, parameter_groups
 from hydra_det.modules.yolo.base import YoloDetector
 from hydra_det.pipeline import build
 from hydra_det.types import Batch, Target
@@ -22,6 +25,12 @@ def network(name: str, **changes: Any) -> YoloDetector:
     made = build.network({**settings, "num_classes": CLASSES, **changes})
     assert isinstance(made, YoloDetector)
     return made
+
+
+def optimizer_of(net: nn.Module) -> torch.optim.Optimizer:
+    """AdamW over what learns in a network, as `Detector` makes it."""
+    groups = parameter_groups(net)
+    return fused(functools.partial(torch.optim.AdamW, lr=1e-4), groups[0]["params"][0].device)(groups)
 
 
 def random_batch(count: int, size: int, device: str = "cpu") -> Batch:

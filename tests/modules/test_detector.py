@@ -1,16 +1,19 @@
 """The training step: what decays, how the learning rate moves, and the mean that is minimised."""
 
 import doctest
+import functools
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from hydra_det.modules import detector
-from hydra_det.modules.detector import Detector, parameter_groups, warmup_cosine
+from hydra_det.modules.detector import Detector, fused, parameter_groups, warmup_cosine
 from hydra_det.modules.masked_conv import make_masked
+from tests.callbacks.example import TinyData, trainer
 from tests.modules.example import NETWORKS, batch, network
 
 
@@ -80,6 +83,68 @@ def test_training_step_is_the_mean_over_images():
     torch.testing.assert_close(logged.pop("train/loss"), terms.sum().detach(), rtol=1e-4, atol=1e-4)
     names = ["train/loss_box", "train/loss_objectness", "train/loss_classification"]
     torch.testing.assert_close(torch.stack([logged[name] for name in names]), terms.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.5}),
+        (torch.optim.Adam, {"lr": 0.1, "amsgrad": True}),
+        (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_a_fused_step_is_the_step_in_one_pass(settings):
+    kind, values = settings
+    factory = functools.partial(kind, **values)
+    ends, made = [], []
+    for chosen in (factory, fused(factory, torch.device("cpu"))):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(7, 5))
+        made.append(chosen([{"params": [weight]}]))
+        for _ in range(4):
+            weight.grad = torch.randn_like(weight)
+            made[-1].step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(ends[0], ends[1])
+    assert [optimizer.defaults["fused"] for optimizer in made] == [None, True]
+    same = {key: optimizer.defaults[key] for optimizer in made for key in values}
+    assert same == values
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        functools.partial(torch.optim.AdamW, lr=0.1, fused=False),
+        functools.partial(torch.optim.AdamW, lr=0.1, foreach=True),
+        functools.partial(torch.optim.RMSprop, lr=0.1),
+        lambda groups: torch.optim.AdamW(groups, lr=0.1),
+    ],
+)
+def test_what_settings_say_of_the_step_stays(factory):
+    assert fused(factory, torch.device("cpu")) is factory
+    assert fused(torch.optim.SGD, torch.device("meta")) is torch.optim.SGD
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("limit", [1e-3, None])
+def test_gradients_are_clipped_in_every_precision(precision, algorithm, limit):
+    net = network("yolov3_tiny")
+    before = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    run = trainer(max_steps=1, precision=precision, gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
+    run.fit(Detector(net, optimizer=functools.partial(torch.optim.SGD, lr=1.0)), datamodule=TinyData(1))
+    assert run.optimizers[0].defaults["fused"]
+    moved = torch.cat([parameter.detach().flatten() for parameter in net.parameters()]) - before
+    size = moved.norm() if algorithm == "norm" else moved.abs().max()
+    assert size > 0.1 if limit is None else size == pytest.approx(limit, rel=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "one_pass"), [("16-mixed", None), ("32-true", True), ("bf16-mixed", True)])
+def test_where_gradients_are_scaled_the_step_stays_plain(precision, one_pass, monkeypatch):
+    attached = SimpleNamespace(precision=precision, estimated_stepping_batches=1)
+    monkeypatch.setattr(Detector, "trainer", attached)
+    module = Detector(network("yolov3_tiny"), optimizer=functools.partial(torch.optim.AdamW, lr=1e-3))
+    assert module.configure_optimizers()["optimizer"].defaults["fused"] is one_pass
 
 
 def test_examples_run():

@@ -36,7 +36,7 @@ OWN = ("store", "start", "grid", "suites")  # folders there, of a data set
 GREYSCALE = "deeplift_weight_greyscale"
 # What comes first has a pretraining of its own, so that all of these run side by side.
 CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining fast_hardening
-    deeplift_weight deeplift_kernel scaled_kernel learned_allocation hybrid_masks"""
+    deeplift_weight deeplift_kernel scaled_kernel recommended hybrid_masks"""
 RATIOS = "0.75 0.5 0.9 0.85 0.65 0.95 0.25 0.99 0"
 SHARE = 0.85  # of the time for the grid, where suites come after it
 PATIENCE = 25  # seconds a process has for leaving after it was interrupted
@@ -192,7 +192,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
     parser.add_argument("--suite", default="quick", help="of attacks, on networks of the first ratio; '' for none")
     parser.add_argument("--results", type=Path, help="folder for the results; outputs/replication/<data>/results")
-    parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "learned_allocation"])
+    parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "recommended"])
     options, overrides = parser.parse_known_args()
     if wrong := [word for word in overrides if word.startswith("-")]:
         parser.error(f"expected overrides as of train.py beside the options, got {' '.join(wrong)}")

@@ -65,10 +65,13 @@ def main() -> None:
     def ours(**how: Any) -> Callable[[], object]:
         return our_step(network(options.model).to(options.device), batch, **how)
 
-    units = has_units("gpu" if options.device == "cuda" else "cpu")
+    def auto() -> Callable[[], object]:
+        units = has_units("gpu" if options.device == "cuda" else "cpu")
+        return ours(bf16=units, channels_last=units)
+
     made = {
         "float32": ours,
-        "auto": lambda: ours(bf16=units, channels_last=units),
+        "auto": auto,
         "AdamW by parameter": lambda: ours(by_parameter=True),
         "channels_last": lambda: ours(channels_last=True),
         "bf16": lambda: ours(bf16=True),

@@ -320,11 +320,11 @@ def test_command_of_a_first_line() -> None:
 
 
 PAPER = [  # its five configurations
-    ("deeplift_weight", "deeplift", "weight", False),
-    ("deeplift_kernel", "deeplift", "kernel", False),
+    ("deeplift_weight", "deeplift_paper", "weight", False),
+    ("deeplift_kernel", "deeplift_paper", "kernel", False),
     ("scaled_weight", "scaled", "weight", False),
     ("scaled_kernel", "scaled", "kernel", False),
-    ("deeplift_weight_greyscale", "deeplift", "weight", True),
+    ("deeplift_weight_greyscale", "deeplift_paper", "weight", True),
 ]
 
 
@@ -374,7 +374,7 @@ def test_the_configurations_beside_the_papers_differ_in_one_thing() -> None:
         "clean_pretraining": {"stage"},
         "fast_hardening": {"hardening", "stage"},  # the stages say again how they harden
         "hybrid_masks": {"prune", "stage"},
-        "learned_allocation": {"prune", "stage"},
+        "recommended": {"prune", "stage"},
     }
 
 

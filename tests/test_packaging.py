@@ -149,7 +149,7 @@ def test_wheel_holds_every_config_and_no_test(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_an_installed_report_brings_its_templates(installed: Path, tmp_path: Path) -> None:
-    for folder, record in grid(["deeplift, weight"], ratios=[0.5, 0.9], seeds=[0]).items():
+    for folder, record in grid(["deeplift_paper, weight"], ratios=[0.5, 0.9], seeds=[0]).items():
         write_record(tmp_path / "runs" / folder / "record.json", record)
     run([installed / "hydra-det-report", "runs=runs", "hydra.run.dir=out"], cwd=tmp_path)
     source = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

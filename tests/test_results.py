@@ -74,8 +74,8 @@ def project(tmp_path):
     fast = variant(SCALED, 0, 0.5, hardening="fast")
     fast.stages[0]["facts"] = {"fell_back_at": [3, 40], "looks": 9}
     write_record(folder / "other" / "run" / "record.json", fast)
-    place = folder / "cells" / "grid" / "deeplift_kernel_0.5_seed0" / "robustness.json"
-    place.write_text(json.dumps(suite("elsewhere/deeplift_kernel_0.5_seed0", 0.125, 0.25)))
+    place = folder / "cells" / "grid" / "deeplift_paper_kernel_0.5_seed0" / "robustness.json"
+    place.write_text(json.dumps(suite("elsewhere/deeplift_paper_kernel_0.5_seed0", 0.125, 0.25)))
     return tmp_path
 
 
@@ -118,7 +118,7 @@ def test_the_page_by_hand(project):
     assert claim[5:10] == ["2", "AP attacked", "0.255 / 0.155", f"{WEIGHT} against {KERNEL}", "50 %"]
     assert "left out for want of a seed: 75 %" in claim[-1]
     assert "failed runs of these configurations, which are in no mean: 1, at 75 %" in claim[-1]
-    assert "- 1, `grid/deeplift_kernel_0.75_seed1`: error: the masks cut off every output" in cells
+    assert "- 1, `grid/deeplift_paper_kernel_0.75_seed1`: error: the masks cut off every output" in cells
     robust = [
         KERNEL,
         "50 %",
@@ -141,7 +141,9 @@ def test_the_page_by_hand(project):
     assert "where one step stops working: it did in 1 of 1 runs." in page[page.index("## other") :]
     assert "is watched" not in cells
     assert "- No control: no two configurations that differ in scores and masks only have runs at ratio 0" in cells
-    alarm = "- grid/deeplift_kernel_0.5_seed0, pruned network, suite standard: loud is +0.6 share, limit 0.5; explain"
+    alarm = (
+        "- grid/deeplift_paper_kernel_0.5_seed0, pruned network, suite standard: loud is +0.6 share, limit 0.5; explain"
+    )
     assert alarm in cells
     short = rows(page[: page.index("## cells")], "Unstructured")
     assert [line[1:] for line in short] == [["not tested: +0.100", "not tested"]]
@@ -380,9 +382,9 @@ def test_suites_that_are_not_there_are_counted(project):
 
 
 def test_a_damaged_record_is_named_and_nothing_written(project):
-    path = project / "docs" / "replication" / "cells" / "grid" / "deeplift_weight_0.5_seed0" / "record.json"
+    path = project / "docs" / "replication" / "cells" / "grid" / "deeplift_paper_weight_0.5_seed0" / "record.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
-    with pytest.raises(SystemExit, match=r"docs/replication/cells: grid/deeplift_weight_0\.5_seed0: "):
+    with pytest.raises(SystemExit, match=r"docs/replication/cells: grid/deeplift_paper_weight_0\.5_seed0: "):
         write_results.main([], root=project)
     assert (project / "README.md").read_text() == README
 
@@ -454,7 +456,7 @@ def test_the_replication_is_told_what_its_runs_were(tmp_path):
 
 def test_records_get_smaller_and_stay_whole(project, capsys):
     folder = project / "docs" / "replication" / "cells"
-    before, path = read_runs(folder), folder / "grid" / "deeplift_weight_0.5_seed0" / "record.json"
+    before, path = read_runs(folder), folder / "grid" / "deeplift_paper_weight_0.5_seed0" / "record.json"
     size = path.stat().st_size
     shrink_records.main([str(folder)])
     assert capsys.readouterr().out.startswith("8 files, ")

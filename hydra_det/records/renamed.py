@@ -39,6 +39,10 @@ EXPERIMENTS = {
 }
 
 
+CONFIGURATIONS = {"learned_allocation": "recommended"}  # `configuration=` of 0.1
+GROUPS = {"experiment": EXPERIMENTS, "configuration": CONFIGURATIONS}
+
+
 def current_names(config: Any) -> Any:
     """A config, or a part of one, whose `_target_`s are where they are now; all else is as it was."""
     return _with_modules(config, MODULES)
@@ -50,7 +54,7 @@ def first_names(config: Any) -> Any:
 
 
 def current_words(words: Sequence[str]) -> list[str]:
-    """What was typed, with the recipes by their new names; a line says so of each old one."""
+    """What was typed, with recipes and configurations by their new names; a line says so of each old one."""
     return [_current_word(word) for word in words]
 
 
@@ -75,13 +79,14 @@ def _moved(target: str, modules: Mapping[str, str]) -> str:
 
 def _current_word(word: str) -> str:
     key, equals, value = word.partition("=")
-    if key.lstrip("+") != "experiment" or not equals:
+    group = key.lstrip("+")
+    if group not in GROUPS or not equals:
         return word
-    return key + equals + re.sub(r"[^,]+", lambda found: _current_recipe(found[0]), value)
+    return key + equals + re.sub(r"[^,]+", lambda found: _current_recipe(group, found[0]), value)
 
 
-def _current_recipe(name: str) -> str:
-    new = EXPERIMENTS.get(name, name)
+def _current_recipe(group: str, name: str) -> str:
+    new = GROUPS[group].get(name, name)
     if new != name:
-        log.warning("experiment=%s is now experiment=%s; the old name goes with version 0.2", name, new)
+        log.warning("%s=%s is now %s=%s; the old name goes with version 0.2", group, name, group, new)
     return new

@@ -99,7 +99,7 @@ def records_frame(records: Mapping[str, Record]) -> pd.DataFrame:
 
 
 def configurations(records: Mapping[str, Record]) -> dict[str, str]:
-    """The name of every run's configuration, such as `deeplift, kernel, greyscale`.
+    """The name of every run's configuration, such as `scaled, kernel, greyscale`.
 
     Runs of one name differ by seed and ratio only: where the name alone would not tell, it is followed by what was
     typed for them and not for all others of this name, or, where that is long or does not tell, by a letter. Runs of
@@ -148,7 +148,7 @@ def traits(record: Record) -> dict[str, Any]:
     choices = record.config.get("choices", {})
     return {
         "granularity": record.sparsity["granularity"],
-        "init": choices.get("init"),
+        "init": _init(record.config),
         "greyscale": is_greyscale(record),
         "allocation": record.sparsity["allocation"],
         "pretraining": _pretraining(record),
@@ -157,7 +157,7 @@ def traits(record: Record) -> dict[str, Any]:
 
 
 def name_of(found: Mapping[str, Any]) -> str:
-    """`TRAITS` in words, such as `deeplift, kernel, greyscale`: scores, units, and what is not `USUAL`."""
+    """`TRAITS` in words, such as `scaled, kernel, greyscale`: scores, units, and what is not `USUAL`."""
     words = [str(found["init"]), found["granularity"]]
     said = {trait: found[trait] for trait, usual in USUAL.items() if found[trait] not in (usual, None)}
     words += [said["allocation"]] if "allocation" in said else []
@@ -201,6 +201,13 @@ def _row(record: Record) -> dict[str, Any]:
         row |= {f"{key}_{network}": size[key] for key in ("parameters", "flops")}
         row[f"megabytes_{network}"] = size["file_bytes"] / 1e6
     return row
+
+
+def _init(config: Mapping[str, Any]) -> str | None:
+    """What `init=` was, by its present name: before `deeplift` blended its scores with |weight| it was the paper's."""
+    chosen = config.get("choices", {}).get("init")
+    target = (config.get("init") or {}).get("_target_", "")
+    return "deeplift_paper" if chosen == "deeplift" and target.endswith(".DeepLift") else chosen
 
 
 def _pretraining(record: Record) -> str | None:

@@ -28,7 +28,7 @@ RECORDS = {
     "half a pair in a key": Row("record", swap('"cat"', '"\\ud800"'), "expected a key that UTF-8 can hold"),
     "choices as text": Row("record", swap('"choices": {', '"choices": "a", "b": {'), "config.choices: expected dict"),
     "a choice that is a list": Row(
-        "record", swap('"init": "deeplift"', '"init": []'), "config.choices.init: expected str"),
+        "record", swap('"init": "deeplift_paper"', '"init": []'), "config.choices.init: expected str"),
     "a key of 3000 letters": Row(
         "record", swap('"compaction"', f'"{"x" * 3000}": 1, "compaction"'), "not a key of a record"),
     "a class of 3000 letters": Row(

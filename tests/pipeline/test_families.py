@@ -70,7 +70,7 @@ def test_all_stages(tmp_path, name, further):
     (("model=fcos", "model.norm=frozen"), r"model.norm: expected trained, or frozen beside model.weights or"),
     (("model=yolov3_nano", "+model.backbone_weights=a.pth"), "model.backbone_weights: expected none, as YOLOv3 has no"),
     (("model=ssdlite", "attack.objective=objectness"), "attack.objective: .*, which has classification, box, got obj"),
-    (("model=faster_rcnn", *WORDS["faster_rcnn"], "init=deeplift"), "expected a network with a method evidence"),
+    (("model=faster_rcnn", *WORDS["faster_rcnn"], "init=deeplift_paper"), "expected a network with a method evidence"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_said_in_one_line(tmp_path, words, message):
     with pytest.raises(InputError, match=message):

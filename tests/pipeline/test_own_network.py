@@ -91,7 +91,7 @@ def test_channels_of_a_network_that_can_be_traced(tmp_path, without_width, kind)
 
 @pytest.mark.parametrize(("words", "message"), [
     (["prune=filter_group"], "compaction: expected a network whose forward is the same for every image, got Winding"),
-    (["init=deeplift"], "init.target: expected a network with a method evidence, got Winding; use init.target=loss"),
+    (["init=deeplift_paper"], "init.target: expected a network with a method evidence, got Winding; use init"),
     (["hardening=consistent"], "hardening: expected one that Winding can learn by, got consistent, which needs"),
     (["attack.objective=objectness"], "attack.objective: .*, which has classification, box, size, got objectness"),
     (["evaluation.attack={_target_:hydra_det.attacks.gradient.PGD,objective:terms.sise}"],
@@ -107,7 +107,7 @@ def test_what_it_lacks_is_said_in_one_line(tmp_path, without_width, words, messa
     (["attack=average_precision"], r"attack\.objective: .*, got average_precision, which needs a method decode;"),
     (["attack=carlini_wagner"], "attack: expected one that Winding has a term for, got margins, which needs a method"),
     (["attack=task_wise", "attack.objectives=[box]"], r"attack\.judge: .* got average_precision, which needs a method"),
-    (["init=deeplift"], r"init\.target: expected a network with a method evidence, got Winding; use init\.target=loss"),
+    (["init=deeplift_paper"], r"init\.target: expected a network with a method evidence, got Winding; use"),
     (["init=deeplift", "init.target=topk"], r"init\.target: expected a network with a method objectness, got Winding"),
 ])  # fmt: skip
 def test_what_a_later_epoch_or_stage_needs_is_said_before_the_first_epoch(tmp_path, without_width, words, message):

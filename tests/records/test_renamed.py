@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hydra_det.records.record import read_record, write_record
-from hydra_det.records.renamed import EXPERIMENTS, MODULES, current_names, current_words, first_names
+from hydra_det.records.renamed import GROUPS, MODULES, current_names, current_words, first_names
 from hydra_det.records.schema import CHECKSUM, checksum
 from hydra_det.store.store import fingerprint
 from tests.reports.example import example_record
@@ -69,10 +69,15 @@ def test_old_recipes_are_taken_with_a_line(caplog: pytest.LogCaptureFixture) -> 
     assert [record.getMessage() for record in caplog.records] == [
         "experiment=bccd_clean is now experiment=bccd/clean; the old name goes with version 0.2"
     ]
+    assert current_words(["configuration=scaled_weight,learned_allocation"]) == [
+        "configuration=scaled_weight,recommended"
+    ]
     assert current_words(["experiment=replication_start"]) == ["experiment=replication/start"]
 
 
-@pytest.mark.parametrize(("old", "new"), EXPERIMENTS.items())
-def test_new_recipes_are_there_and_old_ones_are_not(old: str, new: str) -> None:
-    assert (CONF / "experiment" / f"{new}.yaml").is_file()
-    assert not (CONF / "experiment" / f"{old}.yaml").exists()
+@pytest.mark.parametrize(
+    ("group", "old", "new"), [(group, *pair) for group in GROUPS for pair in GROUPS[group].items()]
+)
+def test_new_recipes_are_there_and_old_ones_are_not(group: str, old: str, new: str) -> None:
+    assert (CONF / group / f"{new}.yaml").is_file()
+    assert not (CONF / group / f"{old}.yaml").exists()

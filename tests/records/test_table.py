@@ -47,9 +47,9 @@ def test_row_holds_every_number(sweep):
     assert all(math.isnan(row.pop(f"{part}_ms_sparse")) for part in ("forward", "total")), "nobody asked for them"
     assert row == {
         "name": "first",
-        "configuration": "deeplift, kernel",
+        "configuration": "deeplift_paper, kernel",
         "granularity": "kernel",
-        "init": "deeplift",
+        "init": "deeplift_paper",
         "greyscale": False,
         "allocation": "uniform",
         "pretraining": None,  # this record does not say
@@ -157,7 +157,7 @@ def test_pretraining_and_hardening_that_are_not_the_usual_ones_are_named(pretrai
 @pytest.mark.parametrize(
     ("change", "same"),
     [
-        ({"choices": {"init": "deeplift", "hardening": "fast"}}, True),
+        ({"choices": {"init": "deeplift_paper", "hardening": "fast"}}, True),
         ({"init": {"target": "assigned"}, "prune": {"ratio": 0.9, "granularity": "hybrid"}}, True),
         ({"hardening": {"steps": 1}, "data": {"greyscale": True, "image_size": 256, "root": "/b"}}, True),
         ({"data": {"greyscale": False, "image_size": 320, "root": "/a"}}, False),
@@ -228,6 +228,12 @@ def test_no_records_give_an_empty_frame(tmp_path):
     ("config", "expected"),
     [
         ({"choices": {"init": "snip", "prune": "weight"}, "init": {"_target_": "a.b.Other"}}, "snip"),
+        # Before 0.2 `deeplift` was what is `deeplift_paper` now.
+        ({"choices": {"init": "deeplift"}, "init": {"_target_": "hydra_det.init.deeplift.DeepLift"}}, "deeplift_paper"),
+        (
+            {"choices": {"init": "deeplift"}, "init": {"_target_": "hydra_det.init.deeplift.BlendedDeepLift"}},
+            "deeplift",
+        ),
         ({"choices": {}}, None),
         ({}, None),
     ],

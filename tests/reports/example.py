@@ -77,7 +77,7 @@ def example_record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
         "name": "deeplift_0.9",
         "created": "2030-01-02T03:04:05+00:00",
-        "config": {"seed": 7, "choices": {"init": "deeplift"}, "lr": 0.1},
+        "config": {"seed": 7, "choices": {"init": "deeplift_paper"}, "lr": 0.1},
         "seed": 7,
         "overrides": ["prune.ratio=0.9", "init=deeplift"],
         "versions": {"python": "3.12.1", "torch": "2.11.0", "hydra-det": None},
@@ -126,11 +126,11 @@ def example_record(**changes: Any) -> Record:
 
 # configuration: init, granularity, greyscale, and by how much its AP is above that of the first one
 GRID = {
-    "deeplift, weight": ("deeplift", "weight", False, 0.0),
-    "deeplift, kernel": ("deeplift", "kernel", False, -0.04),
+    "deeplift_paper, weight": ("deeplift_paper", "weight", False, 0.0),
+    "deeplift_paper, kernel": ("deeplift_paper", "kernel", False, -0.04),
     "scaled, weight": ("scaled", "weight", False, -0.02),
     "scaled, kernel": ("scaled", "kernel", False, -0.05),
-    "deeplift, weight, greyscale": ("deeplift", "weight", True, -0.08),
+    "deeplift_paper, weight, greyscale": ("deeplift_paper", "weight", True, -0.08),
 }
 
 

@@ -21,7 +21,9 @@ WHY = "The runs at 50 % came after a look."
 @pytest.fixture
 def folder(tmp_path):
     """Weights ahead of kernels in six seeds, which are enough, decided on late."""
-    for name, record in grid(["deeplift, weight", "deeplift, kernel"], ratios=[0.5], seeds=range(6)).items():
+    for name, record in grid(
+        ["deeplift_paper, weight", "deeplift_paper, kernel"], ratios=[0.5], seeds=range(6)
+    ).items():
         write_record(tmp_path / "runs" / name / "record.json", record)
     (tmp_path / "runs" / LATE_DECISIONS).write_text(json.dumps([{"why": WHY, "ratios": [0.5]}]))
     return tmp_path / "runs"

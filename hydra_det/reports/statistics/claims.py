@@ -48,7 +48,7 @@ class Pair(NamedTuple):
 
 
 _USUAL = {trait: (usual,) for trait, usual in USUAL.items()}
-_COLOUR = _USUAL | {"init": ("deeplift", "scaled"), "granularity": ("weight", "kernel")}
+_COLOUR = _USUAL | {"init": ("deeplift_paper", "scaled"), "granularity": ("weight", "kernel")}
 _STRUCTURED: dict[str, Any] = {
     "ahead": {"granularity": "kernel"},
     "behind": {"granularity": "weight"},
@@ -59,10 +59,10 @@ _STRUCTURED: dict[str, Any] = {
 _GREY: dict[str, Any] = {
     "ahead": {"greyscale": False},
     "behind": {"greyscale": True},
-    "both": _COLOUR | {"init": ("deeplift",), "granularity": ("weight",)},
+    "both": _COLOUR | {"init": ("deeplift_paper",), "granularity": ("weight",)},
     "ratios": ALL,
 }
-_PAPERS_BEST = USUAL | {"init": "deeplift", "granularity": "weight"}
+_PAPERS_BEST = USUAL | {"init": "deeplift_paper", "granularity": "weight"}
 # What ours are compared with; None: the same configuration without it.
 _RIVALS: dict[str, Mapping[str, Any] | str | None] = {
     "the same without it": None,
@@ -98,7 +98,7 @@ CLAIMS = (
     Claim(
         "DeepLIFT consistently outperforms scaled initialization within the 50%-85% range for both pruning methods",
         "map_attacked",
-        {"init": "deeplift"},
+        {"init": "deeplift_paper"},
         {"init": "scaled"},
         _COLOUR,
         ratios=(0.5, 0.85),

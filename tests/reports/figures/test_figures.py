@@ -22,7 +22,7 @@ from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.comparisons import compare
 from tests.reports.example import GRID, example_record, grid, grid_record, network
 
-TWO = ("deeplift, weight", "scaled, kernel")
+TWO = ("deeplift_paper, weight", "scaled, kernel")
 
 
 def drawn(records):
@@ -233,7 +233,7 @@ def test_the_headline_has_both_conditions_and_the_dense_networks():
 
 
 def test_one_configuration_that_starts_from_others_does_not_move_the_line_of_the_dense_networks():
-    three = ("deeplift, weight", "scaled, weight", "scaled, kernel")
+    three = ("deeplift_paper, weight", "scaled, weight", "scaled, kernel")
     frame = records_frame(grid(three, seeds=[0]))
     frame.loc[frame["configuration"] == three[0], "map_clean_dense"] = 0.9
     frame.loc[frame["configuration"] == three[1], "map_clean_dense"] = 0.5

@@ -9,7 +9,7 @@ from hydra_det.records.table import records_frame
 from hydra_det.reports.figures.samples import GAP, LEFT, TILE, TOP, sample_grid
 from tests.reports.example import grid_record
 
-NAMES = ["deeplift, weight", "scaled, kernel"]
+NAMES = ["deeplift_paper, weight", "scaled, kernel"]
 RED, GREEN, BLUE, BLANK = (250, 0, 0), (0, 200, 0), (0, 0, 240), (236, 236, 236)
 
 

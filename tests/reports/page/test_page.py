@@ -26,7 +26,7 @@ from hydra_det.reports.statistics.comparisons import compare
 from tests.reports.example import grid, grid_record, network
 from tests.reports.tables.test_compaction import completed
 
-TWO = ("deeplift, weight", "scaled, kernel")
+TWO = ("deeplift_paper, weight", "scaled, kernel")
 EVIL = "<script>alert('&')</script>"
 VOID = {"meta", "link", "img"}
 ONCE = {name: f"<b>{name}</b>" for name in ("heading", "below", "text", "words", "strong", "head", "caption")}
@@ -180,7 +180,7 @@ def test_claims_are_answered_near_the_top(whole):
     report, source = whole
     assert "What the paper claims" not in source, "TWO differ in scores and in masks: no claim is about that"
     assert "claims.csv" not in source
-    records = grid(["deeplift, weight", "deeplift, kernel"], seeds=range(3))
+    records = grid(["deeplift_paper, weight", "deeplift_paper, kernel"], seeds=range(3))
     report = report_of(records, report.runs.folders[0], draw=False)
     found = read(page(report))
     words = " ".join(found.words)
@@ -193,9 +193,9 @@ def test_claims_are_answered_near_the_top(whole):
 
 
 def test_failed_runs_reach_the_answers(tmp_path):
-    records = grid(["deeplift, weight", "deeplift, kernel"], ratios=[0.5], seeds=range(3))
+    records = grid(["deeplift_paper, weight", "deeplift_paper, kernel"], ratios=[0.5], seeds=range(3))
     report = report_of(records, tmp_path, draw=False)
-    report.runs.failures["deeplift_kernel_0.9_seed0"] = "error: a layer kept nothing"
+    report.runs.failures["deeplift_paper_kernel_0.9_seed0"] = "error: a layer kept nothing"
     assert "failed runs of these configurations, which are in no mean: 1, at 90 %" in page(report)
 
 

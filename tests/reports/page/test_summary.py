@@ -25,25 +25,28 @@ def runs(values, *, ratio=0.5, dense=0.4, **changes):
 def test_what_cannot_be_told_from_the_best_is_named():
     found = runs(
         {
-            "deeplift, weight": [0.30, 0.31, 0.32],
+            "deeplift_paper, weight": [0.30, 0.31, 0.32],
             "scaled, weight": [0.32, 0.28, 0.31],
             "scaled, kernel": [0.20, 0.21, 0.22],
-            "deeplift, kernel": [0.25],
+            "deeplift_paper, kernel": [0.25],
         }
     )
     found["scaled, kernel 0.5 1"].metrics["pruned"]["attacked"]["coco"]["map"] = 0.2105
     (leader,) = leaders(records_frame(found), "map_attacked")
-    assert leader.configuration == "deeplift, weight"
+    assert leader.configuration == "deeplift_paper, weight"
     assert (leader.mean, leader.sd) == (pytest.approx(0.31), pytest.approx(0.01))
     assert leader.alike == ["scaled, weight"]
     assert leader.lower == ["scaled, kernel"]
-    assert leader.untested == ["deeplift, kernel"]
+    assert leader.untested == ["deeplift_paper, kernel"]
     (said,) = (line for line in summary(records_frame(found)) if "highest" in line)
-    assert "With 50 % of the weights removed, deeplift, weight has the highest AP under attack, 0.310 ± 0.010" in said
+    assert (
+        "With 50 % of the weights removed, deeplift_paper, weight has the highest AP under attack, 0.310 ± 0.010"
+        in said
+    )
     assert "it keeps 77.5 % on clean images and 77.5 % under attack" in said
     assert "Not distinguishable from it: scaled, weight." in said
     assert "Lower: scaled, kernel (hint)." in said, "three seeds"
-    assert "Too few seeds to tell it from deeplift, kernel." in said
+    assert "Too few seeds to tell it from deeplift_paper, kernel." in said
 
 
 def test_networks_that_learned_nothing_keep_nothing():

@@ -24,7 +24,7 @@ from hydra_det.reports.statistics.claims import BEST, IMPROVEMENTS, Claim
 from tests.reports.example import grid, grid_record, latency
 from tests.reports.statistics.test_claims import SCALED, WEIGHT, frame_of, variant
 
-DEEPLIFT = Claim("DeepLIFT is ahead", "map_attacked", {"init": "deeplift"}, {"init": "scaled"})
+DEEPLIFT = Claim("DeepLIFT is ahead", "map_attacked", {"init": "deeplift_paper"}, {"init": "scaled"})
 PAIR = f"{WEIGHT} against {SCALED}"
 
 
@@ -108,11 +108,11 @@ def test_nothing_to_compare_is_not_tested():
     assert (row["answer"], row["n"], row["comparisons"]) == (NOT_TESTED, 0, "")
     assert row["note"] == "no runs with init scaled"
     row = answer(frame_of(variant(WEIGHT), variant(SCALED, hardening="fast")))
-    assert row["note"] == "no two runs that are alike but for init deeplift and init scaled"
+    assert row["note"] == "no two runs that are alike but for init deeplift_paper and init scaled"
     row = answer(frame_of())
-    assert row["note"] == "no runs with init deeplift and none with init scaled"
+    assert row["note"] == "no runs with init deeplift_paper and none with init scaled"
     row = answer(frame_of(variant(WEIGHT), variant(SCALED)), DEEPLIFT._replace(both={"hardening": ("fast", "free")}))
-    assert row["note"] == "no runs with init deeplift among those with hardening fast or free"
+    assert row["note"] == "no runs with init deeplift_paper among those with hardening fast or free"
     row = answer(frame_of(variant(WEIGHT, 0), variant(SCALED, 1)))
     assert (row["answer"], row["note"]) == (NOT_TESTED, "no seed has AP attacked of both")
 
@@ -139,7 +139,7 @@ def test_a_seed_that_has_only_begun_costs_the_others_no_ratio():
 
 def test_what_is_said_of_every_pair_is_answered_for_each():
     """Ahead by 0.11 with weights, behind by as much with kernels: the mean of both is no answer."""
-    pairs = {name: [f"deeplift, {name}", f"scaled, {name}"] for name in ("weight", "kernel")}
+    pairs = {name: [f"deeplift_paper, {name}", f"scaled, {name}"] for name in ("weight", "kernel")}
     records = [
         variant(configuration, seed, 0.5, ap=0.3 + seed / 100 + ahead)
         for name, sign in (("weight", 1), ("kernel", -1))
@@ -149,8 +149,8 @@ def test_what_is_said_of_every_pair_is_answered_for_each():
     assert answer(frame_of(*records))["effect"] == pytest.approx(0, abs=1e-9)
     found = answers(frame_of(*records), claims=[DEEPLIFT._replace(each=True)])
     assert dict(zip(found["comparisons"], found["answer"], strict=True)) == {
-        "deeplift, weight against scaled, weight": YES,
-        "deeplift, kernel against scaled, kernel": NO,
+        "deeplift_paper, weight against scaled, weight": YES,
+        "deeplift_paper, kernel against scaled, kernel": NO,
     }
 
 
@@ -254,7 +254,7 @@ def test_failed_runs_of_a_claim_are_counted():
         "scaled_weight_0.9_seed1": 1,
         "7_scaled_weight_0.95_seed2": 1,
         "scaled_weight_0_seed2": 1,  # nothing was pruned, so not of the claim
-        "deeplift_kernel_0.9_seed0": 1,
+        "deeplift_paper_kernel_0.9_seed0": 1,
         "scaled_weight_0.5_seed0": 1,  # an earlier start; its record is there
     }
     row = answer(records_frame(records), failures=failures)
@@ -306,7 +306,9 @@ def test_sides_that_differ_in_more_are_named():
 
 
 def test_ours_have_a_row_a_configuration():
-    claim = Claim("ours", "map_attacked", {"allocation": "learned"}, {"allocation": "uniform", "init": "deeplift"})
+    claim = Claim(
+        "ours", "map_attacked", {"allocation": "learned"}, {"allocation": "uniform", "init": "deeplift_paper"}
+    )
     runs = [variant(WEIGHT), variant(WEIGHT, allocation="learned"), variant(SCALED, allocation="learned")]
     names = [f"{WEIGHT}, learned against {WEIGHT}", f"{SCALED}, learned against {WEIGHT}"]
     assert answers(frame_of(*runs), claims=[claim])["comparisons"].tolist() == ["; ".join(names)]

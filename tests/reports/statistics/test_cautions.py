@@ -11,7 +11,7 @@ from hydra_det.reports.statistics.cautions import cautions_of
 from hydra_det.reports.statistics.comparisons import compare
 from tests.reports.example import GRID, grid, grid_record, latency, network
 
-WEIGHT, KERNEL = "deeplift, weight", "deeplift, kernel"
+WEIGHT, KERNEL = "deeplift_paper, weight", "deeplift_paper, kernel"
 
 
 @pytest.fixture(scope="module")
@@ -68,27 +68,27 @@ def test_no_runs_at_all():
 
 def test_few_runs():
     (one,) = texts(grid([WEIGHT], ratios=[0.5], seeds=[0]))["runs"]
-    assert one == "one run only in deeplift, weight at 0.5: no spread and no test; run more seeds"
+    assert one == "one run only in deeplift_paper, weight at 0.5: no spread and no test; run more seeds"
     (three,) = texts(grid([WEIGHT], ratios=[0.5, 0.9], seeds=range(3)))["runs"]
     assert three.startswith(
-        "3 runs in deeplift, weight at 0.5 · deeplift, weight at 0.9: a test finds a difference of 3.1"
+        "3 runs in deeplift_paper, weight at 0.5 · deeplift_paper, weight at 0.9: a test finds a difference of 3.1"
     )
 
 
 def test_unequal_seeds_and_ratios(sound):
     fewer = {folder: record for folder, record in sound.items() if "kernel_0.5_seed3" not in folder}
     found = texts(fewer)["runs"]
-    assert found[0].startswith("4 runs in deeplift, kernel at 0.5: a test finds a difference of 2.4")
-    assert found[1].startswith("seed 3 is not in deeplift, kernel at 0.5, but in others")
+    assert found[0].startswith("4 runs in deeplift_paper, kernel at 0.5: a test finds a difference of 2.4")
+    assert found[1].startswith("seed 3 is not in deeplift_paper, kernel at 0.5, but in others")
     assert len(found) == 2
     fewer = {folder: record for folder, record in sound.items() if "kernel_0.5" not in folder}
-    assert texts(fewer)["runs"] == ["no run at ratio 0.5 in deeplift, kernel, but in others; run it"]
+    assert texts(fewer)["runs"] == ["no run at ratio 0.5 in deeplift_paper, kernel, but in others; run it"]
 
 
 def test_a_seed_that_was_run_twice(sound, tested):
     last = list(sound)[-1]
     (text,) = texts(sound | {"again": sound[last]}, tested)["runs"]
-    assert text.startswith(f"seed 4 of deeplift, kernel at 0.5 was run 2 times ({last} · again)")
+    assert text.startswith(f"seed 4 of deeplift_paper, kernel at 0.5 was run 2 times ({last} · again)")
 
 
 OTHER: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -159,7 +159,9 @@ def test_the_control():
     apart = {f: replace(r, metrics=other[r.seed]) if "kernel" in f else r for f, r in same.items()}
     texts_of = texts(apart)["control"]
     assert len(texts_of) == 1
-    assert texts_of[0].startswith("deeplift, weight vs. deeplift, kernel differ in AP clean by -0.16 (adjusted p ")
+    assert texts_of[0].startswith(
+        "deeplift_paper, weight vs. deeplift_paper, kernel differ in AP clean by -0.16 (adjusted p "
+    )
     (absent,) = texts(grid([WEIGHT, KERNEL], ratios=[0.5], seeds=range(5)))["control"]
     assert absent.startswith("no control")
     untested = texts(grid([WEIGHT, KERNEL], ratios=[0.0], seeds=[0]))["control"]

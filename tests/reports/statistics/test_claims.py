@@ -20,7 +20,7 @@ from hydra_det.reports.statistics.claims import (
 )
 from tests.reports.example import GRID, grid, grid_record, network
 
-WEIGHT, KERNEL, SCALED = "deeplift, weight", "deeplift, kernel", "scaled, weight"
+WEIGHT, KERNEL, SCALED = "deeplift_paper, weight", "deeplift_paper, kernel", "scaled, weight"
 ADVERSARIAL = {"epochs": 6, "clean_epochs": 4, "attacked_share": 0.5}
 CLEAN = ADVERSARIAL | {"attacked_share": 0.0}
 
@@ -98,15 +98,17 @@ def test_other_runs_do_not_speak_for_the_paper():
         frame = frame_of(variant(WEIGHT, **changes), variant(SCALED, **changes))
         found, note = pairs_of(the("DeepLIFT"), frame)
         assert found == []
-        assert note.startswith("no runs with init deeplift among those with greyscale False, allocation uniform, ")
+        assert note.startswith(
+            "no runs with init deeplift_paper among those with greyscale False, allocation uniform, "
+        )
 
 
 @pytest.mark.parametrize(
     ("words", "metric", "changes", "name"),
     [
         ("Learned", "map_attacked", {"allocation": "learned"}, f"{WEIGHT}, learned"),
-        ("Hybrid masks are ahead", "map_attacked", {"granularity": "hybrid"}, "deeplift, hybrid"),
-        ("Hybrid masks are faster", "speed_up", {"granularity": "hybrid"}, "deeplift, hybrid"),
+        ("Hybrid masks are ahead", "map_attacked", {"granularity": "hybrid"}, "deeplift_paper, hybrid"),
+        ("Hybrid masks are faster", "speed_up", {"granularity": "hybrid"}, "deeplift_paper, hybrid"),
         ("One-step adversarial training loses", "map_attacked", {"hardening": "fast"}, f"{WEIGHT}, fast hardening"),
         ("One-step adversarial training takes", "training_seconds", {"hardening": "fast"}, f"{WEIGHT}, fast hardening"),
     ],

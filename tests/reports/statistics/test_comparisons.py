@@ -16,8 +16,8 @@ from hydra_det.reports.statistics.pairs import MAX_PAIRS, choose_pairs, differ_i
 from hydra_det.reports.statistics.paper_cells import paper_p_values
 from tests.reports.example import grid, grid_record, latency, network
 
-WEIGHT, KERNEL = "deeplift, weight", "deeplift, kernel"
-PAIR = "deeplift, weight vs. deeplift, kernel"
+WEIGHT, KERNEL = "deeplift_paper, weight", "deeplift_paper, kernel"
+PAIR = "deeplift_paper, weight vs. deeplift_paper, kernel"
 
 
 def compared(records):
@@ -71,7 +71,7 @@ def test_p_values_of_the_paper_from_records_with_its_results():
         came = row_of(found, ours[row["metric"]], row["prune_ratio"], " vs. ".join(COMPARISONS[row["comparison"]]))
         assert came["p_anova"] == pytest.approx(row["p_value"], rel=0.011), row
     failed = {(finding.metric, finding.comparison) for finding in control(found)}
-    assert ("total_ms_masked", "deeplift, weight vs. scaled, weight") in failed, (
+    assert ("total_ms_masked", "deeplift_paper, weight vs. scaled, weight") in failed, (
         "printed 1.28e-05 where nothing is pruned"
     )
     assert not any("greyscale" in comparison for _, comparison in failed), "a colour may differ"
@@ -242,15 +242,15 @@ def strip(record, count=0):
 def test_pairs_of_the_paper_and_of_others():
     frame = records_frame(grid(seeds=[0], ratios=[0.5]))
     assert choose_pairs(frame).chosen == {
-        "deeplift, weight vs. scaled, weight": (WEIGHT, "scaled, weight"),
-        "deeplift, kernel vs. scaled, kernel": (KERNEL, "scaled, kernel"),
+        "deeplift_paper, weight vs. scaled, weight": (WEIGHT, "scaled, weight"),
+        "deeplift_paper, kernel vs. scaled, kernel": (KERNEL, "scaled, kernel"),
         PAIR: (WEIGHT, KERNEL),
         "scaled, weight vs. scaled, kernel": ("scaled, weight", "scaled, kernel"),
-        "deeplift, weight, greyscale vs. deeplift, weight": ("deeplift, weight, greyscale", WEIGHT),
+        "deeplift_paper, weight, greyscale vs. deeplift_paper, weight": ("deeplift_paper, weight, greyscale", WEIGHT),
     }
     other = frame[:1].assign(configuration="snip, weight", init="snip")
     chosen = choose_pairs(pd.concat([frame[frame["configuration"] == WEIGHT], other])).chosen
-    assert chosen == {"deeplift, weight vs. snip, weight": (WEIGHT, "snip, weight")}
+    assert chosen == {"deeplift_paper, weight vs. snip, weight": (WEIGHT, "snip, weight")}
     both = choose_pairs(pd.concat([frame, other]))
     assert len(both.chosen) == 10
     assert sum("snip" in name for name in both.chosen) == 5
@@ -269,11 +269,11 @@ def test_too_many_pairs_are_cut_and_named():
 
 def test_of_several_variants_the_plain_one_is_the_papers():
     frame = records_frame(grid([WEIGHT, KERNEL], seeds=[0], ratios=[0.5]))
-    variant = frame[frame["configuration"] == WEIGHT].assign(configuration="deeplift, weight, lamp")
+    variant = frame[frame["configuration"] == WEIGHT].assign(configuration="deeplift_paper, weight, lamp")
     chosen = choose_pairs(pd.concat([frame, variant])).chosen
     assert chosen[PAIR] == (WEIGHT, KERNEL)
     assert len(chosen) == 3
-    two = variant.assign(configuration="deeplift, weight, erk")
+    two = variant.assign(configuration="deeplift_paper, weight, erk")
     assert PAIR not in choose_pairs(pd.concat([frame[frame["configuration"] == KERNEL], variant, two])).chosen
 
 

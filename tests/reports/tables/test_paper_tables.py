@@ -182,7 +182,7 @@ def test_names_of_files_are_short_and_different():
 
 
 def test_comparisons_of_others_go_with_the_first_tables():
-    records = grid(["scaled, weight", "deeplift, kernel"], ratios=[0.5], seeds=range(3))
+    records = grid(["scaled, weight", "deeplift_paper, kernel"], ratios=[0.5], seeds=range(3))
     names = [table.name for table in p_value_tables(compare(records, records_frame(records)))]
     assert names == ["p_I_map_attacked", "p_II_total_ms_masked", "p_II_total_ms_compact"]
 
@@ -201,7 +201,7 @@ def test_the_papers_cells_by_hand():
     assert set(cells["configuration"]) == set(CONFIGURATIONS)
     assert set(cells["metric"]) <= set(METRICS)
 
-    def mean(metric, ratio, configuration="deeplift, kernel"):
+    def mean(metric, ratio, configuration="deeplift_paper, kernel"):
         here = (cells["configuration"] == configuration) & (cells["ratio"] == ratio) & (cells["metric"] == metric)
         return cells.loc[here, "mean"].item()
 

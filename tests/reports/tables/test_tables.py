@@ -28,7 +28,9 @@ def rows(text):
 
 
 def test_what_a_run_and_a_report_print_fits_a_terminal_of_80_columns():
-    records = grid(["scaled, weight", "deeplift, weight, greyscale"], ratios=(0.0, 0.5, 0.75, 0.9, 0.95), seeds=[0])
+    records = grid(
+        ["scaled, weight", "deeplift_paper, weight, greyscale"], ratios=(0.0, 0.5, 0.75, 0.9, 0.95), seeds=[0]
+    )
     for content in (run_table(example_record()), report_table(cell_table(records_frame(records)), [])):
         wide = rows(render(content, width=200))
         assert len(wide) > 5
@@ -136,7 +138,7 @@ def sweep():
 def test_sweep_table(width):
     failures = {"job[7]": "prune.ratio: expected a fraction, got 1.5; choose one below 1"}
     text = render(sweep_table(sweep(), failures), width=width)
-    assert "2 finished · granularity kernel · init deeplift · seed 7" in text
+    assert "2 finished · granularity kernel · init deeplift_paper · seed 7" in text
     assert cells(text, "ratio_0.5") == ["0.500", "0.412 → 0.304", "0.313 → 0.245", "431.8 → 422.8", "12.1 min"]
     assert cells(text, "ratio_0.9") == ["0.900", "0.412 → 0.200", "0.313 → -", "-", "12.1 min"]
     assert "1 failed" in text

@@ -40,7 +40,7 @@ print(f"both with their boxes: {options.out / 'clean.png'}, {options.out / 'atta
 # %% The dense network, pruned here: scores by DeepLIFT, then the best quarter of its channels
 net = hydra_det.make_masked(run.network("dense"))
 batches = data.sample_loader(16, batch_size=4)
-hydra_det.initial_scores(net, batches, "deeplift", images=16)
+hydra_det.initial_scores(net, batches, "deeplift", attack=attack, images=16)
 hydra_det.prune(net, 0.75, granularity="filter_group")
 counted = hydra_det.sparsity(net)
 print(f"{counted['pruned'] / counted['total']:.0%} of {counted['total']} weights removed")

@@ -231,17 +231,17 @@ def test_images_that_come_once_are_kept_for_the_second_look(data: hydra_det.Dete
     found = []
     for given in (batches, iter(batches)):
         net = net_with_masks(data)
-        found.append(hydra_det.initial_scores(net, given, "deeplift", reference="mean", images=8).layers)
+        found.append(hydra_det.initial_scores(net, given, "deeplift_paper", reference="mean", images=8).layers)
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_scores_of_what_an_attack_changes(data: hydra_det.DetectionData) -> None:
     batches, attack = list(data.sample_loader(8, batch_size=4)), hydra_det.PGD(epsilon=0.05, steps=2)
     net = net_with_masks(data)
-    found = hydra_det.initial_scores(net, batches, "adversarial_deeplift", attack=attack, images=8)
+    found = hydra_det.initial_scores(net, batches, "deeplift", attack=attack, images=8)
     assert (found.facts["reference"], found.facts["attacked"], found.facts["images"]) == ("clean", True, 8)
     with pytest.raises(hydra_det.InputError, match=r"init\.attacked: expected an attack, got none"):
-        hydra_det.initial_scores(net, batches, "adversarial_deeplift", images=8)
+        hydra_det.initial_scores(net, batches, "deeplift", images=8)
 
 
 def test_scores_look_at_the_images_that_are_given(data: hydra_det.DetectionData) -> None:

@@ -1,6 +1,6 @@
 """Score initialisers: what a weight is worth before its score is trained."""
 
-from hydra_det.init.deeplift import AdversarialDeepLift, BlendedDeepLift, DeepLift
+from hydra_det.init.deeplift import AdversarialDeepLift, DeepLift
 from hydra_det.init.gradient import Snip, Taylor
 from hydra_det.init.scaled import Scaled
 from hydra_det.init.simple import Magnitude, Random
@@ -8,9 +8,8 @@ from hydra_det.init.synflow import SynFlow
 
 INITIALISERS = {
     "scaled": Scaled,
-    "deeplift": BlendedDeepLift,
+    "deeplift": AdversarialDeepLift,
     "deeplift_paper": DeepLift,
-    "adversarial_deeplift": AdversarialDeepLift,
     "snip": Snip,
     "taylor": Taylor,
     "synflow": SynFlow,

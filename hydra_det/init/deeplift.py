@@ -118,25 +118,27 @@ class DeepLift(FromImages):
         return tally, relative(*total_over_processes(first.new_tensor([missed, whole])))
 
 
-class BlendedDeepLift(DeepLift):
-    """score = size of what a weight contributes to the loss, its rank in the layer averaged with that of |weight|.
-
-    Of all DeepLIFT scores that were compared this kept most (docs/measurements.md). Arguments as in `DeepLift`.
-    """
-
-    def __init__(self, *, target: str = "loss", blend: str = "rank", sizes: str = "weights", **options: Any) -> None:
-        super().__init__(target=target, blend=blend, sizes=sizes, **options)
-
-
-class AdversarialDeepLift(BlendedDeepLift):
+class AdversarialDeepLift(DeepLift):
     """score = size of what a weight contributes to what an attack does to the loss, its rank averaged with |weight|'s.
 
-    Every attacked image is compared with itself before the attack. To compare them the other way round would give the
-    same sizes, but for `target=topk`, which chooses other logits. Arguments as in `DeepLift`.
+    Contributions count as shares of their channels. Every attacked image is compared with itself before the attack. To
+    compare them the other way round would give the same sizes, but for `target=topk`, which chooses other logits.
+    Arguments as in `DeepLift`.
     """
 
-    def __init__(self, *, reference: str = "clean", attacked: bool = True, **options: Any) -> None:
-        super().__init__(reference=reference, attacked=attacked, **options)
+    def __init__(
+        self,
+        *,
+        target: str = "loss",
+        reference: str = "clean",
+        normalise: str = "channels",
+        blend: str = "rank",
+        sizes: str = "weights",
+        attacked: bool = True,
+        **options: Any,
+    ) -> None:
+        how: dict[str, Any] = {"normalise": normalise, "blend": blend, "sizes": sizes, "attacked": attacked}
+        super().__init__(target=target, reference=reference, **how, **options)
 
 
 def _twice(batches: Iterable[Batch]) -> Iterable[tuple[Batch, Batch]]:

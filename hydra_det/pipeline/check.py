@@ -122,7 +122,7 @@ def _check_values(config: Config) -> None:
     if prune.budget == "latency" and prune.granularity in IN_SPARSE:
         check_installed(["sparse"], setting="prune.budget", otherwise="take parameters or flops")
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
-        raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init.attacked=false")
+        raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init=deeplift_paper")
     store = Path(config["store"])
     existing = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
     if not existing.is_dir():

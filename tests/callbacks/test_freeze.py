@@ -53,6 +53,11 @@ def test_pretrain():
 
 def test_train_scores():
     moved = what_moves(learning_parts("train_scores"), masked=True)
+    assert moved == {"weights": 0, "batch_norm": 1, "statistics": 1, "mask": 0, "scores": 1}
+
+
+def test_scores_alone():
+    moved = what_moves(["scores"], masked=True)
     assert moved == {"weights": 0, "batch_norm": 0, "statistics": 0, "mask": 0, "scores": 1}
 
 

@@ -71,8 +71,10 @@ def test_boxes_in_pictures_are_those_of_torch(finished: Path, engine: str) -> No
     wanted, found = predictor(finished, *words)(pixels), predictor(finished, *words, f"engine={engine}")(pixels)
     assert found.attacked is not None
     assert wanted.attacked is not None
-    for want, got in ((wanted.clean, found.clean), (wanted.attacked, found.attacked)):
-        np.testing.assert_allclose(got.detections.confidences, want.detections.confidences, rtol=1e-3)
+    np.testing.assert_allclose(found.clean.detections.confidences, wanted.clean.detections.confidences, rtol=1e-3)
+    # An attack follows the signs of gradients, and those near 0 turn with a rounding.
+    moved, attacked = found.attacked.detections, wanted.attacked.detections
+    np.testing.assert_allclose(moved.confidences, attacked.confidences, rtol=2e-2)
 
 
 def test_another_answer_than_that_of_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

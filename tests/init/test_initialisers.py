@@ -38,7 +38,7 @@ BATCHES = given(*BOTH)
 SMALL_OBJECTS = given(
     Batch(images=batch()["images"], targets=[target([[10, 10, 20, 22]], [0]), target([[30, 30, 41, 40]], [1])])
 )
-FROM_IMAGES = ("deeplift", "adversarial_deeplift", "snip", "taylor")
+FROM_IMAGES = ("deeplift", "deeplift_paper", "snip", "taylor")
 
 
 def initialiser(name, *, seed=0):

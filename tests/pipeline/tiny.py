@@ -18,7 +18,7 @@ OVERRIDES = [
     "data.batch_size=4", "model.width=0.125", "attack.steps=2", "trainer.check_val_every_n_epoch=3",
     "trainer.enable_progress_bar=false", "evaluation.latency.repeats=3", "evaluation.latency.warmup=1",
     "stage.pretrain.epochs=3", "stage.pretrain.clean_epochs=1",
-    "stage.train_scores.epochs=2", "stage.finetune.epochs=2",
+    "stage.train_scores.epochs=2", "stage.finetune.epochs=2", "prune.allocation=uniform",
 ]  # fmt: skip
 
 

@@ -231,7 +231,7 @@ def test_no_records_give_an_empty_frame(tmp_path):
         # Before 0.2 `deeplift` was what is `deeplift_paper` now.
         ({"choices": {"init": "deeplift"}, "init": {"_target_": "hydra_det.init.deeplift.DeepLift"}}, "deeplift_paper"),
         (
-            {"choices": {"init": "deeplift"}, "init": {"_target_": "hydra_det.init.deeplift.BlendedDeepLift"}},
+            {"choices": {"init": "deeplift"}, "init": {"_target_": "hydra_det.init.deeplift.AdversarialDeepLift"}},
             "deeplift",
         ),
         ({"choices": {}}, None),

@@ -127,7 +127,7 @@ def test_ours_stand_against_the_papers_best_and_the_best_here(words, metric, cha
     assert pairs(best, frame) == {(name, SCALED)}
     assert f"{SCALED} has the highest mean" in pairs_of(best, frame)[1]
     other = frame_of(variant(WEIGHT, ap=0.2), variant(SCALED, ap=0.3), variant(SCALED, **changes))
-    name = name.replace("deeplift", "scaled")
+    name = name.replace("deeplift_paper", "scaled")
     assert pairs(same, other) == {(name, SCALED)}
     assert pairs(papers, other) == {(name, WEIGHT)}
 

@@ -54,8 +54,8 @@ def test_every_table_in_every_form(written):
         f"tables/{metric}_{configuration}"
         for metric in ("map_attacked", "total_ms_masked", "total_ms_compact")
         for configuration in (
-            *("deeplift_weight", "deeplift_kernel", "scaled_weight", "scaled_kernel"),
-            "deeplift_weight_greyscale",
+            *("deeplift_paper_weight", "deeplift_paper_kernel", "scaled_weight", "scaled_kernel"),
+            "deeplift_paper_weight_greyscale",
         )
     }
     times = {f"tables/p_{number}_total_ms_{network}" for number in ("II", "IV") for network in ("masked", "compact")}

@@ -1,5 +1,6 @@
 """How the figures of a report look: one colour and mark a configuration, small axes, a file as PNG and as SVG."""
 
+import functools
 import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +64,7 @@ def new_axes(*, width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure
     return figure, axes
 
 
+@functools.cache  # the same names stand in every figure
 def wrapped(text: str, width: int = LEGEND_LETTERS) -> str:
     """A text in lines of so many letters at most, fewer of wide ones; what is typed may be one word of any length."""
     lines = [text]

@@ -42,7 +42,7 @@ demo: $(SYNCED) ## Run all five stages on the built-in data and make the network
 # handlers of their own: they share no process with tests that start others.
 test: $(SYNCED) ## Run the tests that need seconds each
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto --dist loadfile
-	$(PYTHON) -m pytest -m engine
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m engine -n auto
 
 test-slow: $(SYNCED) ## Run the tests that need minutes each
 	$(PYTHON) -m pytest -m slow

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def configurations(records: Mapping[str, Record]) -> dict[str, str]:
     typed for them and not for all others of this name, or, where that is long or does not tell, by a letter. Runs of
     one seed that saw other images are of two configurations, wherever these lie.
     """
-    names = {folder: name_of(traits(record)) for folder, record in records.items()}
+    names = plain_names(records)
     configs = _configs_and_images(records)
     several = _kinds(names, configs)
     typed = typed_apart(records, names)
@@ -156,10 +156,27 @@ def traits(record: Record) -> dict[str, Any]:
     }
 
 
-def name_of(found: Mapping[str, Any]) -> str:
-    """`TRAITS` in words, such as `scaled, kernel, greyscale`: scores, units, and what is not `USUAL`."""
+def plain_names(records: Mapping[str, Record]) -> dict[str, str]:
+    """The `TRAITS` of every run in words, by its folder; runs that differ in something else have one name here."""
+    found = {folder: traits(record) for folder, record in records.items()}
+    usual = usual_among(own["hardening"] for own in found.values())
+    return {folder: name_of(own, usual) for folder, own in found.items()}
+
+
+def usual_among(hardenings: Iterable[Any]) -> dict[str, Any]:
+    """`USUAL` of runs that stand side by side: how they were hardened goes without saying where it is one way for all.
+
+    Args:
+        hardenings: of the runs; what is no text says nothing.
+    """
+    kinds = {name for name in hardenings if isinstance(name, str)}
+    return USUAL | ({"hardening": kinds.pop()} if len(kinds) == 1 else {})
+
+
+def name_of(found: Mapping[str, Any], usual: Mapping[str, Any] = USUAL) -> str:
+    """`TRAITS` in words, such as `scaled, kernel, greyscale`: scores, units, and what is not `usual`."""
     words = [str(found["init"]), found["granularity"]]
-    said = {trait: found[trait] for trait, usual in USUAL.items() if found[trait] not in (usual, None)}
+    said = {trait: found[trait] for trait, value in usual.items() if found[trait] not in (value, None)}
     words += [said["allocation"]] if "allocation" in said else []
     words += ["greyscale"] if "greyscale" in said else []
     words += [f"{said['pretraining']} pretraining"] if "pretraining" in said else []

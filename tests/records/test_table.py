@@ -151,7 +151,16 @@ def test_runs_of_one_configuration_differ_by_seed_and_ratio():
 )
 def test_pretraining_and_hardening_that_are_not_the_usual_ones_are_named(pretrain, hardening, name):
     config = {"choices": {"init": "scaled", "hardening": hardening}, "stage": {"pretrain": pretrain}}
-    assert configurations({"a": example_record(config=config)}) == {"a": name}
+    others = {"choices": {"init": "snip", "hardening": "attacked" if hardening != "attacked" else "free"}}
+    found = configurations({"a": example_record(config=config), "b": example_record(config=others)})
+    assert found["a"] == name
+
+
+def test_how_all_are_hardened_goes_without_saying():
+    fast, full = ({"choices": {"init": "scaled", "hardening": name}} for name in ("fast", "attacked"))
+    assert configurations({"a": example_record(config=fast)}) == {"a": "scaled, kernel"}
+    both = configurations({"a": example_record(config=fast), "b": example_record(config=full)})
+    assert both == {"a": "scaled, kernel, fast hardening", "b": "scaled, kernel"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hydra_det.records.record import Record, nms_confidence
-from hydra_det.records.table import name_of, traits, typed_apart
+from hydra_det.records.table import plain_names, typed_apart
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.tables.terminal import threat_in_words
 
@@ -37,7 +37,7 @@ def overview(runs: Runs) -> list[tuple[str, list[str]]]:
 def _configurations(runs: Runs) -> list[str]:
     """Their names; behind one that ends in a letter, what was typed for it and not for the others."""
     names = dict(zip(runs.frame["folder"], runs.frame["configuration"], strict=True))
-    typed = typed_apart(runs.records, {folder: name_of(traits(record)) for folder, record in runs.records.items()})
+    typed = typed_apart(runs.records, plain_names(runs.records))
     key = {name: typed[folder] for folder, name in names.items() if typed[folder] and LETTER.search(name)}
     return [f"{name}: {key[name]}" if name in key else name for name in sorted(set(names.values()))]
 

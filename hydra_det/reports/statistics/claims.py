@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hydra_det.records.table import TRAITS, USUAL, name_of
+from hydra_det.records.table import TRAITS, USUAL, name_of, usual_among
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.statistics.cells import metric_values
 
@@ -177,9 +177,12 @@ def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
         frame: `records_frame`.
     """
     kinds, note = _kinds(frame)
+    claim = _as_hardened(claim, frame)
     behind, said = _behind(claim, frame)
     if behind is None:
         return [], said
+    if all(behind.get(trait) == value for trait, value in claim.ahead.items()):
+        return [], f"no runs without {_words(claim.ahead)}"
     named = {**claim.ahead, **behind}
     pairs = []
     for one, ahead in kinds.items():
@@ -193,10 +196,24 @@ def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
     return pairs, join_notes(said, note)
 
 
+def _as_hardened(claim: Claim, frame: pd.DataFrame) -> Claim:
+    """The claim about runs that were all hardened in one other way than is usual: what it compares does not change."""
+    trait = "hardening"
+    usual = usual_among(frame[trait])[trait]
+    if trait in claim.ahead or usual == USUAL[trait]:
+        return claim
+    both = {**claim.both, trait: (usual,)} if trait in claim.both else claim.both
+    behind = claim.behind
+    if not isinstance(behind, str) and trait in behind:
+        behind = {**behind, trait: usual}
+    return claim._replace(both=both, behind=behind)
+
+
 def best_of_the_paper(frame: pd.DataFrame) -> str | None:
     """Of the paper's four in colour, that with the highest mean AP under attack over ratios and seeds that all have."""
     names = {name for name, cell in CONFIGURATIONS.items() if not cell.greyscale}
-    ours = [configuration for configuration, found in _kinds(frame)[0].items() if name_of(found) in names]
+    usual = usual_among(frame["hardening"])
+    ours = [configuration for configuration, found in _kinds(frame)[0].items() if name_of(found, usual) in names]
     here = frame.assign(value=metric_values(frame, "map_attacked"))
     here = here[here["configuration"].isin(ours) & here["ratio"].between(*PRUNED)]
     values = here.groupby(["configuration", "ratio", "seed"])["value"].mean().unstack(["ratio", "seed"]).dropna(axis=1)
@@ -245,10 +262,11 @@ def _kinds(frame: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], str]:
     Returns:
         Traits by configuration, and which ones were left out as nothing tells what they differ in.
     """
+    usual = usual_among(frame["hardening"])
     by_traits: dict[str, dict[str, dict[str, Any]]] = {}
     for name, runs in frame.groupby("configuration"):
         found = _traits(runs)
-        by_traits.setdefault(name_of(found), {})[str(name)] = found
+        by_traits.setdefault(name_of(found, usual), {})[str(name)] = found
     kinds: dict[str, dict[str, Any]] = {}
     left_out: list[str] = []
     for plain, alike in by_traits.items():

@@ -10,6 +10,7 @@ from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.claims import (
     BEST,
+    BEST_THERE,
     CLAIMS,
     IMPROVEMENTS,
     PAPER,
@@ -93,14 +94,28 @@ def test_pretraining_compares_what_is_alike_in_all_else():
 
 
 def test_other_runs_do_not_speak_for_the_paper():
-    """Scores of runs that learned clean, one-step hardening and learned shares are other questions."""
+    """Scores of runs that learned clean, one-step hardening beside the usual and learned shares are other questions."""
     for changes in ({"pretrain": CLEAN}, {"hardening": "fast"}, {"allocation": "learned"}):
-        frame = frame_of(variant(WEIGHT, **changes), variant(SCALED, **changes))
+        frame = frame_of(variant(WEIGHT, **changes), variant(SCALED, **changes), variant("scaled, kernel"))
         found, note = pairs_of(the("DeepLIFT"), frame)
         assert found == []
         assert note.startswith(
             "no runs with init deeplift_paper among those with greyscale False, allocation uniform, "
         )
+
+
+def test_where_all_are_hardened_in_one_way_they_speak_for_the_paper():
+    frame = frame_of(
+        variant(WEIGHT, ap=0.2, hardening="fast"),
+        variant(SCALED, ap=0.3, hardening="fast"),
+        variant(SCALED, ap=0.4, hardening="fast", allocation="learned"),
+    )
+    assert pairs(the("DeepLIFT"), frame) == {(WEIGHT, SCALED)}
+    for claim in (claim for claim in CLAIMS if claim.words.startswith("Learned allocation is ahead")):
+        (pair,) = pairs(claim, frame)
+        assert pair == (f"{SCALED}, learned", WEIGHT if BEST_THERE in claim.words else SCALED)
+    one_step = [claim for claim in CLAIMS if claim.words.startswith("One-step adversarial training")]
+    assert not any(pairs(claim, frame) for claim in one_step), "there is no other hardening"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,15 @@ import sys
 import pytest
 
 from hydra_det.records.record import write_record
-from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame, typed_apart
+from hydra_det.records.table import (
+    COLUMNS,
+    USUAL,
+    configurations,
+    load_records,
+    records_frame,
+    typed_apart,
+    usual_among,
+)
 from tests.reports.example import example_record, latency, network, older
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
@@ -161,6 +169,8 @@ def test_how_all_are_hardened_goes_without_saying():
     assert configurations({"a": example_record(config=fast)}) == {"a": "scaled, kernel"}
     both = configurations({"a": example_record(config=fast), "b": example_record(config=full)})
     assert both == {"a": "scaled, kernel, fast hardening", "b": "scaled, kernel"}
+    assert usual_among(["fast", None, float("nan")])["hardening"] == "fast"
+    assert usual_among(["fast", "free"]) == usual_among([]) == USUAL
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def _as_hardened(claim: Claim, frame: pd.DataFrame) -> Claim:
     """The claim about runs that were all hardened in one other way than is usual: what it compares does not change."""
     trait = "hardening"
     usual = usual_among(frame[trait])[trait]
-    if trait in claim.ahead or usual == USUAL[trait]:
+    if usual == USUAL[trait]:
         return claim
     both = {**claim.both, trait: (usual,)} if trait in claim.both else claim.both
     behind = claim.behind

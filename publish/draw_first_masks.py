@@ -24,7 +24,20 @@ from torch import Tensor
 from hydra_det.pruning.masks import top_k
 from hydra_det.records.record import Record, read_record
 
-COLOURS = ("#2a6f97", "#d4a24c", "#c1666b", "#8fbf8f", "#9a9a9a", "#7a5195", "#222222", "#f08a5d", "#1b7f5c", "#5fa8d3")
+COLOURS = (
+    "#2a6f97",
+    "#d4a24c",
+    "#c1666b",
+    "#8fbf8f",
+    "#9a9a9a",
+    "#7a5195",
+    "#222222",
+    "#f08a5d",
+    "#1b7f5c",
+    "#5fa8d3",
+    "#8c564b",
+    "#bcbd22",
+)
 MARKS = {"uniform": "o", "erk": "s", "learned": "D", "global": "^", "lamp": "v"}
 TARGETS = {"assigned": "objects", "topk": "objectness", "loss": "loss"}
 
@@ -104,6 +117,7 @@ def order_of(init: Mapping[str, Any]) -> str:
         return name.lower()
     what = "attack" if init["reference"] == "clean" else TARGETS[init["target"]]
     words = [f"DeepLIFT of the {what}"]
+    words += ["sizes of its own"] if init["sizes"] != "weights" else []
     words += ["by channels"] if init.get("normalise", "none") != "none" else []
     words += [f"blended by {init['blend']}"] if init.get("blend", "none") != "none" else []
     return ", ".join(words)

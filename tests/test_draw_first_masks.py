@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from publish import draw_first_masks
 from publish.draw_first_masks import First, cells, first_of, order_of, table
 
-OPTIONS = {"reference": "padding", "target": "assigned", "normalise": "none", "blend": "none"}
+OPTIONS = {"reference": "padding", "target": "assigned", "normalise": "none", "blend": "none", "sizes": "weights"}
 
 
 def deeplift(**options: str) -> dict[str, str]:
@@ -21,9 +21,10 @@ def deeplift(**options: str) -> dict[str, str]:
     ({"_target_": "hydra_det.init.scaled.Scaled"}, "scaled"),
     ({"_target_": "hydra_det.init.gradient.Snip", "blend": "none"}, "snip"),
     (deeplift(), "DeepLIFT of the objects"),
+    (deeplift(sizes="contributions"), "DeepLIFT of the objects, sizes of its own"),
     (deeplift(target="loss", blend="rank"), "DeepLIFT of the loss, blended by rank"),
     (deeplift(target="loss", reference="clean", normalise="channels"), "DeepLIFT of the attack, by channels"),
-    ({"_target_": "hydra_det.init.deeplift.DeepLift", "target": "topk", "reference": "zeros"},
+    ({"_target_": "hydra_det.init.deeplift.DeepLift", "target": "topk", "reference": "zeros", "sizes": "weights"},
      "DeepLIFT of the objectness"),  # of a record from before there were blends
 ])  # fmt: skip
 def test_what_orders_the_scores(init: dict[str, str], words: str) -> None:

@@ -14,7 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from hydra_det.records.record import NetworkMetrics, Record
-from hydra_det.records.table import achieved_sparsity, is_greyscale
+from hydra_det.records.table import achieved_sparsity
+from hydra_det.records.traits import is_greyscale
 from hydra_det.store.links import link
 
 FOLDER, RESULT = "logs", "result"

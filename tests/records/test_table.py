@@ -8,15 +8,8 @@ import sys
 import pytest
 
 from hydra_det.records.record import write_record
-from hydra_det.records.table import (
-    COLUMNS,
-    USUAL,
-    configurations,
-    load_records,
-    records_frame,
-    typed_apart,
-    usual_among,
-)
+from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame, typed_apart
+from hydra_det.records.traits import USUAL, usual_among
 from tests.reports.example import example_record, latency, network, older
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}

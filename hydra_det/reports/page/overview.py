@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hydra_det.records.record import Record, nms_confidence
-from hydra_det.records.table import plain_names, typed_apart
+from hydra_det.records.table import typed_apart
+from hydra_det.records.traits import plain_names
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.tables.terminal import threat_in_words
 

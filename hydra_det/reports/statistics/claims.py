@@ -1,6 +1,6 @@
 """What the paper claims and what we claim beside it, each as a comparison that records can answer.
 
-A claim says which configurations are ahead of which, by what their records say (`records.TRAITS`). Traits that neither
+A claim says which configurations are ahead of which, by what their records say (`records.traits.TRAITS`). Traits that neither
 side names must be the same on both; `answers` makes the tests.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hydra_det.records.table import TRAITS, USUAL, name_of, usual_among
+from hydra_det.records.traits import TRAITS, USUAL, name_of, usual_among
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.statistics.cells import metric_values
 

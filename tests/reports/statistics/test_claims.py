@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from hydra_det.records.record import Record
-from hydra_det.records.table import TRAITS, records_frame
+from hydra_det.records.table import records_frame
+from hydra_det.records.traits import TRAITS
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.statistics.cells import METRICS
 from hydra_det.reports.statistics.claims import (

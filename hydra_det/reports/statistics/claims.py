@@ -1,6 +1,6 @@
 """What the paper claims and what we claim beside it, each as a comparison that records can answer.
 
-A claim says which configurations are ahead of which, by what their records say (`records.traits.TRAITS`). Traits that neither
+A claim says which configurations are ahead of which, by what their records say (`TRAITS`). Traits that neither
 side names must be the same on both; `answers` makes the tests.
 """
 

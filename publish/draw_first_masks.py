@@ -63,16 +63,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with the runs")
     parser.add_argument("--output", type=Path, default=Path("docs/first_masks.png"))
     options = parser.parse_args()
-    runs = [first_of(path.parent) for path in sorted(options.folder.glob("*/record.json"))]
+    records = {path.parent: read_record(path) for path in sorted(options.folder.glob("*/record.json"))}
+    if clean := [folder.name for folder, record in records.items() if record.metrics["pruned"]["attacked"] is None]:
+        sys.exit(f"{clean[0]}: expected a run that was attacked, got AP of clean images alone; leave it out")
+    runs = [first_of(folder, record) for folder, record in records.items()]
     if not runs:
         sys.exit(f"{options.folder}: expected a folder with folders of runs, got no record.json in any")
     print("\n".join(table(runs)))
     draw(runs).savefig(options.output, dpi=110)
 
 
-def first_of(folder: Path) -> First:
+def first_of(folder: Path, record: Record) -> First:
     """What a run says of its first mask."""
-    record = read_record(folder / "record.json")
     stages = folder / "stages"
     initial, final = (load_file(stages / name / "weights.safetensors") for name in ("init_scores", "prune"))
     starved = channels = same = weights = left = 0

@@ -31,12 +31,12 @@ DENSE_WORDS = {
     DENSE_HARDENED: "Hardened: trained under attack",
 }
 PRUNED_WORDS = {  # by configuration
-    "deeplift_paper, weight": "Hardened, {} of the single weights removed, by DeepLIFT's scores",
+    "deeplift_paper, weight": "Hardened, {} of the single weights removed, by the paper's DeepLIFT scores",
     "scaled, weight": "Hardened, {} of the single weights removed, by HYDRA's scores",
     "scaled, weight, learned": "Hardened, {} of the single weights removed, each layer's share learned",
     "scaled, hybrid": "Hardened, {} removed, whole channels first, then single weights",
     "scaled, kernel": "Hardened, {} of the kernels removed, by HYDRA's scores",
-    "deeplift_paper, kernel": "Hardened, {} of the kernels removed, by DeepLIFT's scores",
+    "deeplift_paper, kernel": "Hardened, {} of the kernels removed, by the paper's DeepLIFT scores",
 }
 
 

@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hydra_det.records.record import read_record, write_record
 from publish import draw_first_masks
 from publish.draw_first_masks import First, cells, first_of, order_of, table
+from tests.reports.example import example_record, network
 
+SIDES = ("dense", "pruned")
 OPTIONS = {"reference": "padding", "target": "assigned", "normalise": "none", "blend": "none", "sizes": "weights"}
 
 
@@ -32,7 +35,7 @@ def test_what_orders_the_scores(init: dict[str, str], words: str) -> None:
 
 
 def test_a_run_is_read_as_it_lies_there(finished: Path) -> None:
-    found = first_of(finished / "run")
+    found = first_of(finished / "run", read_record(finished / "run" / "record.json"))
     stages = finished / "run" / "stages"
     initial, final = (load_file(stages / name / "weights.safetensors") for name in ("init_scores", "prune"))
     names = [key.removesuffix(".mask") for key in final if key.endswith(".mask")]
@@ -73,4 +76,8 @@ def test_cells_are_means_over_seeds_and_the_best_comes_first(
     assert "| `uniform`, 75% | AdamW 0.001, 2 epochs | scaled | " in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["draw_first_masks", str(tmp_path)])
     with pytest.raises(SystemExit, match="expected a folder with folders of runs"):
+        draw_first_masks.main()
+    (tmp_path / "clean").mkdir()
+    write_record(tmp_path / "clean" / "record.json", example_record(metrics=dict.fromkeys(SIDES, network(0.4, None))))
+    with pytest.raises(SystemExit, match="clean: expected a run that was attacked"):
         draw_first_masks.main()

@@ -233,10 +233,15 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     ]
     weights, kernels = rows(text, "Hardened, 75 % of the")
     assert weights == [
-        "Hardened, 75 % of the single weights removed, by DeepLIFT's scores", "0.400 ± 0.000", "0.230 ± 0.007",
+        "Hardened, 75 % of the single weights removed, by the paper's DeepLIFT scores", "0.400 ± 0.000", "0.230 ± 0.007",
         "2.00 ± 0.00",
     ]  # fmt: skip
-    assert kernels == ["Hardened, 75 % of the kernels removed, by DeepLIFT's scores", "0.400", "0.125", "2.00"]
+    assert kernels == [
+        "Hardened, 75 % of the kernels removed, by the paper's DeepLIFT scores",
+        "0.400",
+        "0.125",
+        "2.00",
+    ]
 
 
 def test_a_glance_at_one_ratio(project):
@@ -266,7 +271,7 @@ def test_the_readme_says_what_longer_training_alone_does():
     assert [line[0] for line in rows(text, "")[2:]] == [
         "Trained as usual",
         "Hardened: trained under attack",
-        "Hardened, 75 % of the single weights removed, by DeepLIFT's scores",
+        "Hardened, 75 % of the single weights removed, by the paper's DeepLIFT scores",
         "Hardened, 75 % of the single weights removed, by HYDRA's scores",
         "Hardened, 75 % of the single weights removed, each layer's share learned",
         "Hardened, 75 % removed, whole channels first, then single weights",

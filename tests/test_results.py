@@ -233,8 +233,8 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     ]
     weights, kernels = rows(text, "Hardened, 75 % of the")
     assert weights == [
-        "Hardened, 75 % of the single weights removed, by the paper's DeepLIFT scores", "0.400 ± 0.000", "0.230 ± 0.007",
-        "2.00 ± 0.00",
+        "Hardened, 75 % of the single weights removed, by the paper's DeepLIFT scores",
+        "0.400 ± 0.000", "0.230 ± 0.007", "2.00 ± 0.00",
     ]  # fmt: skip
     assert kernels == [
         "Hardened, 75 % of the kernels removed, by the paper's DeepLIFT scores",

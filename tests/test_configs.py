@@ -276,7 +276,8 @@ def test_wrong_values_fail_the_check(override: str, complaint: str) -> None:
     [
         (["init.target=boxes"], r"init\.target: expected one of assigned, topk, loss, got 'boxes'"),
         (["init.micro_batch=0"], r"init\.micro_batch: expected a whole number of at least 1, got 0"),
-        (["init.attacked=true", "attack=none"], r"init\.attacked: expected an attack, got attack=none"),
+        (["attack=none"], r"init\.attacked: expected an attack, got attack=none; choose one, or init=deeplift_paper"),
+        (["init=snip", "init.attacked=true", "attack=none"], "got attack=none; choose one, or init.attacked=false"),
     ],
 )
 def test_wrong_settings_of_an_initialiser_fail_the_check(overrides: list[str], complaint: str) -> None:

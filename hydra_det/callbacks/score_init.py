@@ -129,7 +129,7 @@ def _as_asked(batch: Batch, sample: Sample, *, net: nn.Module, attack: Attack | 
     if not sample.attacked:
         return batch
     if attack is None:
-        raise InputError("init.attacked: expected an attack, got none; give one, or take deeplift_paper")
+        raise InputError("init.attacked: expected an attack, got none; give one, or attacked=False (deeplift_paper)")
     # Seeded by the first image, so that it does not matter which process has the batch.
     generator = torch.Generator().manual_seed(hash((seed, batch["targets"][0]["image_id"])) % 2**63)
     return Batch(images=attacked_images(net, batch, attack, generator=generator), targets=batch["targets"])

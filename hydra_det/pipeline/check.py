@@ -122,7 +122,8 @@ def _check_values(config: Config) -> None:
     if prune.budget == "latency" and prune.granularity in IN_SPARSE:
         check_installed(["sparse"], setting="prune.budget", otherwise="take parameters or flops")
     if config["init"].get("attacked") and build.instantiate(config["attack"]) is None:
-        raise InputError("init.attacked: expected an attack, got attack=none; choose one, or init=deeplift_paper")
+        clean = "init=deeplift_paper" if config["init"].get("reference") == "clean" else "init.attacked=false"
+        raise InputError(f"init.attacked: expected an attack, got attack=none; choose one, or {clean}")
     store = Path(config["store"])
     existing = next(folder for folder in (store, *store.absolute().parents) if folder.exists())
     if not existing.is_dir():

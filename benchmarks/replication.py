@@ -35,8 +35,8 @@ OUTPUTS = Path("outputs/replication")
 OWN = ("store", "start", "grid", "suites")  # folders there, of a data set
 GREYSCALE = "deeplift_weight_greyscale"
 # What comes first has a pretraining of its own, so that all of these run side by side.
-CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining fast_hardening
-    deeplift_weight deeplift_kernel scaled_kernel recommended hybrid_masks"""
+CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining deeplift_weight deeplift_kernel scaled_kernel
+    recommended recommended_deeplift recommended_kernel hybrid_masks"""
 RATIOS = "0.75 0.5 0.9 0.85 0.65 0.95 0.25 0.99 0"
 SHARE = 0.85  # of the time for the grid, where suites come after it
 PATIENCE = 25  # seconds a process has for leaving after it was interrupted
@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(
             f"error: --results: expected a folder of its own, got {results}, where this command keeps what it runs"
         )
-    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={options.jobs}"] if options.jobs > 1 else []
+    launcher = ["hydra/launcher=devices", f"hydra.launcher.per_device={options.jobs}"] if options.jobs > 1 else []
     store = f"store={OUTPUTS / name / 'store'}"
     seeds = f"seed={','.join(map(str, options.seeds))}"
     colours = ["false", "true"] if GREYSCALE in options.configurations else ["false"]
@@ -186,7 +186,7 @@ def _data_name(overrides: Sequence[str]) -> str:
 def _options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60 * 24 * 365, help="until everything is interrupted")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side, on each GPU or else on the CPU")
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--ratios", nargs="+", default=RATIOS.split())
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())

@@ -9,6 +9,7 @@ one has: where shares are learned, it is what the first scores say of the final 
 """
 
 import argparse
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -54,7 +55,7 @@ class First(NamedTuple):
     left: float  # of the first mask, in the final one
     clean: float  # AP
     attacked: float
-    kept: float  # AP attacked over that of the dense network
+    kept: float  # AP attacked over that of the dense network; NaN, and not drawn, where that has none
 
 
 def main() -> None:
@@ -87,7 +88,7 @@ def first_of(folder: Path, record: Record) -> First:
         channels += len(mask)
         same, left, weights = same + both(mask, largest), left + both(mask, last), weights + keep
     dense, pruned = (record.metrics[side] for side in ("dense", "pruned"))
-    attacked = precision(pruned["attacked"])
+    attacked, whole = precision(pruned["attacked"]), precision(dense["attacked"])
     return First(
         order=order_of(record.config["init"]),
         shares=record.sparsity["allocation"],
@@ -98,7 +99,7 @@ def first_of(folder: Path, record: Record) -> First:
         left=left / weights,
         clean=precision(pruned["clean"]),
         attacked=attacked,
-        kept=attacked / precision(dense["attacked"]),
+        kept=attacked / whole if whole else math.nan,
     )
 
 

@@ -1,5 +1,6 @@
 """What the table of first masks says is what the files of a run hold."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_a_run_is_read_as_it_lies_there(finished: Path) -> None:
         0.75,
         "AdamW 0.001, 2 epochs",
     )
+
+
+@pytest.mark.parametrize(("dense", "kept"), [(0.4, 0.5), (0.0, math.nan)])
+def test_a_dense_network_without_ap_is_nothing_to_compare_with(finished: Path, dense: float, kept: float) -> None:
+    metrics = {"dense": network(0.4, dense), "pruned": network(0.3, 0.2)}
+    found = first_of(finished / "run", read_record(finished / "run" / "record.json")._replace(metrics=metrics))
+    assert found.kept == pytest.approx(kept, nan_ok=True)
 
 
 def test_cells_are_means_over_seeds_and_the_best_comes_first(

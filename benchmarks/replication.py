@@ -4,7 +4,9 @@ python -m benchmarks.replication data=bccd data.root=path/to/BCCD_Dataset/BCCD -
 python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 0 1 2 --ratios 0.75 0.5
 
 First the networks that all others start from are trained, one a seed, in colour and, if a configuration asks for it,
-without; then the grid of conf/sweep/replication.yaml; then suites of attacks on the networks of one ratio. The results
+without; then the grid of conf/sweep/replication.yaml. Where `--timed` names configurations, their networks are timed in
+OpenVINO and in the engine `sparse`, one after the other: nothing else should run on the machine meanwhile. Last come
+suites of attacks on the networks of one ratio. The results
 are copied into one folder: records, what suites found, why a run came to nothing. `--results docs/replication/<data>`
 keeps them in the project, for `python -m publish.write_results`. When the time is over the processes are interrupted;
 the next time they go on from where they were, if outputs/ is still there. On another machine take other seeds: networks
@@ -32,11 +34,11 @@ from hydra_det.records.robustness import ROBUSTNESS
 
 KEPT = (RECORD_NAME, FAILED_NAME, ROBUSTNESS)
 OUTPUTS = Path("outputs/replication")
-OWN = ("store", "start", "grid", "suites")  # folders there, of a data set
+OWN = ("store", "start", "grid", "suites", "timed")  # folders there, of a data set
 GREYSCALE = "deeplift_weight_greyscale"
 # What comes first has a pretraining of its own, so that all of these run side by side.
 CONFIGURATIONS = f"""scaled_weight {GREYSCALE} clean_pretraining deeplift_weight deeplift_kernel scaled_kernel
-    recommended recommended_deeplift recommended_kernel hybrid_masks"""
+    recommended recommended_deeplift recommended_kernel hybrid_masks pgd_hardening"""
 RATIOS = "0.75 0.5 0.9 0.85 0.65 0.95 0.25 0.99 0"
 SHARE = 0.85  # of the time for the grid, where suites come after it
 PATIENCE = 25  # seconds a process has for leaving after it was interrupted
@@ -108,6 +110,7 @@ def main() -> None:
         f"model.weights={weights}", f"hydra.sweep.dir={grid}",
         f"configuration={','.join(options.configurations)}", f"prune.ratio={','.join(options.ratios)}",
     ], share=SHARE if options.suite else 1)  # fmt: skip
+    _time_engines(clock, grid, options)  # it writes into the records, and suites must not be older than these
     if options.suite:
         _suites(clock, grid, options)
     _collect(grid, OUTPUTS / name / "suites", results)
@@ -135,6 +138,17 @@ def _suites(clock: Clock, grid: Path, options: argparse.Namespace) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
         clock.leave()
     pool.shutdown()
+
+
+def _time_engines(clock: Clock, grid: Path, options: argparse.Namespace) -> None:
+    """The networks of some configurations by compact.py, which adds what it finds to their records."""
+    for config, ratio, seed in itertools.product(options.timed, options.ratios, options.seeds):
+        record = grid / f"{config}_{ratio}_seed{seed}" / RECORD_NAME
+        if record.exists() and json.loads(record.read_text(encoding="utf-8"))["compaction"] is None:
+            clock.run([
+                str(SCRIPTS / "compact.py"), f"run={record.parent}", "engines=[openvino,sparse]", "evaluate=false",
+                "latency.batch_sizes=[1]", f"hydra.run.dir={grid.parent / 'timed' / record.parent.name}",
+            ])  # fmt: skip
 
 
 def _is_due(record: Path, suite: Path) -> bool:
@@ -191,6 +205,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--ratios", nargs="+", default=RATIOS.split())
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
     parser.add_argument("--suite", default="quick", help="of attacks, on networks of the first ratio; '' for none")
+    parser.add_argument("--timed", nargs="+", default=[], help="configurations whose networks compact.py times")
     parser.add_argument("--results", type=Path, help="folder for the results; outputs/replication/<data>/results")
     parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "recommended"])
     options, overrides = parser.parse_known_args()

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from hydra_det.records.engine_times import fastest, time_of
 from hydra_det.records.record import Record
 from hydra_det.records.table import load_records
-from hydra_det.reports.statistics.gains import compaction_of, fastest, time_of
+from hydra_det.reports.statistics.gains import compaction_of
 from publish.paired_cells import difference, mean_of
 
 ENGINE = "sparse"

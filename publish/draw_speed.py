@@ -12,9 +12,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from hydra_det.records.engine_times import time_of
 from hydra_det.records.record import Record
 from hydra_det.records.table import load_records
-from hydra_det.reports.statistics.gains import fewer_operations, gain, time_of
+from hydra_det.reports.statistics.gains import fewer_operations, gain
 
 COLOURS = {
     "weight": "#c1666b",

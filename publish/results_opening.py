@@ -34,6 +34,12 @@ QUESTIONS = (
     ),
     (
         (
+            "Do scores by DeepLIFT of what an attack does keep more than the scaled ones?",
+            "Scores by DeepLIFT of what an attack does are ahead of scaled ones",
+        ),
+    ),
+    (
+        (
             "Does removing single weights keep more than removing kernels?",
             "Unstructured pruning consistently achieves higher mAP than structured pruning for both initialization "
             "methods",
@@ -71,11 +77,17 @@ KERNELS_FASTER = (
         "Are networks that lost kernels faster than those that lost single weights?",
         "Structured pruning provides a significant boost in inference speed over unstructured: compact networks",
     ),
+    (
+        "And each in the engine that computes it fastest?",
+        "Structured pruning provides a significant boost in inference speed over unstructured: compact networks, each "
+        "in its fastest engine",
+    ),
 )
 METRIC_WORDS = {  # what the means of an answer are
     "map_attacked": "AP attacked {}",
     "map_attacked_dense": "AP attacked {}",
     "speed_up": "{} times the dense network's speed",
+    "speed_up_fastest": "{} times the dense network's speed",
     "training_seconds": "{} of training",
 }
 

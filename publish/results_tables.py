@@ -89,6 +89,17 @@ def speed_table(frame: pd.DataFrame) -> str:
     return _pair_table(frame, columns, caption, "{:.2f}")
 
 
+def engine_table(frame: pd.DataFrame) -> str:
+    """How many times as fast as the dense network the compact one is, each in its fastest engine; of none nothing."""
+    if metric_values(frame, "speed_up_fastest").isna().all():
+        return ""
+    caption = (
+        "How many times as fast as the dense network, each network in the engine that computes it fastest in float32, "
+        "one image at a time, decode and NMS included; timed by compact.py on some of the networks."
+    )
+    return _pair_table(frame, {"speed_up_fastest": _cells(frame, "speed_up_fastest")}, caption, "{:.2f}")
+
+
 def suite_table(runs: Runs) -> str:
     """AP clean, under PGD of the suite and, at most, under any attack in the ball."""
     cells = {row["folder"]: row for row in runs.frame.to_dict("records")}

@@ -23,12 +23,14 @@ from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.statistics.hints import hints_in_words
 from publish.results_claims import answers_in_short, claim_table
 from publish.results_figure import DENSE, draw
+from publish.results_goal import goal_lines
 from publish.results_limits import limits, network_of, side_of
 from publish.results_opening import Found, counted, first_of, opening
 from publish.results_readme import summary
 from publish.results_tables import (
     UNPRUNED,
     command_lines,
+    engine_table,
     headline,
     precision_table,
     replication_words,
@@ -189,6 +191,9 @@ def _replication(one: Replication) -> Iterator[str]:
         )
     yield from _failures(runs)
     yield from _at_a_glance(one)
+    if goal := list(goal_lines(runs.frame)):
+        yield "### How far the goal was reached\n"
+        yield from goal
     yield "### AP\n"
     yield precision_table(runs.frame)
     yield "### What the paper claims, and what came out\n"
@@ -197,6 +202,7 @@ def _replication(one: Replication) -> Iterator[str]:
     yield claim_table(one.answered, IMPROVEMENTS)
     yield "### Speed\n"
     yield speed_table(runs.frame)
+    yield from filter(None, [engine_table(runs.frame)])
     if runs.suites:
         yield "### Under suites of attacks\n"
         yield suite_table(runs)

@@ -373,9 +373,11 @@ def test_the_configurations_beside_the_papers_differ_in_one_thing() -> None:
     assert clean["callbacks"]["adversarial_batch"]["share"] == clean["attacked_share"] == 0
     assert found == {
         "clean_pretraining": {"stage"},
-        "fast_hardening": {"hardening", "stage"},  # the stages say again how they harden
         "hybrid_masks": {"prune", "stage"},
+        "pgd_hardening": {"hardening", "stage"},  # the stages say again how they harden
         "recommended": {"prune", "stage"},
+        "recommended_deeplift": {"init", "prune", "stage"},
+        "recommended_kernel": {"prune", "stage"},
     }
 
 

@@ -1,5 +1,6 @@
 """What the table of first masks says is what the files of a run hold."""
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -63,7 +64,8 @@ def test_a_run_is_read_as_it_lies_there(finished: Path) -> None:
 @pytest.mark.parametrize(("dense", "kept"), [(0.4, 0.5), (0.0, math.nan)])
 def test_a_dense_network_without_ap_is_nothing_to_compare_with(finished: Path, dense: float, kept: float) -> None:
     metrics = {"dense": network(0.4, dense), "pruned": network(0.3, 0.2)}
-    found = first_of(finished / "run", read_record(finished / "run" / "record.json")._replace(metrics=metrics))
+    record = dataclasses.replace(read_record(finished / "run" / "record.json"), metrics=metrics)
+    found = first_of(finished / "run", record)
     assert found.kept == pytest.approx(kept, nan_ok=True)
 
 

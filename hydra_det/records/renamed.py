@@ -31,7 +31,7 @@ MODULES = {
 
 # Recipes of 0.1, `experiment=`; they go with 0.2.
 EXPERIMENTS = {
-    **{f"bccd_{name}": f"bccd/{name}" for name in ("clean", "grid")},
+    "bccd_clean": "bccd/clean",
     **{f"deeppcb_{name}": f"deeppcb/{name}" for name in ("clean", "cpu", "hardening", "pruning")},
     "coco_full": "coco/full",
     "replication": "replication/grid",

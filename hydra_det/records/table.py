@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_det.records.added import without_added
+from hydra_det.records.engine_times import Fastest, fastest, timed_cells
 from hydra_det.records.record import (
     PROTOCOLS,
     RECORD_NAME,
@@ -23,6 +24,7 @@ from hydra_det.records.traits import TRAITS, plain_names, traits
 
 NETWORKS = ("dense", "pruned")
 TIMED = (*NETWORKS, "compact")
+ENGINE_TIMED = ("dense", "compact")
 PARTS = ("forward", "decode", "nms", "total")
 
 # Where a config says what `traits` say: at any depth, and of the stage in which networks are pretrained.
@@ -39,7 +41,9 @@ _PRECISION = tuple(
 _LATENCY = tuple(f"{part}_ms_{network}" for part in (*PARTS, "nms_coco", "total_coco") for network in TIMED)
 _SIZE = tuple(f"{size}_{network}" for size in ("parameters", "flops", "megabytes") for network in ("dense", "compact"))
 _SPARSE = ("forward_ms_sparse", "total_ms_sparse")  # of the compact network in that engine, where it was asked for
-_MEASURED = (*_PRECISION, *_LATENCY, *_SPARSE, "nms_confidence", *_SIZE)
+# Of single images, each network in the engine that computes it fastest in float32, where compact.py took the times.
+_ENGINES = tuple(f"total_ms_{network}_fastest" for network in ENGINE_TIMED)
+_MEASURED = (*_PRECISION, *_LATENCY, *_SPARSE, *_ENGINES, "nms_confidence", *_SIZE)
 _TIME = ("seconds", "seconds_of_stages")
 COLUMNS = (
     "name", "configuration", *TRAITS, "recipe", "varied", "ratio", "seed", "sparsity", *_MEASURED, *_TIME, "folder",
@@ -139,6 +143,17 @@ def typed_apart(records: Mapping[str, Record], names: Mapping[str, str]) -> dict
     return {folder: " ".join(o for o in words if o not in shared[names[folder]]) for folder, words in typed.items()}
 
 
+def fastest_of(record: Record) -> dict[str, Fastest]:
+    """Where the dense and the compact network of a run are fastest with a single image, decoding and NMS included.
+
+    Nothing where compact.py took no such times.
+    """
+    compaction = record.compaction
+    if compaction is None or not any(batch == 1 for batch, _ in timed_cells(compaction)):
+        return {}
+    return {network: fastest(compaction, network, 1, part="total") for network in ENGINE_TIMED}
+
+
 def achieved_sparsity(record: Record) -> float:
     """Fraction of the weights of all masked layers that are pruned; 0 where no layer is masked."""
     return record.sparsity["pruned"] / max(1, record.sparsity["total"])
@@ -164,6 +179,7 @@ def _row(record: Record) -> dict[str, Any]:
         if coco := suppressed(latency, PROTOCOLS["coco"]):
             row |= {f"{part}_coco_ms_{network}": coco[part]["median_ms"] for part in ("nms", "total")}
         row["nms_confidence"] = nms_confidence(latency)
+    row |= {f"total_ms_{network}_fastest": best.milliseconds for network, best in fastest_of(record).items()}
     for network, size in record.sizes.items():
         row |= {f"{key}_{network}": size[key] for key in ("parameters", "flops")}
         row[f"megabytes_{network}"] = size["file_bytes"] / 1e6

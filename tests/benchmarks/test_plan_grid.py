@@ -235,7 +235,11 @@ def test_what_would_not_count_is_refused(typed: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("sweep", "reason"),
     [
-        ("replication", "got clean_pretraining, fast_hardening, recommended, hybrid_masks;"),
+        (
+            "replication",
+            "got clean_pretraining, recommended, recommended_deeplift, recommended_kernel, hybrid_masks, "
+            "pgd_hardening;",
+        ),
         ("optuna_front", "got one over init, prune.allocation, prune.ratio;"),
     ],
 )

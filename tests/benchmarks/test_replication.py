@@ -1,5 +1,6 @@
 """The replication keeps to its time and collects what is a result."""
 
+import json
 import os
 import signal
 import subprocess
@@ -144,7 +145,8 @@ def test_starts_then_the_grid_and_no_colourless_start_without_need(typed, monkey
     finish(tmp_path, "scaled_weight_0.75_seed1")
     run(monkeypatch, "data=bccd", "data.root=x", "--jobs", "3", "--seeds", "1", "4", "--suite", "")
     (start, _), (grid, share) = typed
-    assert {"data=bccd", "data.root=x", "seed=1,4", "hydra.launcher.n_jobs=3"} <= set(start) & set(grid)
+    launcher = {"hydra/launcher=devices", "hydra.launcher.per_device=3"}
+    assert {"data=bccd", "data.root=x", "seed=1,4", *launcher} <= set(start) & set(grid)
     assert "data.greyscale=false,true" in start
     assert share == 1
     typed.clear()
@@ -235,3 +237,19 @@ def test_the_lists_are_those_of_the_sweep():
     text = (build.SCRIPTS / "conf" / "sweep" / "replication.yaml").read_text()
     assert f"prune.ratio: {','.join(RATIOS.split())}\n" in text
     assert f"configuration: {','.join(CONFIGURATIONS.split())}\n" in text
+
+
+def test_networks_are_timed_once_and_one_after_the_other(typed, monkeypatch, tmp_path):
+    grid = tmp_path / "outputs" / "replication" / "bccd" / "grid"
+    for name, compaction in (("recommended_0.9_seed0", None), ("recommended_0.95_seed0", {"latency": []})):
+        (grid / name).mkdir(parents=True)
+        (grid / name / "record.json").write_text(json.dumps({"compaction": compaction}))
+    finish(tmp_path, "scaled_weight_0.9_seed0")
+    words = ["--seeds", "0", "1", "--ratios", "0.9", "0.95", "--jobs", "2", "--suite", ""]
+    run(monkeypatch, "data=bccd", *words, "--timed", "recommended")
+    (timed,) = (words for words, _ in typed if words[0].endswith("compact.py"))
+    assert "run=outputs/replication/bccd/grid/recommended_0.9_seed0" in timed
+    assert "engines=[openvino,sparse]" in timed
+    typed.clear()
+    run(monkeypatch, "data=bccd", *words)
+    assert not any(words[0].endswith("compact.py") for words, _ in typed), "nobody asked for it"

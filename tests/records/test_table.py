@@ -8,9 +8,17 @@ import sys
 import pytest
 
 from hydra_det.records.record import write_record
-from hydra_det.records.table import COLUMNS, configurations, load_records, records_frame, typed_apart
+from hydra_det.records.table import (
+    COLUMNS,
+    configurations,
+    fastest_of,
+    load_records,
+    records_frame,
+    typed_apart,
+)
 from hydra_det.records.traits import USUAL, usual_among
 from tests.reports.example import example_record, latency, network, older
+from tests.reports.tables.test_compaction import completed
 
 PRETRAIN = {"epochs": 6, "attacked_share": 0.5, "clean_epochs": 4}
 STAGE = {"attacked_share": 0.5, "callbacks": {"topk_mask": {"granularity": "weight"}}}
@@ -45,7 +53,9 @@ def test_row_holds_every_number(sweep):
     assert tuple(frame.columns) == COLUMNS
     row = frame.loc[0].to_dict()
     assert len(row.pop("recipe")) == 8
-    assert all(math.isnan(row.pop(f"{part}_ms_sparse")) for part in ("forward", "total")), "nobody asked for them"
+    unasked = [f"{part}_ms_sparse" for part in ("forward", "total")]
+    unasked += [f"total_ms_{network}_fastest" for network in ("dense", "compact")]
+    assert all(math.isnan(row.pop(name)) for name in unasked), "nobody asked for them"
     assert row == {
         "name": "first",
         "configuration": "deeplift_paper, kernel",
@@ -100,6 +110,21 @@ def test_row_holds_every_number(sweep):
         "seconds_of_stages": 7_384.0 + 3.5 + 125.0 + 0.25 + 600.0,
         "folder": "a/deep",
     }
+
+
+def test_each_network_in_its_fastest_engine_where_one_image_was_timed() -> None:
+    frame = records_frame({"a": completed(sparse=True)})
+    assert tuple(frame.columns) == COLUMNS
+    row = frame.iloc[0]
+    assert (row["total_ms_dense_fastest"], row["total_ms_compact_fastest"]) == (205.75, 55.75)
+    assert (fastest_of(completed())["compact"].engine, fastest_of(completed(sparse=True))["compact"].engine) == (
+        "openvino",
+        "sparse",
+    )
+    eight = completed()
+    for entry in eight.compaction["latency"]:
+        entry["latency"]["batch_size"] = 8
+    assert fastest_of(eight) == {}, "a time of eight images is none of one"
 
 
 def test_nms_of_an_older_record_is_that_from_cocos_confidence_on():

@@ -4,9 +4,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hydra_det.records.engine_times import fastest, time_of
 from hydra_det.records.record import Compaction, Record
 from hydra_det.reports.figures.style import SETTINGS, wrapped
-from hydra_det.reports.statistics.gains import NETWORKS, compaction_of, fastest, fewer_operations, gain, time_of
+from hydra_det.reports.statistics.gains import NETWORKS, compaction_of, fewer_operations, gain
 
 COLOURS = {"dense": "#8c8c8c", "masked": "#c9a35b", "compact": "#2a6f97"}
 WIDE = 120  # letters of the title

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from hydra_det.records.engine_times import fastest, timed_cells
 from hydra_det.records.record import Record
 from hydra_det.reports.page.summary import LEARNED, NOTHING, UNDEFINED, leaders, learned, percent
-from hydra_det.reports.statistics.gains import fastest, from_confidence, timed_cells
+from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.statistics.significance import detectable_effect
 from hydra_det.reports.tables.terminal import threat_in_words
 

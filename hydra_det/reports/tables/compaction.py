@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hydra_det.records.engine_times import fastest, time_of, timed_cells
 from hydra_det.records.record import (
     PROTOCOLS,
     Compaction,
@@ -24,12 +25,9 @@ from hydra_det.reports.statistics.gains import (
     NETWORKS,
     compaction_of,
     faster_in,
-    fastest,
     fewer_operations,
     from_confidence,
     gain,
-    time_of,
-    timed_cells,
 )
 from hydra_det.reports.tables.terminal import ABSENT, new_table
 

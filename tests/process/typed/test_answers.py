@@ -42,7 +42,7 @@ def said(script, *words):
         ("trainer.max_time=9", "if pytorch_lightning.Trainer takes it, type +trainer.max_time=..."),
         ("init=deeplft", "magnitude, random, scaled, snip, synflow, taylor, got deeplft; did you mean init=deeplift?"),
         ("prune=kernels", "got kernels; did you mean prune=kernel?"),
-        ("experiment=bccd/gird", "got bccd/gird; did you mean experiment=bccd/grid?"),
+        ("experiment=bccd/claen", "got bccd/claen; did you mean experiment=bccd/clean?"),
         ("stage@stage.pretrain=pretran", "did you mean stage@stage.pretrain=pretrain?"),
         ("hydra/launcher=jobli", "hydra/launcher: expected one of basic, devices, joblib, "),
         ("data=/home/photos", "data: expected one of bccd, coco, "),

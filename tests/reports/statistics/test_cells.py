@@ -10,6 +10,7 @@ import pytest
 from hydra_det.records.table import records_frame
 from hydra_det.reports.statistics.cells import CELL_COLUMNS, METRICS, cell_table, metric_values, seed_values
 from tests.reports.example import example_record, grid, grid_record, network
+from tests.reports.tables.test_compaction import completed
 
 NAME = "scaled, kernel"
 
@@ -25,7 +26,7 @@ def ap(record, condition):
 
 
 def test_every_metric_of_a_run_by_hand():
-    frame = records_frame({".": example_record()})
+    frame = records_frame({".": completed(sparse=True)})
     expected = {
         "map_clean": 0.304,
         "map_attacked": 0.245,
@@ -37,6 +38,7 @@ def test_every_metric_of_a_run_by_hand():
         "total_ms_compact": 306.75,
         "forward_ms_compact": 301.0,
         "speed_up": 431.75 / 306.75,
+        "speed_up_fastest": 205.75 / 55.75,  # 200 ms in openvino and 50 ms in sparse, decode and NMS 5.75 ms
         "speed_up_masked": 431.75 / 422.75,
         "forward_speed_up": 426 / 301,
         "megabytes_compact": 0.028,

@@ -77,7 +77,7 @@ def test_the_papers_claims_compare_what_its_tables_compare():
     assert set(frame["configuration"]) == {cell.configuration for cell in CONFIGURATIONS.values()}
     assert pairs(the("DeepLIFT"), frame) == {(WEIGHT, SCALED), (KERNEL, "scaled, kernel")}
     assert pairs(the("Unstructured"), frame) == {(WEIGHT, KERNEL), (SCALED, "scaled, kernel")}
-    for metric in ("speed_up_masked", "speed_up"):
+    for metric in ("speed_up_masked", "speed_up", "speed_up_fastest"):
         assert pairs(the("Structured", metric), frame) == {(KERNEL, WEIGHT), ("scaled, kernel", SCALED)}
     for metric in ("map_attacked", "map_clean"):
         assert pairs(the("Models", metric), frame) == {(WEIGHT, f"{WEIGHT}, greyscale")}
@@ -146,6 +146,24 @@ def test_ours_stand_against_the_papers_best_and_the_best_here(words, metric, cha
     name = name.replace("deeplift_paper", "scaled")
     assert pairs(same, other) == {(name, SCALED)}
     assert pairs(papers, other) == {(name, WEIGHT)}
+
+
+def test_deeplift_of_an_attack_stands_against_scaled_scores_with_the_same_shares_and_masks():
+    attack = variant(SCALED, allocation="learned")
+    attack.config["init"] = {"_target_": "hydra_det.init.deeplift.AdversarialDeepLift"}
+    attack.config["choices"]["init"] = "deeplift"
+    frame = frame_of(attack, variant(SCALED, allocation="learned"), variant(SCALED), variant(WEIGHT))
+    assert pairs(the("Scores by DeepLIFT"), frame) == {("deeplift, weight, learned", f"{SCALED}, learned")}
+
+
+def test_learned_shares_are_asked_of_weights_and_of_kernels_each_beside_its_own():
+    kernels = "scaled, kernel"
+    filters = {"granularity": "filter"}
+    learned = [variant(name, allocation="learned") for name in (SCALED, kernels)]
+    learned.append(variant(SCALED, allocation="learned", **filters))
+    frame = frame_of(*learned, variant(SCALED), variant(kernels), variant(SCALED, **filters))
+    same = the("Learned allocation is ahead of the same without it")
+    assert pairs(same, frame) == {(f"{SCALED}, learned", SCALED), (f"{kernels}, learned", kernels)}
 
 
 def test_the_best_of_the_paper_is_that_over_ratios_that_all_have():

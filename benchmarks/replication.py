@@ -2,15 +2,17 @@
 
 python -m benchmarks.replication data=bccd data.root=path/to/BCCD_Dataset/BCCD --minutes 9 --jobs 14
 python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 0 1 2 --ratios 0.75 0.5
+python -m benchmarks.replication data=coco data.root=path/to/coco model=yolov3_tiny --weights yolov3-tiny.weights
 
 First the networks that all others start from are trained, one a seed, in colour and, if a configuration asks for it,
-without; then the grid of conf/sweep/replication.yaml. Where `--timed` names configurations, their networks are timed in
-OpenVINO and in the engine `sparse`, one after the other: nothing else should run on the machine meanwhile. Last come
-suites of attacks on the networks of one ratio. The results
-are copied into one folder: records, what suites found, why a run came to nothing. `--results docs/replication/<data>`
-keeps them in the project, for `python -m publish.write_results`. When the time is over the processes are interrupted;
-the next time they go on from where they were, if outputs/ is still there. On another machine take other seeds: networks
-of one seed are compared, and should come from one start.
+without; with `--weights` all start from that file instead. Then comes the grid of conf/sweep/replication.yaml. Where
+`--timed` names configurations, their networks are timed in OpenVINO and in the engine `sparse`, one after the other:
+nothing else should run on the machine meanwhile. Last come suites of attacks on the networks of one ratio.
+
+The results are copied into one folder: records, what suites found, why a run came to nothing. `--results
+docs/replication/<data>` keeps them in the project, for `python -m publish.write_results`. When the time is over the
+processes are interrupted; the next time they go on from where they were, if outputs/ is still there. On another machine
+take other seeds: networks of one seed are compared, and should come from one start.
 """
 
 import argparse
@@ -96,14 +98,16 @@ def main() -> None:
     store = f"store={OUTPUTS / name / 'store'}"
     seeds = f"seed={','.join(map(str, options.seeds))}"
     colours = ["false", "true"] if GREYSCALE in options.configurations else ["false"]
-    started = clock.run([
+    weights = (
+        options.weights or f"{start}/greyscale_${{data.greyscale}}_seed${{seed}}/stages/pretrain/weights.safetensors"
+    )
+    started = options.weights or clock.run([
         str(SCRIPTS / "train.py"), "-m", "experiment=replication/start", *overrides, store, seeds, *launcher,
         f"data.greyscale={','.join(colours)}", f"hydra.sweep.dir={start}",
         "hydra.sweep.subdir=greyscale_${data.greyscale}_seed${seed}",
     ])  # fmt: skip
     if not started:
         sys.exit(f"the networks to start from, in {start}: not done in time, or failed; type the same command again")
-    weights = f"{start}/greyscale_${{data.greyscale}}_seed${{seed}}/stages/pretrain/weights.safetensors"
     clock.run([
         str(SCRIPTS / "train.py"), "sweep=replication", "experiment=replication/grid", *overrides, store, seeds,
         *launcher,
@@ -201,6 +205,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60 * 24 * 365, help="until everything is interrupted")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, on each GPU or else on the CPU")
+    parser.add_argument("--weights", type=Path, help="that all networks start from, instead of training a start")
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--ratios", nargs="+", default=RATIOS.split())
     parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS.split())
@@ -209,6 +214,8 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--results", type=Path, help="folder for the results; outputs/replication/<data>/results")
     parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "recommended"])
     options, overrides = parser.parse_known_args()
+    if options.weights and not options.weights.is_file():
+        parser.error(f"--weights: expected a file of weights, got {options.weights}, which is not there")
     if wrong := [word for word in overrides if word.startswith("-")]:
         parser.error(f"expected overrides as of train.py beside the options, got {' '.join(wrong)}")
     return options, overrides

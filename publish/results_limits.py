@@ -94,6 +94,11 @@ def side_of(record: Record) -> str:
     return f" of {side} px" if side else ""
 
 
+def is_coco(record: Record) -> bool:
+    """Whether its images are some of COCO's."""
+    return record.dataset["name"].startswith("coco")
+
+
 def _coco(records: Sequence[Record], frame: pd.DataFrame) -> Iterator[str]:
     """What the same runs would take on the paper's data: in proportion to images and pixels."""
     seconds = statistics.median(frame["seconds_of_stages"])
@@ -103,8 +108,10 @@ def _coco(records: Sequence[Record], frame: pd.DataFrame) -> Iterator[str]:
         return
     hours = seconds / 3600 * COCO_IMAGES / train * (PAPER_SIDE / side) ** 2
     runs = len(paper_results())
+    part = f"These are images of COCO, {train:,.0f} to train on of its {COCO_IMAGES:,}."
     yield (
-        f"COCO was not run. The stages of a run took {seconds / 60:,.1f} minutes (median, without its start), where "
+        f"{part if is_coco(records[0]) else 'COCO was not run.'} "
+        f"The stages of a run took {seconds / 60:,.1f} minutes (median, without its start), where "
         f"they were trained; in proportion to the images and pixels of COCO ({COCO_IMAGES:,} at {PAPER_SIDE} px) that "
         f"is {hours:,.0f} hours with this network and as many epochs, and {hours * runs / 24:,.0f} days for the {runs} "
         "runs of the paper if they shared no stage."

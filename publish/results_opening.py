@@ -11,7 +11,7 @@ from hydra_det.reports.statistics.answers import BARE, SMALL, shown
 from hydra_det.reports.statistics.cautions import timed_beside_others
 from hydra_det.reports.statistics.cells import metric_values
 from hydra_det.reports.statistics.gains import from_confidence
-from publish.results_limits import network_of, side_of
+from publish.results_limits import is_coco, network_of, side_of
 from publish.results_tables import DENSE_CLEAN, DENSE_HARDENED, dense_by_seed
 
 # A line each: questions in plain words, with the claim that answers them, by its words in `claims.CLAIMS`.
@@ -134,7 +134,9 @@ def _what_was_run(found: Mapping[str, Found]) -> str:
             f"{len(one.runs.records)} networks of {name} (`{network_of(record)}`, {record.dataset['train']:,} training "
             f"images{side_of(record)}, {seeds} {'seed' if seeds == 1 else 'seeds'})"
         )
-    return f"**What was run?** {' and '.join(parts)}. Everything below is about these networks, not about COCO."
+    none = not any(is_coco(first_of(one.runs)) for one in found.values())
+    about = f"Everything below is about these networks{', not about COCO' if none else ''}."
+    return f"**What was run?** {' and '.join(parts)}. {about}"
 
 
 def _asked(questions: Sequence[tuple[str, str]], found: Mapping[str, Found]) -> str:

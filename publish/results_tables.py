@@ -24,7 +24,8 @@ ROWS = 8  # of that table at the most
 # What `benchmarks.replication` types itself.
 OF_THE_REPLICATION = ("experiment", "sweep", "model.weights", "seed", "prune.ratio", "configuration")
 LEFT_OUT = ("hydra.", "store=", "dry_run=")  # of what was typed: where things lie
-PLACES = {"data.root": "path/to/{name}"}
+PLACES = {"data.root": "path/to/{name}", "model.weights": "path/to/{file}"}
+OWN_START = "${"  # in a path that every seed has for itself
 # After the paper's four in colour, by what the record says.
 OURS = (("allocation", "learned"), ("granularity", "hybrid"), ("hardening", "fast"), ("pretraining", "clean"))
 
@@ -52,6 +53,7 @@ def replication_words(runs: Runs) -> list[str]:
     typed = [dict(_typed(record)) for record in runs.records.values()]
     common = set.intersection(*(set(words.items()) for words in typed))
     words = [f"{key}={value}" for key, value in sorted(common) if key not in OF_THE_REPLICATION]
+    words += ["--weights", given] if (given := given_weights(runs)) else []
     by_folder = {row["folder"]: row for row in runs.frame.to_dict("records")}
     attacked = [by_folder[folder] for folder, _ in runs.suites if folder in by_folder]
     first = [f"{ratio:g}" for ratio in dict.fromkeys(row["ratio"] for row in attacked)]  # suites are of the first one
@@ -62,6 +64,12 @@ def replication_words(runs: Runs) -> list[str]:
     names = {dict(_typed(runs.records[row["folder"]])).get("configuration", "") for row in attacked}
     suite = min((found["suite"] for _, found in runs.suites), default="")
     return [*words, "--suite", suite, *(["--attacked", *sorted(filter(None, names))] if any(names) else [])]
+
+
+def given_weights(runs: Runs) -> str | None:
+    """The file that all runs were told to start from; None where every seed had a start of its own, or none."""
+    typed = {dict(_typed(record)).get("model.weights", OWN_START) for record in runs.records.values()}
+    return next(iter(typed)) if len(typed) == 1 and not any(OWN_START in words for words in typed) else None
 
 
 def precision_table(frame: pd.DataFrame) -> str:
@@ -270,8 +278,9 @@ def _typed(record: Record) -> Iterator[tuple[str, str]]:
     for override in record.overrides:
         key, _, value = override.partition("=")
         if not override.startswith(LEFT_OUT):
-            place = PLACES.get(key, "").format(name=record.dataset["name"])
-            yield key, place or value.replace("\\{", "{").replace("\\}", "}")  # as it was typed, before Hydra's escapes
+            value = value.replace("\\{", "{").replace("\\}", "}")  # as it was typed, before Hydra's escapes
+            place = PLACES.get(key, "").format(name=record.dataset["name"], file=Path(value).name)
+            yield key, place if place and OWN_START not in value else value
 
 
 def _by_number(text: str) -> tuple[float, str]:

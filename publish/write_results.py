@@ -31,6 +31,7 @@ from publish.results_tables import (
     UNPRUNED,
     command_lines,
     engine_table,
+    given_weights,
     headline,
     precision_table,
     replication_words,
@@ -150,8 +151,8 @@ def _page(found: Sequence[Replication]) -> Iterator[str]:
     networks = " or ".join(dict.fromkeys(f"`{network_of(first_of(one.runs))}`" for one in found))
     answered = {one.name: one.answered for one in found}
     yield (
-        f"What the paper claims, answered for {networks} and {images}, not for its YOLOv3 on COCO. A cell says how far "
-        "the one side is ahead, with the 95 % interval of that test alone:\n"
+        f"What the paper claims, answered for {networks} and {images}, not for its YOLOv3 on all of COCO. A cell says "
+        "how far the one side is ahead, with the 95 % interval of that test alone:\n"
     )
     yield answers_in_short(answered, PAPER)
     yield "What we claim beside it, each against the same configuration without it and against the paper's best:\n"
@@ -184,7 +185,9 @@ def _replication(one: Replication) -> Iterator[str]:
     yield f"python -m benchmarks.replication {words}    # makes the starts, then these{_suites_then(runs)}:"
     yield from command_lines(runs.records.values())
     yield "```\n"
-    if all(RECIPES & set(record.overrides) for record in runs.records.values()):
+    if weights := given_weights(runs):
+        yield f"All networks go on from `{Path(weights).name}`.\n"
+    elif all(RECIPES & set(record.overrides) for record in runs.records.values()):
         yield (
             "Every seed has a start of its own, trained clean on the same images by `experiment=replication/start`, "
             "from which all of its networks go on; those without colour have one without.\n"

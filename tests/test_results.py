@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_det.records.record import write_record
+from hydra_det.records.record import read_record, write_record
 from hydra_det.records.table import records_frame
 from hydra_det.reports.runs import Runs, read_runs
 from hydra_det.reports.statistics.answers import answers
@@ -21,7 +21,7 @@ from publish.results_claims import answers_in_short
 from publish.results_figure import draw
 from publish.results_opening import KERNELS_FASTER, METRIC_WORDS, QUESTIONS, Found, opening
 from publish.results_readme import summary
-from publish.results_tables import command_lines, headline, precision_table, replication_words
+from publish.results_tables import command_lines, given_weights, headline, precision_table, replication_words
 from tests.reports.example import latency, network
 from tests.reports.statistics.test_claims import CLEAN, KERNEL, SCALED, WEIGHT, variant
 from tests.test_packaging import ROOT
@@ -243,6 +243,19 @@ def test_the_readme_keeps_its_text_and_gets_the_table(project):
     ]
 
 
+def test_a_part_of_coco_is_called_what_it_is(project):
+    for path in (project / "docs" / "replication" / "other").rglob("record.json"):
+        record = read_record(path)
+        record.config["data"]["image_size"] = 416
+        write_record(path, dataclasses.replace(record, dataset=record.dataset | {"name": "coco_val416", "train": 900}))
+    write_results.main([], root=project)
+    page = (project / "docs" / "results.md").read_text()
+    assert "Everything below is about these networks." in page
+    cells, other = page[page.index("## cells") : page.index("## other")], page[page.index("## other") :]
+    assert "- COCO was not run. The stages of a run took" in cells
+    assert "- These are images of COCO, 900 to train on of its 118,287. The stages of a run took" in other
+
+
 def test_a_glance_at_one_ratio(project):
     write_results.main([], root=project)
     page = (project / "docs" / "results.md").read_text()
@@ -259,7 +272,7 @@ def test_a_glance_at_one_ratio(project):
 
 
 def test_the_readme_says_what_longer_training_alone_does():
-    """Of the paper's configurations at ratio 0; no more than eight rows; clean pretraining has a dense row of its own."""
+    """Of the paper's configurations at ratio 0; at most eight rows; clean pretraining has a dense row of its own."""
     records = [variant(name) for name in (WEIGHT, SCALED, KERNEL, "scaled, kernel")]
     records += [variant(SCALED, ratio=ratio, allocation="learned") for ratio in (0.75, 0.9)]
     records += [variant(SCALED, granularity="hybrid")]
@@ -443,9 +456,9 @@ def test_commands_make_the_runs_again():
 
 
 def test_the_replication_is_told_what_its_runs_were(tmp_path):
-    def typed(name, seed, ratio, *words):
+    def typed(name, seed, ratio, *words, weights=r"start/seed$\{seed\}/w"):
         words = ("data=yolo", "data.image_size=160", f"seed={seed}", f"prune.ratio={ratio}", *words)
-        words = (*words, "experiment=replication", "sweep=replication", "model.weights=/here/w", "trainer.devices=2")
+        words = (*words, "experiment=replication", "sweep=replication", f"model.weights={weights}", "trainer.devices=2")
         record = dataclasses.replace(
             variant(WEIGHT, seed, ratio), overrides=[*words, "data.root=/home/me/cells", "store=/here"]
         )
@@ -459,6 +472,12 @@ def test_the_replication_is_told_what_its_runs_were(tmp_path):
     (tmp_path / "b" / "robustness.json").write_text(json.dumps(suite("b", 0.125, 0.25)))
     asked = [*words.split(), "0.75", "0.5", "--configurations", "a", "b", "--suite", "standard", "--attacked", "b"]
     assert replication_words(read_runs(tmp_path)) == asked, "suites are made of the first ratio"
+    assert given_weights(read_runs(tmp_path)) is None
+    typed("a", 10, 0.5, "configuration=a", weights="/here/w")
+    assert given_weights(read_runs(tmp_path)) is None, "the other one did not"
+    typed("b", 2, 0.75, "configuration=b", "data.greyscale=true", weights="/here/w")
+    told = replication_words(read_runs(tmp_path))
+    assert told[: told.index("--seeds")] == [*words.split()[:4], "--weights", "path/to/w"]
 
 
 def test_records_get_smaller_and_stay_whole(project, capsys):

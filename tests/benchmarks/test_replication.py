@@ -239,6 +239,18 @@ def test_the_lists_are_those_of_the_sweep():
     assert f"configuration: {','.join(CONFIGURATIONS.split())}\n" in text
 
 
+def test_where_weights_are_given_no_start_is_trained(typed, monkeypatch, tmp_path, capsys):
+    finish(tmp_path)
+    (tmp_path / "tiny.weights").touch()
+    run(monkeypatch, "data=bccd", "--suite", "", "--weights", "tiny.weights")
+    ((grid, _),) = typed
+    assert "model.weights=tiny.weights" in grid
+    assert "sweep=replication" in grid
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "data=bccd", "--weights", "nowhere.weights")
+    assert "--weights: expected a file of weights, got nowhere.weights, which is not there" in capsys.readouterr().err
+
+
 def test_networks_are_timed_once_and_one_after_the_other(typed, monkeypatch, tmp_path):
     grid = tmp_path / "outputs" / "replication" / "bccd" / "grid"
     for name, compaction in (("recommended_0.9_seed0", None), ("recommended_0.95_seed0", {"latency": []})):

@@ -78,10 +78,11 @@ def _ahead(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
     rivals: dict[float, tuple[str, pd.Series]] = {}
     for ratio in sorted(ratio for ratio in papers["ratio"].unique() if AHEAD_AT[0] <= ratio <= AHEAD_AT[1]):
         at = papers[papers["ratio"] == ratio]
-        values = metric_values(at, "map_attacked").groupby([at["configuration"], at["seed"]]).mean().unstack("seed")
-        means = values.dropna(axis=1).mean(axis=1).dropna()
-        if len(means):
-            rivals[ratio] = str(means.idxmax()), values.loc[means.idxmax()]
+        attacked = metric_values(at, "map_attacked").groupby([at["configuration"], at["seed"]]).mean()
+        table = attacked.unstack("seed").dropna(axis=1)
+        if table.shape[1]:
+            rival = str(table.mean(axis=1).idxmax())
+            rivals[ratio] = rival, attacked.xs(rival)
     for name in OURS:
         cells = {}
         for ratio, (rival, values) in rivals.items():

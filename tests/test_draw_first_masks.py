@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hydra_det.records.record import read_record, write_record
+from hydra_det.records.record import Metrics, read_record, write_record
 from publish import draw_first_masks
 from publish.draw_first_masks import First, cells, first_of, order_of, table
 from tests.reports.example import example_record, network
@@ -63,7 +63,7 @@ def test_a_run_is_read_as_it_lies_there(finished: Path) -> None:
 
 @pytest.mark.parametrize(("dense", "kept"), [(0.4, 0.5), (0.0, math.nan)])
 def test_a_dense_network_without_ap_is_nothing_to_compare_with(finished: Path, dense: float, kept: float) -> None:
-    metrics = {"dense": network(0.4, dense), "pruned": network(0.3, 0.2)}
+    metrics: Metrics = {"dense": network(0.4, dense), "pruned": network(0.3, 0.2)}
     record = dataclasses.replace(read_record(finished / "run" / "record.json"), metrics=metrics)
     found = first_of(finished / "run", record)
     assert found.kept == pytest.approx(kept, nan_ok=True)

@@ -1,22 +1,24 @@
 """A compact network on disk: `architecture.json`, which says what it computes, and `weights.safetensors`.
 
 Both are plain data: nothing is executed when they are read, and neither the config nor the class that the network came
-from is needed.
+from is needed. A network of a class of somebody else's is the exception: its file holds the config of the model, and
+whoever reads it says how such a network is made.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydra_det.compaction.cutting import cut
 from hydra_det.compaction.sizes import probe
 from hydra_det.files.atomic import write_atomically
 from hydra_det.files.machine_errors import is_of_machine
 from hydra_det.modules.graph import IMAGES, OPERATIONS, Graph, GraphDetector, Node
+from hydra_det.modules.raw_maps import tensors_of
 from hydra_det.modules.torchvision.registry import family_of, rebuilt
 from hydra_det.modules.weights import check_shapes, read_weights, save_weights
 from hydra_det.records.schema import read_object
@@ -26,6 +28,8 @@ FORMAT, VERSION = "hydra_det compact network", 1
 COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
 EARLIER = {"conv": {"groups": 1}}  # settings that files of earlier versions do not have
+Make = Callable[[Mapping[str, Any]], nn.Module]  # from the config of a model, with random weights
+OWN = "own"  # the key of that config
 # What the constructors and operators of torch raise of values that do not fit.
 _NO_NETWORK = (
     ArithmeticError,
@@ -39,18 +43,28 @@ _NO_NETWORK = (
 )
 
 
-def save_compact(folder: Path, network: Any, about: Mapping[str, Any]) -> None:
+class MadeBy(NamedTuple):
+    """How a network is made whose class is none of hydra_det's."""
+
+    model: Mapping[str, Any]  # its config
+    make: Make
+
+
+def save_compact(
+    folder: Path, network: Any, about: Mapping[str, Any], *, model: Mapping[str, Any] | None = None
+) -> None:
     """Write a network into a folder.
 
     Args:
         folder: is made.
         network: what `compact` returns.
         about: plain values that go with it, such as the names of the classes and the size of the input.
+        model: the config that makes the whole network; needed where its class is none of hydra_det's.
 
     Raises:
-        InputError: it is of a class that no file can name.
+        InputError: it is of another class, and there is no config.
     """
-    described = _described(network)
+    described = _described(network, model)
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -63,11 +77,16 @@ def save_compact(folder: Path, network: Any, about: Mapping[str, Any]) -> None:
     write_atomically(folder / ARCHITECTURE, text)
 
 
-def load_compact(folder: str | Path) -> tuple[Any, dict[str, Any]]:
+def load_compact(folder: str | Path, *, make: Make | None = None) -> tuple[Any, dict[str, Any]]:
     """The network of a folder, in eval mode, and what is said about it.
 
+    Args:
+        folder: as `save_compact` leaves it.
+        make: makes a network of somebody else's class, which it trusts.
+
     Raises:
-        InputError: the folder holds no compact network of this version, or not all of its tensors.
+        InputError: the folder holds no compact network of this version, or not all of its tensors, or it is of a class
+            that nobody makes.
     """
     file = Path(folder) / ARCHITECTURE
     if not file.is_file():
@@ -82,16 +101,22 @@ def load_compact(folder: str | Path) -> tuple[Any, dict[str, Any]]:
             f"{file}: expected a {FORMAT} of version {VERSION}, got {kind!s:.60} of version {version!s:.60}; write it "
             "anew by compact.py, or read it with the hydra_det that wrote it"
         )
-    tensors = read_weights(Path(folder) / WEIGHTS) if "family" in content else {}
+    if OWN in content and make is None:
+        raise InputError(
+            f"{file}: expected a network of hydra_det's own classes, got one of another; open it from the folder of "
+            "its run, with trust= and the name of the class"
+        )
+    cut_from = OWN in content or "family" in content
+    tensors = read_weights(Path(folder) / WEIGHTS) if cut_from else {}
     try:
         # Shapes first: a number too many in the description may ask for more memory than there is.
-        with torch.device("meta"):
-            planned = _build(content, tensors)
+        with torch.device("cpu" if OWN in content else "meta"):  # where another's constructor may compute
+            planned = _build(content, tensors, make)
     except _NO_NETWORK as error:
         raise _no_network(file, error) from error
     found = check_shapes(planned, Path(folder) / WEIGHTS)
     try:
-        network = _build(content, tensors)
+        network = _build(content, tensors, make)
     except _NO_NETWORK as error:
         if is_of_machine(error):  # what was planned has the size of the weights
             raise
@@ -107,7 +132,7 @@ def _no_network(file: Path, error: Exception) -> InputError:
     return InputError(f"{file}: expected a whole description, got one that builds no network ({reason})")
 
 
-def _described(network: Any) -> dict[str, Any]:
+def _described(network: Any, model: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a network is made of beside its tensors; plain values."""
     if isinstance(network, GraphDetector):
         nodes = [
@@ -116,6 +141,8 @@ def _described(network: Any) -> dict[str, Any]:
         ]
         return {"detector": network.settings(), "outputs": network.graph.outputs, "nodes": nodes}
     family = family_of(network)
+    if family is None and model is not None:
+        return {OWN: dict(model)}
     if family is None:
         raise InputError(
             f"compaction: expected a detector of hydra_det, whose files can be read without its class, got "
@@ -124,18 +151,22 @@ def _described(network: Any) -> dict[str, Any]:
     return {"family": family, "detector": network.settings()}
 
 
-def _build(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+def _build(content: Mapping[str, Any], tensors: Mapping[str, Tensor], make: Make | None) -> Any:
     """A network of the shapes that a description, or the tensors of its file, ask for."""
-    if "family" not in content:
+    if OWN in content:
+        assert make is not None
+        whole = make(content[OWN]).eval()
+    elif "family" in content:
+        whole = rebuilt(content["family"], content["detector"]).eval()
+    else:
         made = _graph(content)
         made.check_raw()
         return made
-    whole = rebuilt(content["family"], content["detector"]).eval()
     side = probe(whole)
     with torch.no_grad():
-        before = [maps.shape for maps in whole(torch.zeros(1, 3, side, side))]
+        before = [maps.shape for maps in tensors_of(whole(torch.zeros(1, 3, side, side)))]
         small = cut(whole, tensors)
-        after = [maps.shape for maps in small(torch.zeros(1, 3, side, side))]
+        after = [maps.shape for maps in tensors_of(small(torch.zeros(1, 3, side, side)))]
     if after != before:
         raise ValueError(f"raw maps are {list(after[0])} where {list(before[0])} belongs")
     return small

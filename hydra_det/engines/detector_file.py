@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.engines.onnx_suppression import BOXES, CONFIDENCES, add_suppression
+from hydra_det.modules.raw_maps import Flat, tensors_of
 from hydra_det.types import InputError
 
 OUTPUTS = ("raw", "decoded", "detections")
@@ -70,9 +71,9 @@ def write_detector(
 
     check_output(output, confidence)
     file = folder / ONNX
-    made = network if output == "raw" else Decoded(network).eval()  # the exporter leaves the mode that it finds
+    made = (Flat if output == "raw" else Decoded)(network).eval()  # the exporter leaves the mode that it finds
     with torch.no_grad():
-        count = len(network(example[:1]))
+        count = len(tensors_of(network(example[:1])))
     names = [f"raw_{level}" for level in range(count)] if output == "raw" else [BOXES, CONFIDENCES]
     axes = {} if output == "detections" else {name: {0: "batch"} for name in ("images", *names)}
     with warnings.catch_warnings(), torch.no_grad():

@@ -3,10 +3,12 @@
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from hydra_det.engines.registry import ENGINES
+from hydra_det.modules.raw_maps import tensors_of
 from hydra_det.types import InputError
 
 log = logging.getLogger(__name__)
@@ -14,13 +16,13 @@ log = logging.getLogger(__name__)
 TINY = 1e-30  # as a largest value: zeros alone differ by nothing
 
 
-def check_equal(engine: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """The largest difference of raw maps from those of torch, as a share of their largest value.
+def check_equal(engine: str, wanted: Any, found: Any) -> float:
+    """The largest difference of raw maps, of any make, from those of torch, as a share of their largest value.
 
     Raises:
         InputError: it is above the tolerance of the engine.
     """
-    worst = largest_difference(wanted, found)
+    worst = largest_difference(tensors_of(wanted), tensors_of(found))
     tolerance = ENGINES[engine].tolerance or math.inf
     if not worst <= tolerance or math.isinf(worst):
         raise InputError(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from hydra_det.engines.engine import Engine, Forward
@@ -12,6 +13,7 @@ from hydra_det.engines.onnx_engine import in_onnxruntime, write_int8, write_onnx
 from hydra_det.engines.openvino_engine import has_bf16, in_openvino, write_openvino
 from hydra_det.engines.sparse_engine import TOLERANCE, has_vectors, in_sparse
 from hydra_det.engines.torch_engine import in_exported, in_torch, no_file, write_exported
+from hydra_det.modules.raw_maps import Flat, filled
 from hydra_det.types import InputError
 
 ONNXRUNTIME, OPENVINO = ("onnx", "onnxruntime"), ("onnx", "openvino")
@@ -87,8 +89,13 @@ def in_engine(
         threads: of the CPU.
 
     Returns:
-        Images -> raw maps, for any number of images of the example's size; and the file, None where there is none.
+        Images -> raw maps of the network's own make, for any number of images of the example's size; and the file, None
+        where there is none.
     """
     engine = ENGINES[name]
-    file = engine.write(network, folder, example)
-    return engine.open(network, file, threads), file
+    with torch.no_grad():
+        make = network.eval()(example[:1])
+    flat = network if isinstance(make, list) else Flat(network).eval()
+    file = engine.write(flat, folder, example)
+    forward = engine.open(flat, file, threads)
+    return (forward if flat is network else lambda images: filled(make, forward(images))), file

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from hydra_det.compaction.files import MadeBy
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.names import read_names
 from hydra_det.finished.scored import Scored
@@ -63,6 +64,12 @@ class GivenWeights(Scored):
     def class_names(self) -> list[str]:
         """By label."""
         return self.data.class_names
+
+    @property
+    def made_by(self) -> MadeBy:
+        """By what was typed."""
+        model = {key: value for key, value in self.model.items() if key not in build.MODEL_OPTIONS}
+        return MadeBy({**model, "num_classes": self.data.num_classes}, build.network)
 
     def network(self, network: str) -> nn.Module:
         """A copy of the network."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.compaction.compact import compact
-from hydra_det.compaction.files import load_compact, save_compact
+from hydra_det.compaction.files import MadeBy, Make, load_compact, save_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine, is_foreign
@@ -65,12 +65,14 @@ class Opening:
         engine: a key of `ENGINES`.
         network: compact.
         image_size: side of the images, pixels.
+        made_by: how it is made, where its class is none of hydra_det's.
     """
 
-    def __init__(self, engine: str, network: GraphDetector, *, image_size: int) -> None:
+    def __init__(self, engine: str, network: GraphDetector, *, image_size: int, made_by: MadeBy | None = None) -> None:
         self.engine = engine
         self.network = network
         self.image_size = image_size
+        self.made_by = made_by
         self._forward: Forward | None = None
 
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -106,8 +108,9 @@ class Opening:
         threads = torch.get_num_threads()
         if is_foreign(self.engine):
             call: Any = opened.enter_context(Apart()).call
-            save_compact(folder, self.network, {})
-            call(open_here, self.engine, folder, sample, threads)
+            model, make = self.made_by or (None, None)
+            save_compact(folder, self.network, {}, model=model)
+            call(open_here, self.engine, folder, sample, threads, make)
             forward: Forward = partial(call, run_here, self.engine)
         else:
             forward, _ = in_engine(self.engine, self.network, folder, sample, threads=threads)
@@ -115,16 +118,17 @@ class Opening:
         return forward
 
 
-def in_another_engine(engine: str, network: nn.Module, *, image_size: int) -> InEngine:
+def in_another_engine(engine: str, network: nn.Module, *, image_size: int, made_by: MadeBy | None = None) -> InEngine:
     """A network made compact and put into an engine, which is opened when it is first asked.
 
     Args:
         engine: checked by `check_engine`.
         network: dense, masked or compact; is not changed.
         image_size: side of the images, pixels.
+        made_by: how it is made, where its class is none of hydra_det's.
     """
     small = network if isinstance(network, GraphDetector) else compact(network).network
-    return InEngine(small, Opening(engine, small, image_size=image_size))
+    return InEngine(small, Opening(engine, small, image_size=image_size, made_by=made_by))
 
 
 def check_engine(name: str) -> None:
@@ -148,10 +152,10 @@ def in_a_process(able: Callable[[], bool]) -> bool:
         return apart.call(able)
 
 
-def open_here(engine: str, folder: Path, sample: Tensor, threads: int) -> Path | None:
+def open_here(engine: str, folder: Path, sample: Tensor, threads: int, make: Make | None = None) -> Path | None:
     """Export the network of a folder and keep it open in this process; returns the file."""
     torch.set_num_threads(threads)
-    network, _ = load_compact(folder)
+    network, _ = load_compact(folder, make=make)
     _opened[engine], file = in_engine(engine, network, folder, sample, threads=threads)
     return file
 

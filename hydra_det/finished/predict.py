@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hydra_det.attacks.base import Attack
 from hydra_det.boxes import Letterbox
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
+from hydra_det.compaction.files import MadeBy
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.formats.names import read_names
 from hydra_det.data.images import as_pixels
@@ -86,6 +87,7 @@ class Predictor:
         seed: of attacks that draw.
         engine: that computes the raw maps, on the CPU, a key of `hydra_det.engines.registry.ENGINES`; attacks are made
             in torch. The network is made compact for another one than torch, which takes seconds.
+        made_by: how the network is made, where its class is none of hydra_det's and another engine computes.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Predictor:
         device: str | torch.device = "cpu",
         seed: int = 0,
         engine: str = TORCH,
+        made_by: MadeBy | None = None,
     ) -> None:
         if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
             raise InputError(f"confidence: expected a number in [0, 1], got {as_fraction(confidence)}")
@@ -115,7 +118,7 @@ class Predictor:
         self.net: Any = make_dense(copy.deepcopy(net)).to(self.device).eval()
         self.seeing: Any = self.net  # what finds the boxes
         if engine != TORCH:
-            self.seeing = in_another_engine(engine, self.net, image_size=image_size)
+            self.seeing = in_another_engine(engine, self.net, image_size=image_size, made_by=made_by)
             self.net = self.seeing.network
             self.seeing(torch.zeros(1, 3, image_size, image_size))  # opened now, not when the first picture comes
         self.class_names = list(class_names)
@@ -137,7 +140,7 @@ class Predictor:
         if isinstance(run, str | Path):
             run = load_run(run)
         data = {key: run.config["data"][key] for key in ("image_size", "greyscale")}
-        return cls(run.network(network), **{"class_names": run.class_names, **data, **options})
+        return cls(run.network(network), **{"class_names": run.class_names, "made_by": run.made_by, **data, **options})
 
     def __call__(self, picture: str | Path | Image.Image | Pixels) -> Prediction:
         """Boxes in a picture, in its own pixels.

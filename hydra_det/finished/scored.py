@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hydra_det.compaction.files import MadeBy
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.engines.registry import ENGINES
 from hydra_det.files.atomic import write_atomically
@@ -64,6 +65,11 @@ class Scored(ABC):
     def class_names(self) -> list[str]:
         """By label."""
 
+    @property
+    @abstractmethod
+    def made_by(self) -> MadeBy:
+        """How they are made, where their class is none of hydra_det's."""
+
     @abstractmethod
     def network(self, network: str) -> nn.Module:
         """A new copy of one of them."""
@@ -114,7 +120,7 @@ class Scored(ABC):
         if network not in self._engines:
             log.info("%s computes what is scored, on the CPU in float32; torch makes the attacks", self.engine)
             self._engines[network] = in_another_engine(
-                self.engine, self.network(network), image_size=self.data.image_size
+                self.engine, self.network(network), image_size=self.data.image_size, made_by=self.made_by
             )
         return self._engines[network]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def tensors_of(raw: Any) -> list[Tensor]:
@@ -34,3 +34,19 @@ def detached(raw: Any) -> Any:
 def shapes(raw: Any) -> Any:
     """The make of raw maps: the shape of every tensor in its place."""
     return apply_to_collection(raw, Tensor, lambda maps: tuple(maps.shape))
+
+
+class Flat(nn.Module):
+    """A network whose raw maps are a list of tensors, as the files of other runtimes have them.
+
+    Args:
+        network: with raw maps of any make.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> `tensors_of` the raw maps"""
+        return tensors_of(self.network(images))

@@ -4,9 +4,11 @@ import importlib.util
 
 import pytest
 import torch
+from torch import nn
 
 from hydra_det.compaction.compact import compact
 from hydra_det.engines import registry
+from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine
 from hydra_det.types import InputError
 from tests.compaction.example import with_masks
@@ -50,6 +52,29 @@ def test_an_engine_answers_like_torch(tmp_path, engine, name):
             assert got.shape == want.shape
             assert got.dtype == torch.float32
             assert float((want - got).abs().max() / want.abs().max()) <= TOLERANCE[engine]
+
+
+@pytest.mark.parametrize("engine", ["torch", "torch_export", "onnxruntime", "openvino"])
+def test_raw_maps_of_any_make_come_back_as_the_network_has_them(tmp_path, engine):
+    if missing(engine):
+        pytest.skip(f"{missing(engine)} not installed")
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, images):
+            maps = self.layer(images)
+            return {"heat": maps, "boxes": (maps[:, :2] + 1, maps[:, 2:].relu())}
+
+    torch.manual_seed(0)
+    net, images = Named().eval(), torch.rand(3, 3, 16, 16)
+    forward, _ = in_engine(engine, net, tmp_path, images, threads=1)
+    with torch.no_grad():
+        wanted, found = net(images), forward(images)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)  # of the same make, too
+    assert check_equal(engine, wanted, found) <= 1e-5
 
 
 @pytest.mark.skipif(bool(missing("onnxruntime_int8")), reason="needs the extra export")

@@ -95,12 +95,13 @@ class Compacting:
             "greyscale": self.data.greyscale,
             "fingerprint": self.run.stage("pruned").key,
         }
-        save_compact(self.partial, small, about)
+        model, make = self.run.model, self.run.make
+        save_compact(self.partial, small, about, model=model)
         found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(make_dense(pruned))}
         for name, network in found.items():
-            save_compact(self.place.at(name), network, about)
+            save_compact(self.place.at(name), network, about, model=model)
         # What is measured is what was written.
-        return {name: load_compact(self.place.at(name))[0] for name in (*found, COMPACT)}, differences
+        return {name: load_compact(self.place.at(name), make=make)[0] for name in (*found, COMPACT)}, differences
 
     def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
         """The compact network in every engine: written, opened, and its raw maps compared with torch.
@@ -113,6 +114,7 @@ class Compacting:
         with torch.no_grad():
             wanted = network(self.sample[:COMPARED])
         options: dict[str, Any] = {"sample": self.sample, "wanted": wanted, "threads": torch.get_num_threads()}
+        options["make"] = self.run.make
         exported = {}
         for name in self.engines:
             apart = self._open.enter_context(Apart()) if is_foreign(name) else None
@@ -123,10 +125,17 @@ class Compacting:
 
     def _export_detector(self, network: GraphDetector) -> None:
         """The files for programs without us, where a runtime is asked for that reads them."""
-        if self.settings["export"]["output"] != "raw" and not hasattr(network, "decode"):
+        output, name = self.settings["export"]["output"], type(network).__name__
+        if output != "raw" and not hasattr(network, "decode"):
             log.warning(
                 "detector.onnx is not written: expected export.output=raw for %s, which has no boxes before "
-                "suppression, got %s", type(network).__name__, self.settings["export"]["output"],
+                "suppression, got %s", name, output,
+            )  # fmt: skip
+            return
+        if output == "detections" and not hasattr(network, "nms_settings"):
+            log.warning(
+                "detector.onnx is not written: expected export.output=decoded or raw for %s, which has a suppression "
+                "of its own, got %s", name, output,
             )  # fmt: skip
             return
         runtimes = [name for name in self.engines if is_foreign(name) and name not in self.crashed]
@@ -134,7 +143,7 @@ class Compacting:
             with Apart() as apart, self._or_left_out("detector.onnx"):
                 export_detector(
                     self.partial, network, sample=self.sample, **self.settings["export"], apart=apart,
-                    openvino=any(name.startswith("openvino") for name in runtimes),
+                    openvino=any(name.startswith("openvino") for name in runtimes), make=self.run.make,
                 )  # fmt: skip
 
     def score(self, network: GraphDetector, exported: dict[str, tuple[Forward, EngineResult]]) -> list[EngineResult]:
@@ -167,6 +176,7 @@ class Compacting:
             size: batches(self.data.dataset("test"), size, count=settings["images"]) for size in settings["batch_sizes"]
         }
         options: dict[str, Any] = {"images": images, "sample": self.sample, "threads": torch.get_num_threads()}
+        options["make"] = self.run.make
         folders = {name: self.place.at(name) for name in NETWORKS}
         answer = []
         for name in (name for name in self.engines if name not in self.crashed):
@@ -182,7 +192,10 @@ class Compacting:
     def sizes(self, networks: dict[str, GraphDetector]) -> dict[str, NetworkSize]:
         """Parameters, operations, bytes on disk and in memory."""
         size = self.data.image_size
-        return {name: network_size(net, self.place.at(name), image_size=size) for name, net in networks.items()}
+        make = self.run.make
+        return {
+            name: network_size(net, self.place.at(name), image_size=size, make=make) for name, net in networks.items()
+        }
 
     def publish(self, compaction: Compaction) -> None:
         """Move the files to their place and write the record; nothing is timed yet."""

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from hydra_det.boxes import PADDING
-from hydra_det.compaction.files import load_compact
+from hydra_det.compaction.files import Make, load_compact
 from hydra_det.engines.detector_file import ONNX, OPENVINO, answers, write_detector, write_openvino_detector
 from hydra_det.engines.engine import FLOAT_TOLERANCE
 from hydra_det.engines.equal import largest_difference
 from hydra_det.finished.compacting.exporting import COMPARED
 from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.raw_maps import tensors_of
 from hydra_det.process.apart import Apart
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def export_detector(
     confidence: float,
     openvino: bool,
     apart: Apart,
+    make: Make | None = None,
 ) -> None:
     """`detector.onnx`, and for OpenVINO `detector.xml`, written into the folder of a network and compared with torch.
 
@@ -45,6 +47,7 @@ def export_detector(
         confidence: least one of `detections`.
         openvino: whether OpenVINO's files are wanted, too.
         apart: the process of the runtimes.
+        make: of `load_compact`.
 
     A file that answers something else is removed, and a line says so: the network itself is proved already.
 
@@ -53,7 +56,7 @@ def export_detector(
     """
     images = sample[:COMPARED]
     wanted = expected(network, images, output=output, confidence=confidence)
-    found = apart.call(_write_detector, folder, images, output, confidence, openvino)
+    found = apart.call(_write_detector, folder, images, output, confidence, openvino, make)
     for file, answers_of in found.items():
         differ = detections_differ if output == "detections" else tensors_differ
         worst = max(differ(one, other) for one, other in zip(wanted, answers_of, strict=True))
@@ -98,7 +101,8 @@ def _nearest(boxes: Sequence[Tensor], others: Sequence[Tensor], size: float) -> 
 
 def described(network: GraphDetector, about: Mapping[str, Any], *, output: str, confidence: float) -> dict[str, Any]:
     """What a program has to know of a file; plain values."""
-    nms = network.nms_settings
+    meaning: Callable[[], dict[str, Any]] = getattr(network, "meaning", dict)  # somebody else's says nothing of it
+    nms = getattr(network, "nms_settings", None)
     said = {
         "version": version("hydra-det"),
         "classes": list(about["classes"]),
@@ -108,10 +112,11 @@ def described(network: GraphDetector, about: Mapping[str, Any], *, output: str, 
         "left = (image_size - width) // 2, top alike",
         "padding": PADDING,
         "greyscale": bool(about["greyscale"]),
-        **network.meaning(),
+        **meaning(),
         "output": output,
-        "nms": {"iou": nms.iou, "max_detections": nms.max_detections},
     }
+    if nms is not None:
+        said["nms"] = {"iou": nms.iou, "max_detections": nms.max_detections}
     return {**said, "least_confidence": confidence} if output == "detections" else said
 
 
@@ -122,7 +127,7 @@ def expected(network: GraphDetector, images: Tensor, *, output: str, confidence:
         with torch.no_grad():
             raw = network(image[None])
             if output == "raw":
-                found.append(list(raw))
+                found.append(tensors_of(raw))
             elif output == "decoded":
                 found.append(list(network.decode(raw)))
             else:
@@ -133,10 +138,10 @@ def expected(network: GraphDetector, images: Tensor, *, output: str, confidence:
 
 
 def _write_detector(
-    folder: Path, images: Tensor, output: str, confidence: float, openvino: bool
+    folder: Path, images: Tensor, output: str, confidence: float, openvino: bool, make: Make | None
 ) -> dict[str, list[list[Tensor]]]:
     """Write the files; what each answers."""
-    network, about = load_compact(folder)
+    network, about = load_compact(folder, make=make)
     said = described(network, about, output=output, confidence=confidence)
     files = [write_detector(network, folder, images[:1], said, output=output, confidence=confidence)]
     files += [write_openvino_detector(files[0])] if openvino else []

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from hydra_det.compaction.files import Make
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.equal import check_equal
 from hydra_det.finished.in_engine import open_here, run_here
@@ -24,6 +25,7 @@ def export(
     wanted: Sequence[Tensor],
     threads: int,
     apart: Apart | None = None,
+    make: Make | None = None,
 ) -> tuple[Forward, EngineResult]:
     """A network in an engine: written, opened, and its raw maps compared with torch.
 
@@ -34,13 +36,14 @@ def export(
         wanted: raw maps of torch on the first `COMPARED` of them.
         threads: of the CPU.
         apart: the process that the engine lives in; None: this one.
+        make: of `load_compact`.
 
     Raises:
         InputError: the engine answers something else.
         DiedError: the process of the engine is gone.
     """
     call: Any = apart.call if apart else _here
-    file = call(open_here, engine, folder, sample, threads)
+    file = call(open_here, engine, folder, sample, threads, make)
     forward = partial(call, run_here, engine)
     worst = check_equal(engine, wanted, forward(sample[:COMPARED]))
     size = None if file is None else sum(part.stat().st_size for part in _parts_of(file))

@@ -158,10 +158,9 @@ def test_deeplift_of_an_attack_stands_against_scaled_scores_with_the_same_shares
 
 def test_learned_shares_are_asked_of_weights_and_of_kernels_each_beside_its_own():
     kernels = "scaled, kernel"
-    filters = {"granularity": "filter"}
     learned = [variant(name, allocation="learned") for name in (SCALED, kernels)]
-    learned.append(variant(SCALED, allocation="learned", **filters))
-    frame = frame_of(*learned, variant(SCALED), variant(kernels), variant(SCALED, **filters))
+    learned.append(variant(SCALED, allocation="learned", granularity="filter"))
+    frame = frame_of(*learned, variant(SCALED), variant(kernels), variant(SCALED, granularity="filter"))
     same = the("Learned allocation is ahead of the same without it")
     assert pairs(same, frame) == {(f"{SCALED}, learned", SCALED), (f"{kernels}, learned", kernels)}
 

@@ -76,8 +76,8 @@ def wrapped(text: str, width: int = LEGEND_LETTERS) -> str:
 
 
 def _points(line: str) -> float:
-    """How wide a line is."""
-    return float(TextPath((0, 0), line.replace("$", "S"), size=8).get_extents().width) if line.strip() else 0.0
+    """How wide a line is: to its last point, those that steer a curve included, which is wider by less than a letter."""
+    return float(TextPath((0, 0), line.replace("$", "S"), size=8).vertices[:, 0].max()) if line.strip() else 0.0
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:

@@ -1,6 +1,6 @@
 """The paper's experiment on a data set of your own, within the time it is given; the same command goes on.
 
-python -m benchmarks.replication data=bccd data.root=path/to/BCCD_Dataset/BCCD --minutes 9 --jobs 14
+python -m benchmarks.replication data=bccd data.root=path/to/BCCD_Dataset/BCCD --minutes 600 --jobs 2
 python -m benchmarks.replication data=deeppcb data.root=path/to/deeppcb --seeds 0 1 2 --ratios 0.75 0.5
 python -m benchmarks.replication data=coco data.root=path/to/coco model=yolov3_tiny --weights yolov3-tiny.weights
 
@@ -27,7 +27,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra_det.files.atomic import write_atomically
 from hydra_det.pipeline.build import SCRIPTS
@@ -113,8 +113,8 @@ def main() -> None:
         *launcher,
         f"model.weights={weights}", f"hydra.sweep.dir={grid}",
         f"configuration={','.join(options.configurations)}", f"prune.ratio={','.join(options.ratios)}",
-    ], share=SHARE if options.suite else 1)  # fmt: skip
-    _time_engines(clock, grid, options)  # it writes into the records, and suites must not be older than these
+    ], share=SHARE if options.suite or options.timed else 1)  # fmt: skip
+    _time_engines(clock, grid, options)
     if options.suite:
         _suites(clock, grid, options)
     _collect(grid, OUTPUTS / name / "suites", results)
@@ -148,18 +148,25 @@ def _time_engines(clock: Clock, grid: Path, options: argparse.Namespace) -> None
     """The networks of some configurations by compact.py, which adds what it finds to their records."""
     for config, ratio, seed in itertools.product(options.timed, options.ratios, options.seeds):
         record = grid / f"{config}_{ratio}_seed{seed}" / RECORD_NAME
-        if record.exists() and json.loads(record.read_text(encoding="utf-8"))["compaction"] is None:
-            clock.run([
-                str(SCRIPTS / "compact.py"), f"run={record.parent}", "engines=[openvino,sparse]", "evaluate=false",
-                "latency.batch_sizes=[1]", f"hydra.run.dir={grid.parent / 'timed' / record.parent.name}",
-            ])  # fmt: skip
+        if not record.exists() or (_read(record)["compaction"] or {}).get("latency"):
+            continue
+        timed = clock.run([
+            str(SCRIPTS / "compact.py"), f"run={record.parent}", "engines=[openvino,sparse]", "evaluate=false",
+            "latency.batch_sizes=[1]", f"hydra.run.dir={grid.parent / 'timed' / record.parent.name}",
+        ])  # fmt: skip
+        if not timed:
+            print(f"{record.parent}: not timed; type the same command again", flush=True)
 
 
 def _is_due(record: Path, suite: Path) -> bool:
     """Whether there is a network, and no suite of it or one of an earlier network."""
     if not record.exists() or not suite.exists():
         return record.exists()
-    return suite.stat().st_mtime < record.stat().st_mtime
+    return bool(_read(suite)["origin"]["created"] < _read(record)["created"])  # both UTC, ISO 8601
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _collect(grid: Path, suites: Path, results: Path) -> None:
@@ -204,7 +211,7 @@ def _data_name(overrides: Sequence[str]) -> str:
 def _options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60 * 24 * 365, help="until everything is interrupted")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side, on each GPU or else on the CPU")
+    parser.add_argument("--jobs", type=int, default=1, help="side by side: of the grid on each GPU or else the CPU")
     parser.add_argument("--weights", type=Path, help="that all networks start from, instead of training a start")
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--ratios", nargs="+", default=RATIOS.split())

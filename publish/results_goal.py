@@ -1,4 +1,4 @@
-"""How far the goal was reached that was set before these networks were trained: a section of results.md."""
+"""How far the goal of this project was reached: a section of results.md."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,9 +15,9 @@ AHEAD, AHEAD_AT = 0.02, (0.75, 0.95)  # AP under attack, beyond the best configu
 FASTER = 3.0  # times
 REACHED, MISSED, OPEN = "reached", "not reached", "open"
 RULE = (
-    "The goal was set before these networks were trained. Mean and 95 % interval over the seeds. Reached: the whole "
-    "interval lies at the goal or above it. Not reached: it lies below. Open: the goal is within it, or there is one "
-    "seed. No correction for many tests."
+    "Mean and 95 % interval over the seeds. Reached: the whole interval lies at the goal or above it. Not reached: it "
+    "lies below. Open: the goal is within it, or there is no interval, as of one seed or of seeds that agree to the "
+    "last digit. No correction for many tests."
 )
 
 
@@ -66,8 +66,8 @@ def _kept(frame: pd.DataFrame) -> Iterator[dict[str, str]]:
             own = _at(frame, name, ratio)
             attacked = _by_seed(own, metric_values(own, "map_attacked"))
             head = f"{100 * ratio:g} % removed"
-            of_dense[head] = _cell(attacked / _by_seed(own, own["map_attacked_dense"]), least, "{:.0%}")
-            of_control[head] = _cell(attacked / trained_on, least, "{:.0%}")
+            of_dense[head] = _cell(_by_seed(own, metric_values(own, "retention_attacked")), least, "{:.0%}")
+            of_control[head] = _cell(attacked / trained_on.where(trained_on > 0), least, "{:.0%}")
         for words, cells in (("", of_dense), (", of the one trained on", of_control)):
             if any(cells.values()):
                 yield {"": f"{name}{words}", **{head: text or "-" for head, text in cells.items()}}

@@ -110,7 +110,7 @@ def _coco(records: Sequence[Record], frame: pd.DataFrame) -> Iterator[str]:
     runs = len(paper_results())
     part = f"These are images of COCO, {train:,.0f} to train on of its {COCO_IMAGES:,}."
     yield (
-        f"{part if is_coco(records[0]) else 'COCO was not run.'} "
+        f"{part if is_coco(records[0]) else 'COCO was not run here.'} "
         f"The stages of a run took {seconds / 60:,.1f} minutes (median, without its start), where "
         f"they were trained; in proportion to the images and pixels of COCO ({COCO_IMAGES:,} at {PAPER_SIDE} px) that "
         f"is {hours:,.0f} hours with this network and as many epochs, and {hours * runs / 24:,.0f} days for the {runs} "

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hydra_det.records.record import PROTOCOLS, Record
 from hydra_det.records.robustness import suite_name
+from hydra_det.records.traits import usual_among
 from hydra_det.reports.paper import CONFIGURATIONS
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.cells import METRICS, metric_values, seed_values
@@ -27,7 +28,7 @@ LEFT_OUT = ("hydra.", "store=", "dry_run=")  # of what was typed: where things l
 PLACES = {"data.root": "path/to/{name}", "model.weights": "path/to/{file}"}
 OWN_START = "${"  # in a path that every seed has for itself
 # After the paper's four in colour, by what the record says.
-OURS = (("allocation", "learned"), ("granularity", "hybrid"), ("hardening", "fast"), ("pretraining", "clean"))
+OURS = (("allocation", "learned"), ("granularity", "hybrid"), ("hardening", None), ("pretraining", "clean"))
 
 
 def command_lines(records: Iterable[Record]) -> list[str]:
@@ -68,8 +69,9 @@ def replication_words(runs: Runs) -> list[str]:
 
 def given_weights(runs: Runs) -> str | None:
     """The file that all runs were told to start from; None where every seed had a start of its own, or none."""
-    typed = {dict(_typed(record)).get("model.weights", OWN_START) for record in runs.records.values()}
-    return next(iter(typed)) if len(typed) == 1 and not any(OWN_START in words for words in typed) else None
+    typed = {_as_typed(record).get("model.weights", OWN_START) for record in runs.records.values()}
+    only = next(iter(typed))
+    return PLACES["model.weights"].format(file=Path(only).name) if len(typed) == 1 and OWN_START not in only else None
 
 
 def precision_table(frame: pd.DataFrame) -> str:
@@ -103,7 +105,7 @@ def engine_table(frame: pd.DataFrame) -> str:
         return ""
     caption = (
         "How many times as fast as the dense network, each network in the engine that computes it fastest in float32, "
-        "one image at a time, decode and NMS included; timed by compact.py on some of the networks."
+        "one image at a time, decode and NMS included; timed by compact.py, engine after engine, of some networks."
     )
     return _pair_table(frame, {"speed_up_fastest": _cells(frame, "speed_up_fastest")}, caption, "{:.2f}")
 
@@ -212,12 +214,14 @@ def _main(at: pd.DataFrame) -> list[str]:
     """The paper's four in colour, then ours, by name."""
     there = sorted(at["configuration"].unique())
     first = [name for name in PAPERS if name in there]
-    ours = [
-        name
-        for trait, value in OURS
-        for name in there
-        if (at.loc[at["configuration"] == name, trait] == value).all() and name not in first
-    ]
+    usual = usual_among(at["hardening"])["hardening"]
+    ours = []
+    for trait, value in OURS:
+        for name in there:
+            own = at.loc[at["configuration"] == name, trait]
+            # Hardened otherwise than most; a record that does not say is not.
+            is_ours = (own.notna() & (own != usual)).all() if value is None else (own == value).all()
+            ours += [name] if is_ours and name not in first else []
     return list(dict.fromkeys([*first, *ours]))[:ROWS] or there[:ROWS]
 
 
@@ -275,12 +279,16 @@ def spread(values: pd.Series, form: str) -> str:
 
 def _typed(record: Record) -> Iterator[tuple[str, str]]:
     """What was typed for a run, without the places of one machine."""
-    for override in record.overrides:
-        key, _, value = override.partition("=")
-        if not override.startswith(LEFT_OUT):
-            value = value.replace("\\{", "{").replace("\\}", "}")  # as it was typed, before Hydra's escapes
-            place = PLACES.get(key, "").format(name=record.dataset["name"], file=Path(value).name)
-            yield key, place if place and OWN_START not in value else value
+    for key, value in _as_typed(record).items():
+        place = PLACES.get(key, "").format(name=record.dataset["name"], file=Path(value).name)
+        own = key == "model.weights" and OWN_START in value  # says more than where it lies
+        yield key, place if place and not own else value
+
+
+def _as_typed(record: Record) -> dict[str, str]:
+    """What was typed for a run, before Hydra's escapes, without where things are left."""
+    words = (override.partition("=") for override in record.overrides if not override.startswith(LEFT_OUT))
+    return {key: value.replace("\\{", "{").replace("\\}", "}") for key, _, value in words}
 
 
 def _by_number(text: str) -> tuple[float, str]:

@@ -182,7 +182,7 @@ def _replication(one: Replication) -> Iterator[str]:
             )
     yield "\n```bash"
     words = shlex.join(replication_words(runs))
-    yield f"python -m benchmarks.replication {words}    # makes the starts, then these{_suites_then(runs)}:"
+    yield f"python -m benchmarks.replication {words}    # at that commit; the starts, then these{_suites_then(runs)}:"
     yield from command_lines(runs.records.values())
     yield "```\n"
     if weights := given_weights(runs):

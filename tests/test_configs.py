@@ -381,6 +381,15 @@ def test_the_configurations_beside_the_papers_differ_in_one_thing() -> None:
     }
 
 
+def test_recommended_for_kernels_are_kernels_with_learned_shares() -> None:
+    found = {name: config_of(f"configuration={name}", "experiment=smoke") for name in names("configuration")}
+    prunes = {name: (config["prune"]["granularity"], config["prune"]["allocation"]) for name, config in found.items()}
+    assert prunes["recommended_kernel"] == ("kernel", "learned")
+    assert prunes["recommended"] == prunes["recommended_deeplift"] == ("weight", "learned")
+    made = build.instantiate(found["recommended_deeplift"]["stage"]["init_scores"]["callbacks"])["score_init"]
+    assert type(made.initialiser) is INITIALISERS["deeplift"]
+
+
 def test_the_replication_has_every_configuration_and_the_papers_ratios() -> None:
     config = composed("sweep=replication", "experiment=replication/grid", "model.weights=x", with_hydra=True)
     values = {key: str(text).split(",") for key, text in config.hydra.sweeper.params.items()}

@@ -252,7 +252,7 @@ def test_a_part_of_coco_is_called_what_it_is(project):
     page = (project / "docs" / "results.md").read_text()
     assert "Everything below is about these networks." in page
     cells, other = page[page.index("## cells") : page.index("## other")], page[page.index("## other") :]
-    assert "- COCO was not run. The stages of a run took" in cells
+    assert "- COCO was not run here. The stages of a run took" in cells
     assert "- These are images of COCO, 900 to train on of its 118,287. The stages of a run took" in other
 
 
@@ -397,8 +397,8 @@ def test_suites_that_are_not_there_are_counted(project):
     """A suite on one configuration of two seeds, of which one is there."""
     write_results.main([], root=project)
     page = (project / "docs" / "results.md").read_text()
-    assert "    # makes the starts, then these, then suites, 1 of 2 are here:\n" in page
-    assert "    # makes the starts, then these:\n" in page, "of other, which has none"
+    assert "    # at that commit; the starts, then these, then suites, 1 of 2 are here:\n" in page
+    assert "    # at that commit; the starts, then these:\n" in page, "of other, which has none"
 
 
 def test_a_damaged_record_is_named_and_nothing_written(project):
@@ -428,7 +428,8 @@ def test_the_headline_takes_the_nearest_ratio_and_the_main_configurations():
     assert ratio == 0.7
     others = [WEIGHT, SCALED, f"{WEIGHT}, learned"]
     assert [line[0] for line in rows(table, "")[2:]] == [
-        "dense, clean pretraining", "dense, hardened", "dense, fine-tuned", *others, f"{WEIGHT}, clean pretraining",
+        "dense, clean pretraining", "dense, hardened", "dense, fine-tuned", *others, f"{SCALED}, free hardening",
+        f"{WEIGHT}, clean pretraining",
     ]  # fmt: skip
     assert rows(table, "dense, clean pretraining")[0][1:3] == ["0.500", "0.400"]
     assert rows(table, "dense, fine-tuned")[0][1:3] == ["0.400", "0.375"], "of the paper's configurations alone"

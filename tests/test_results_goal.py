@@ -12,6 +12,7 @@ from hydra_det.records.record import Record
 from hydra_det.records.table import records_frame
 from publish.results_goal import goal_lines
 from publish.results_readme import small_table, speed_shown
+from tests.reports.example import network
 from tests.reports.statistics.test_claims import SCALED, WEIGHT, variant
 from tests.reports.tables.test_compaction import completed
 
@@ -69,6 +70,14 @@ def test_the_speed_is_that_of_each_network_in_its_fastest_engine() -> None:
     row = next(line for line in small_table(frame).splitlines() if "90 %" in line)
     assert row.endswith("| 3.69 ± 0.00 |")
     assert speed_shown(records_frame({"0": variant(SCALED, ap=0.3)})) == "speed_up"
+
+
+def test_of_a_dense_network_without_ap_nothing_is_kept() -> None:
+    runs = learned((0.1, 0.2, 0.3))
+    for record in runs:
+        record.metrics["dense"] = network(0.5, 0.0)
+    control = [variant(SCALED, seed, 0.0, ap=0.0) for seed in range(3)]
+    assert list(said(*runs, *control)) == []
 
 
 def test_without_our_runs_there_is_no_section() -> None:

@@ -1,14 +1,14 @@
 """A compact network on disk: `architecture.json`, which says what it computes, and `weights.safetensors`.
 
 Both are plain data: nothing is executed when they are read, and neither the config nor the class that the network came
-from is needed. A network of a class of somebody else's is the exception: its file holds the config of the model, and
-whoever reads it says how such a network is made.
+from is needed. A network of somebody else's class is the exception: its file holds the name of the class alone, and
+whoever reads it says how the whole network is made, out of something that it trusts.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,8 @@ FORMAT, VERSION = "hydra_det compact network", 1
 COMPACT = "compact"  # the folder that compact.py leaves in that of a run
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
 EARLIER = {"conv": {"groups": 1}}  # settings that files of earlier versions do not have
-Make = Callable[[Mapping[str, Any]], nn.Module]  # from the config of a model, with random weights
-OWN = "own"  # the key of that config
+Make = Callable[[], nn.Module]  # the whole network of somebody else's class, with any weights
+CLASS = "class"  # the key of its name
 # What the constructors and operators of torch raise of values that do not fit.
 _NO_NETWORK = (
     ArithmeticError,
@@ -43,28 +43,15 @@ _NO_NETWORK = (
 )
 
 
-class MadeBy(NamedTuple):
-    """How a network is made whose class is none of hydra_det's."""
-
-    model: Mapping[str, Any]  # its config
-    make: Make
-
-
-def save_compact(
-    folder: Path, network: Any, about: Mapping[str, Any], *, model: Mapping[str, Any] | None = None
-) -> None:
+def save_compact(folder: Path, network: Any, about: Mapping[str, Any]) -> None:
     """Write a network into a folder.
 
     Args:
         folder: is made.
         network: what `compact` returns.
         about: plain values that go with it, such as the names of the classes and the size of the input.
-        model: the config that makes the whole network; needed where its class is none of hydra_det's.
-
-    Raises:
-        InputError: it is of another class, and there is no config.
     """
-    described = _described(network, model)
+    described = _described(network)
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -82,11 +69,11 @@ def load_compact(folder: str | Path, *, make: Make | None = None) -> tuple[Any, 
 
     Args:
         folder: as `save_compact` leaves it.
-        make: makes a network of somebody else's class, which it trusts.
+        make: makes the whole network, where its class is none of hydra_det's.
 
     Raises:
-        InputError: the folder holds no compact network of this version, or not all of its tensors, or it is of a class
-            that nobody makes.
+        InputError: the folder holds no compact network of this version, or not all of its tensors, or it is of
+            somebody else's class and there is no `make`.
     """
     file = Path(folder) / ARCHITECTURE
     if not file.is_file():
@@ -101,17 +88,19 @@ def load_compact(folder: str | Path, *, make: Make | None = None) -> tuple[Any, 
             f"{file}: expected a {FORMAT} of version {VERSION}, got {kind!s:.60} of version {version!s:.60}; write it "
             "anew by compact.py, or read it with the hydra_det that wrote it"
         )
-    if OWN in content and make is None:
+    if CLASS in content and make is None:
         raise InputError(
-            f"{file}: expected a network of hydra_det's own classes, got one of another; open it from the folder of "
-            "its run, with trust= and the name of the class"
+            f"{file}: expected a network of hydra_det's own classes, got one of {content[CLASS]!s:.100}; open it from "
+            f"the folder of its run with trust=[{content[CLASS]!s:.100}], or say by make= what makes the whole network"
         )
-    cut_from = OWN in content or "family" in content
+    cut_from = CLASS in content or "family" in content
     tensors = read_weights(Path(folder) / WEIGHTS) if cut_from else {}
     try:
         # Shapes first: a number too many in the description may ask for more memory than there is.
-        with torch.device("cpu" if OWN in content else "meta"):  # where another's constructor may compute
+        with torch.device("cpu" if CLASS in content else "meta"):  # where another's constructor may compute
             planned = _build(content, tensors, make)
+    except InputError:  # of the config of the whole network
+        raise
     except _NO_NETWORK as error:
         raise _no_network(file, error) from error
     found = check_shapes(planned, Path(folder) / WEIGHTS)
@@ -132,7 +121,7 @@ def _no_network(file: Path, error: Exception) -> InputError:
     return InputError(f"{file}: expected a whole description, got one that builds no network ({reason})")
 
 
-def _described(network: Any, model: Mapping[str, Any] | None) -> dict[str, Any]:
+def _described(network: Any) -> dict[str, Any]:
     """What a network is made of beside its tensors; plain values."""
     if isinstance(network, GraphDetector):
         nodes = [
@@ -141,21 +130,17 @@ def _described(network: Any, model: Mapping[str, Any] | None) -> dict[str, Any]:
         ]
         return {"detector": network.settings(), "outputs": network.graph.outputs, "nodes": nodes}
     family = family_of(network)
-    if family is None and model is not None:
-        return {OWN: dict(model)}
     if family is None:
-        raise InputError(
-            f"compaction: expected a detector of hydra_det, whose files can be read without its class, got "
-            f"{type(network).__name__}; hydra_det.compact(net) makes it small in your own program"
-        )
+        kind = type(network)
+        return {CLASS: f"{kind.__module__}.{kind.__qualname__}"}
     return {"family": family, "detector": network.settings()}
 
 
 def _build(content: Mapping[str, Any], tensors: Mapping[str, Tensor], make: Make | None) -> Any:
     """A network of the shapes that a description, or the tensors of its file, ask for."""
-    if OWN in content:
+    if CLASS in content:
         assert make is not None
-        whole = make(content[OWN]).eval()
+        whole = make().eval()
     elif "family" in content:
         whole = rebuilt(content["family"], content["detector"]).eval()
     else:

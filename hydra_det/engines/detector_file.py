@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.engines.onnx_suppression import BOXES, CONFIDENCES, add_suppression
-from hydra_det.modules.raw_maps import Flat, tensors_of
+from hydra_det.modules.raw_maps import FlatOutputs, tensors_of
 from hydra_det.types import InputError
 
 OUTPUTS = ("raw", "decoded", "detections")
@@ -71,7 +71,7 @@ def write_detector(
 
     check_output(output, confidence)
     file = folder / ONNX
-    made = (Flat if output == "raw" else Decoded)(network).eval()  # the exporter leaves the mode that it finds
+    made = (FlatOutputs if output == "raw" else Decoded)(network).eval()  # the exporter leaves the mode that it finds
     with torch.no_grad():
         count = len(tensors_of(network(example[:1])))
     names = [f"raw_{level}" for level in range(count)] if output == "raw" else [BOXES, CONFIDENCES]

@@ -13,7 +13,7 @@ from hydra_det.engines.onnx_engine import in_onnxruntime, write_int8, write_onnx
 from hydra_det.engines.openvino_engine import has_bf16, in_openvino, write_openvino
 from hydra_det.engines.sparse_engine import TOLERANCE, has_vectors, in_sparse
 from hydra_det.engines.torch_engine import in_exported, in_torch, no_file, write_exported
-from hydra_det.modules.raw_maps import Flat, filled
+from hydra_det.modules.raw_maps import FlatOutputs, filled
 from hydra_det.types import InputError
 
 ONNXRUNTIME, OPENVINO = ("onnx", "onnxruntime"), ("onnx", "openvino")
@@ -94,8 +94,11 @@ def in_engine(
     """
     engine = ENGINES[name]
     with torch.no_grad():
-        make = network.eval()(example[:1])
-    flat = network if isinstance(make, list) else Flat(network).eval()
+        raw = network.eval()(example[:1])
+    if isinstance(raw, list) and all(isinstance(maps, Tensor) for maps in raw):
+        file = engine.write(network, folder, example)
+        return engine.open(network, file, threads), file
+    flat = FlatOutputs(network).eval()
     file = engine.write(flat, folder, example)
     forward = engine.open(flat, file, threads)
-    return (forward if flat is network else lambda images: filled(make, forward(images))), file
+    return lambda images: filled(raw, forward(images)), file

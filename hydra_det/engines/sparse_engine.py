@@ -6,6 +6,7 @@ from torch import nn
 
 from hydra_det.engines.engine import Forward
 from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.raw_maps import FlatOutputs
 from hydra_det.types import InputError
 
 TOLERANCE = 1e-5  # float32 sums of the same terms in another order
@@ -16,8 +17,9 @@ def in_sparse(network: nn.Module, _file: Path | None, threads: int) -> Forward:
     from hydra_det.engines.sparse.engine import Sparse  # noqa: PLC0415
 
     if not isinstance(network, GraphDetector):
+        asked = network.network if isinstance(network, FlatOutputs) else network
         raise InputError(
-            f"engine sparse: expected a network of the YOLO family, got {type(network).__name__}; take another engine"
+            f"engine sparse: expected a network of the YOLO family, got {type(asked).__name__}; take another engine"
         )
     return Sparse(network, threads=threads)
 

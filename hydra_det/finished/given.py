@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from hydra_det.compaction.files import MadeBy
+from hydra_det.compaction.files import Make
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.data.formats.names import read_names
 from hydra_det.finished.scored import Scored
@@ -66,10 +66,9 @@ class GivenWeights(Scored):
         return self.data.class_names
 
     @property
-    def made_by(self) -> MadeBy:
-        """By what was typed."""
-        model = {key: value for key, value in self.model.items() if key not in build.MODEL_OPTIONS}
-        return MadeBy({**model, "num_classes": self.data.num_classes}, build.network)
+    def make(self) -> Make:
+        """From what was typed."""
+        return functools.partial(build.network, settled_model(self.model, self.data.num_classes))
 
     def network(self, network: str) -> nn.Module:
         """A copy of the network."""
@@ -125,16 +124,20 @@ def network_from_weights(model: Config, num_classes: int, *, source: str) -> Any
     Raises:
         InputError: settings that the weights were expected to say, or weights for other classes.
     """
-    settings = {key: value for key, value in model.items() if value is not None and key not in build.FILES}
-    settings["num_classes"] = num_classes
-    settled = build.settle({**settings, "weights": model["weights"]}, train_boxes=None)
-    net = build.network({**settled, "weights": None})
+    net = build.network(settled_model(model, num_classes))
     if build.load(net, Path(str(model["weights"]))):
         raise InputError(
             f"{source}: expected all classes of {model['weights']}, got {num_classes}, for which it has no weights; "
             "give what belongs to it"
         )
     return net
+
+
+def settled_model(model: Config, num_classes: int) -> dict[str, Any]:
+    """The config that makes such a network, which its weights may say some of, and loads nothing."""
+    settings = {key: value for key, value in model.items() if value is not None and key not in build.FILES}
+    settled = build.settle({**settings, "num_classes": num_classes, "weights": model["weights"]}, train_boxes=None)
+    return {**settled, "weights": None}
 
 
 def _same_order(names: Sequence[str], others: Sequence[str]) -> bool:

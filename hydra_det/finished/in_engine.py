@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_det.compaction.compact import compact
-from hydra_det.compaction.files import MadeBy, Make, load_compact, save_compact
+from hydra_det.compaction.files import Make, load_compact, save_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.equal import check_equal
 from hydra_det.engines.registry import ENGINES, check_installed, in_engine, is_foreign
@@ -65,14 +65,14 @@ class Opening:
         engine: a key of `ENGINES`.
         network: compact.
         image_size: side of the images, pixels.
-        made_by: how it is made, where its class is none of hydra_det's.
+        make: makes it, with any weights, where its class is none of hydra_det's.
     """
 
-    def __init__(self, engine: str, network: GraphDetector, *, image_size: int, made_by: MadeBy | None = None) -> None:
+    def __init__(self, engine: str, network: GraphDetector, *, image_size: int, make: Make | None = None) -> None:
         self.engine = engine
         self.network = network
         self.image_size = image_size
-        self.made_by = made_by
+        self.make = make
         self._forward: Forward | None = None
 
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -108,9 +108,8 @@ class Opening:
         threads = torch.get_num_threads()
         if is_foreign(self.engine):
             call: Any = opened.enter_context(Apart()).call
-            model, make = self.made_by or (None, None)
-            save_compact(folder, self.network, {}, model=model)
-            call(open_here, self.engine, folder, sample, threads, make)
+            save_compact(folder, self.network, {})
+            call(open_here, self.engine, folder, sample, threads, self.make)
             forward: Forward = partial(call, run_here, self.engine)
         else:
             forward, _ = in_engine(self.engine, self.network, folder, sample, threads=threads)
@@ -118,17 +117,17 @@ class Opening:
         return forward
 
 
-def in_another_engine(engine: str, network: nn.Module, *, image_size: int, made_by: MadeBy | None = None) -> InEngine:
+def in_another_engine(engine: str, network: nn.Module, *, image_size: int, make: Make | None = None) -> InEngine:
     """A network made compact and put into an engine, which is opened when it is first asked.
 
     Args:
         engine: checked by `check_engine`.
         network: dense, masked or compact; is not changed.
         image_size: side of the images, pixels.
-        made_by: how it is made, where its class is none of hydra_det's.
+        make: makes it, with any weights, where its class is none of hydra_det's.
     """
     small = network if isinstance(network, GraphDetector) else compact(network).network
-    return InEngine(small, Opening(engine, small, image_size=image_size, made_by=made_by))
+    return InEngine(small, Opening(engine, small, image_size=image_size, make=make))
 
 
 def check_engine(name: str) -> None:

@@ -1,8 +1,9 @@
 """A trained network used on pictures: boxes in their own pixels, clean and, if asked, under attack."""
 
 import copy
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +15,12 @@ from torch import Tensor, nn
 from hydra_det.attacks.base import Attack
 from hydra_det.boxes import Letterbox
 from hydra_det.callbacks.hardening.attacked_images import attacked_images
-from hydra_det.compaction.files import MadeBy
 from hydra_det.data.datamodule import STRIDE
 from hydra_det.data.formats.names import read_names
 from hydra_det.data.images import as_pixels
 from hydra_det.data.media.drawing import draw_detections
 from hydra_det.data.transforms import letterbox_image, to_tensor
-from hydra_det.finished.given import network_from_weights
+from hydra_det.finished.given import network_from_weights, settled_model
 from hydra_det.finished.in_engine import TORCH, check_engine, in_another_engine
 from hydra_det.finished.run import FinishedRun, load_run
 from hydra_det.modules.detector import check_classes
@@ -87,7 +87,8 @@ class Predictor:
         seed: of attacks that draw.
         engine: that computes the raw maps, on the CPU, a key of `hydra_det.engines.registry.ENGINES`; attacks are made
             in torch. The network is made compact for another one than torch, which takes seconds.
-        made_by: how the network is made, where its class is none of hydra_det's and another engine computes.
+        make: makes the network, with any weights; needed where its class is none of hydra_det's and the engine is of
+            another runtime.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Predictor:
         device: str | torch.device = "cpu",
         seed: int = 0,
         engine: str = TORCH,
-        made_by: MadeBy | None = None,
+        make: Callable[[], nn.Module] | None = None,
     ) -> None:
         if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
             raise InputError(f"confidence: expected a number in [0, 1], got {as_fraction(confidence)}")
@@ -118,7 +119,7 @@ class Predictor:
         self.net: Any = make_dense(copy.deepcopy(net)).to(self.device).eval()
         self.seeing: Any = self.net  # what finds the boxes
         if engine != TORCH:
-            self.seeing = in_another_engine(engine, self.net, image_size=image_size, made_by=made_by)
+            self.seeing = in_another_engine(engine, self.net, image_size=image_size, make=make)
             self.net = self.seeing.network
             self.seeing(torch.zeros(1, 3, image_size, image_size))  # opened now, not when the first picture comes
         self.class_names = list(class_names)
@@ -140,7 +141,7 @@ class Predictor:
         if isinstance(run, str | Path):
             run = load_run(run)
         data = {key: run.config["data"][key] for key in ("image_size", "greyscale")}
-        return cls(run.network(network), **{"class_names": run.class_names, "made_by": run.made_by, **data, **options})
+        return cls(run.network(network), **{"class_names": run.class_names, "make": run.make, **data, **options})
 
     def __call__(self, picture: str | Path | Image.Image | Pixels) -> Prediction:
         """Boxes in a picture, in its own pixels.
@@ -210,6 +211,7 @@ def open_predictor(config: Config) -> Predictor:
     if run is None:
         class_names = read_names(Path(str(names)))
         net = network_from_weights(config["model"], len(class_names), source="names")
+        options["make"] = functools.partial(build.network, settled_model(config["model"], len(class_names)))
         made_for = max(getattr(net, "made_for", (DEFAULT_SIZE,)))  # a .cfg of Darknet says it
         options = {"image_size": -(-made_for // STRIDE) * STRIDE, **asked, **options}
         return Predictor(net, class_names=class_names, **options)

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, MadeBy, Make, load_compact
+from hydra_det.compaction.files import ARCHITECTURE, COMPACT, WEIGHTS, Make, load_compact
 from hydra_det.finished.scored import Scored, engine_packages
 from hydra_det.modules.weights import weights_hash
 from hydra_det.pipeline import build
 from hydra_det.pipeline.description import threat_model
-from hydra_det.pipeline.run_config import read_run_config, trusted_network
+from hydra_det.pipeline.run_config import read_run_config
 from hydra_det.pipeline.stages.stage import Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.records.record import RECORD_NAME, Attack, Record, RecordError, read_record
@@ -57,8 +57,6 @@ class FinishedRun(Scored):
         build.instantiate(dict(attack))
         self.data = build.data(self.config)
         self.store = Store(Path(config["store"]))
-        file = self.folder / COMPACT / ARCHITECTURE
-        self.make: Make = functools.partial(trusted_network, trusted=tuple(trusted), file=file)  # from such a file
         self.runner = StageRunner(self.config, data=self.data, model=config["model"], store=self.store)
 
     def __str__(self) -> str:
@@ -70,14 +68,10 @@ class FinishedRun(Scored):
         return self.folder.resolve()
 
     @property
-    def model(self) -> dict[str, Any]:
-        """The config that makes its networks, without files of weights and what else is no part of them."""
-        return {key: value for key, value in self.runner.model.items() if key not in build.MODEL_OPTIONS}
-
-    @property
-    def made_by(self) -> MadeBy:
-        """How its networks are made."""
-        return MadeBy(self.model, self.make)
+    def make(self) -> Make:
+        """What makes its networks whole: the config that was read and checked, whatever files beside it say."""
+        model = {key: value for key, value in self.runner.model.items() if key not in build.MODEL_OPTIONS}
+        return functools.partial(build.network, model)
 
     @property
     def class_names(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hydra_det.compaction.files import MadeBy
+from hydra_det.compaction.files import Make
 from hydra_det.data.datamodule import DetectionData
 from hydra_det.engines.registry import ENGINES
 from hydra_det.files.atomic import write_atomically
@@ -67,8 +67,8 @@ class Scored(ABC):
 
     @property
     @abstractmethod
-    def made_by(self) -> MadeBy:
-        """How they are made, where their class is none of hydra_det's."""
+    def make(self) -> Make:
+        """What makes one of them, with any weights."""
 
     @abstractmethod
     def network(self, network: str) -> nn.Module:
@@ -120,7 +120,7 @@ class Scored(ABC):
         if network not in self._engines:
             log.info("%s computes what is scored, on the CPU in float32; torch makes the attacks", self.engine)
             self._engines[network] = in_another_engine(
-                self.engine, self.network(network), image_size=self.data.image_size, made_by=self.made_by
+                self.engine, self.network(network), image_size=self.data.image_size, make=self.make
             )
         return self._engines[network]
 

@@ -36,7 +36,7 @@ def shapes(raw: Any) -> Any:
     return apply_to_collection(raw, Tensor, lambda maps: tuple(maps.shape))
 
 
-class Flat(nn.Module):
+class FlatOutputs(nn.Module):
     """A network whose raw maps are a list of tensors, as the files of other runtimes have them.
 
     Args:

@@ -13,7 +13,6 @@ from types import UnionType
 from typing import Any
 
 import yaml
-from torch import nn
 
 from hydra_det.files.plain_yaml import plain_scalars
 from hydra_det.pipeline import build
@@ -75,32 +74,13 @@ def read_run_config(path: Path, *, trusted: Sequence[str] = ()) -> Config:
     for key in excluded:
         if odd := [name for name in _at(config, key) if not isinstance(name, str)]:
             raise InputError(f"{path}: {key}: expected names of layers, got {odd[0]!r:.60}; is it damaged?")
-    check_targets({key: part for key, part in config.items() if key not in NEVER_MADE}, trusted, file=path)
-    return config
-
-
-def check_targets(config: Mapping[str, Any], trusted: Sequence[str], *, file: Path | str) -> None:
-    """Refuse to make what neither the package's own configs name nor the user trusts.
-
-    Raises:
-        InputError: what, where in the file, and what to type.
-    """
-    for where, name in targets(config):
+    for where, name in targets({key: part for key, part in config.items() if key not in NEVER_MADE}):
         if name not in (*own_targets(), *trusted):
             raise InputError(
-                f"{file}: {where}: expected a class that hydra_det's own configs name, got {name!s:.100}; if it is "
+                f"{path}: {where}: expected a class that hydra_det's own configs name, got {name!s:.100}; if it is "
                 f"yours, or you have read it, add trust=[{name!s:.100}]"
             )
-
-
-def trusted_network(model: Mapping[str, Any], trusted: Sequence[str], *, file: Path | str) -> nn.Module:
-    """A network with random weights from a config that a file holds.
-
-    Raises:
-        InputError: it names a class that is not trusted, or makes no network.
-    """
-    check_targets({"model": model}, trusted, file=file)
-    return build.network({key: value for key, value in model.items() if key not in build.MODEL_OPTIONS})
+    return config
 
 
 def targets(config: Any, where: str = "") -> Iterator[tuple[str, Any]]:

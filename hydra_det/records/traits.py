@@ -1,5 +1,6 @@
 """What tells the configurations of runs apart, and the names that it gives them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,13 +33,14 @@ def plain_names(records: Mapping[str, Record]) -> dict[str, str]:
 
 
 def usual_among(hardenings: Iterable[Any]) -> dict[str, Any]:
-    """`USUAL` of runs that stand side by side: how they were hardened goes without saying where it is one way for all.
+    """`USUAL` of runs that stand side by side: how most of them were hardened goes without saying.
 
     Args:
         hardenings: of the runs; what is no text says nothing.
     """
-    kinds = {name for name in hardenings if isinstance(name, str)}
-    return USUAL | ({"hardening": kinds.pop()} if len(kinds) == 1 else {})
+    counts = Counter(name for name in hardenings if isinstance(name, str)).most_common(2)
+    alone = len(counts) == 1 or (len(counts) == 2 and counts[0][1] > counts[1][1])
+    return USUAL | ({"hardening": counts[0][0]} if alone else {})
 
 
 def name_of(found: Mapping[str, Any], usual: Mapping[str, Any] = USUAL) -> str:

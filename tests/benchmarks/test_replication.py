@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,12 @@ def finish(tmp_path, name="scaled_weight_0.75_seed0"):
     """A finished run in the grid of bccd."""
     folder = tmp_path / "outputs" / "replication" / "bccd" / "grid" / name
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text(name)
+    (folder / "record.json").write_text(record_of(name))
+
+
+def record_of(name):
+    """What is read of a record."""
+    return json.dumps({"name": name, "created": "2030-01-02T03:04:06+00:00", "compaction": None})
 
 
 def test_a_command_that_takes_too_long_is_interrupted_and_may_leave_in_order(tmp_path, capsys):
@@ -179,10 +185,9 @@ def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_ma
         finish(tmp_path, name)
         suite = tmp_path / "outputs" / "replication" / "bccd" / "suites" / name / "robustness.json"
         suite.parent.mkdir(parents=True)
-        suite.write_text('{"origin": {"run": "/here/x"}}')
-        record = tmp_path / "outputs" / "replication" / "bccd" / "grid" / name / "record.json"
-        age = record.stat().st_mtime + (-9 if place == 1 else 9)  # of the second one the network is newer
-        os.utime(suite, (age, age))
+        created = "2030-01-02T03:04:05+00:00" if place == 1 else "2030-01-02T03:04:07+00:00"  # the second is older
+        suite.write_text(json.dumps({"origin": {"run": "/here/x", "created": created}}))
+        os.utime(suite, (0, 0))  # what compact.py adds to a record makes no suite an old one
         for file in ("record.json", "failed.txt", "robustness.json"):
             (results / name).mkdir(parents=True, exist_ok=True)
             (results / name / file).write_text("old")
@@ -193,9 +198,10 @@ def test_what_no_longer_holds_is_taken_away_and_a_suite_of_an_earlier_network_ma
     found = {path.relative_to(results).as_posix(): path.read_text() for path in results.rglob("*") if path.is_file()}
     assert not (tmp_path / "docs").exists(), "a trial leaves what is kept in the project alone"
     assert found == {
-        f"{names[0]}/record.json": names[0],
-        f"{names[0]}/robustness.json": f'{{\n "origin": {{\n  "run": "{names[0]}"\n }}\n}}\n',
-        f"{names[1]}/record.json": names[1],
+        f"{names[0]}/record.json": record_of(names[0]),
+        f"{names[0]}/robustness.json": '{\n "origin": {\n  "created": "2030-01-02T03:04:07+00:00",\n  '
+        f'"run": "{names[0]}"\n }}\n}}\n',
+        f"{names[1]}/record.json": record_of(names[1]),
         f"{names[2]}/failed.txt": "when run again",
     }
 
@@ -253,15 +259,23 @@ def test_where_weights_are_given_no_start_is_trained(typed, monkeypatch, tmp_pat
 
 def test_networks_are_timed_once_and_one_after_the_other(typed, monkeypatch, tmp_path):
     grid = tmp_path / "outputs" / "replication" / "bccd" / "grid"
-    for name, compaction in (("recommended_0.9_seed0", None), ("recommended_0.95_seed0", {"latency": []})):
-        (grid / name).mkdir(parents=True)
-        (grid / name / "record.json").write_text(json.dumps({"compaction": compaction}))
+    states: dict[float, Any] = {
+        0.9: None,
+        0.95: {"latency": []},
+        0.99: {"latency": [{"engine": "sparse"}]},
+    }  # the second was interrupted
+    for ratio, compaction in states.items():
+        (grid / f"recommended_{ratio}_seed0").mkdir(parents=True)
+        (grid / f"recommended_{ratio}_seed0" / "record.json").write_text(json.dumps({"compaction": compaction}))
     finish(tmp_path, "scaled_weight_0.9_seed0")
-    words = ["--seeds", "0", "1", "--ratios", "0.9", "0.95", "--jobs", "2", "--suite", ""]
+    words = ["--seeds", "0", "1", "--ratios", "0.9", "0.95", "0.99", "--jobs", "2", "--suite", ""]
     run(monkeypatch, "data=bccd", *words, "--timed", "recommended")
-    (timed,) = (words for words, _ in typed if words[0].endswith("compact.py"))
-    assert "run=outputs/replication/bccd/grid/recommended_0.9_seed0" in timed
-    assert "engines=[openvino,sparse]" in timed
+    timed = [words for words, _ in typed if words[0].endswith("compact.py")]
+    assert [words[1] for words in timed] == [
+        f"run=outputs/replication/bccd/grid/recommended_{ratio}_seed0" for ratio in (0.9, 0.95)
+    ]
+    assert all("engines=[openvino,sparse]" in words for words in timed)
+    assert next(share for words, share in typed if "sweep=replication" in words) < 1, "some time is left for them"
     typed.clear()
     run(monkeypatch, "data=bccd", *words)
     assert not any(words[0].endswith("compact.py") for words, _ in typed), "nobody asked for it"

@@ -54,8 +54,9 @@ def test_an_engine_answers_like_torch(tmp_path, engine, name):
             assert float((want - got).abs().max() / want.abs().max()) <= TOLERANCE[engine]
 
 
+@pytest.mark.parametrize("make", [dict, list])
 @pytest.mark.parametrize("engine", ["torch", "torch_export", "onnxruntime", "openvino"])
-def test_raw_maps_of_any_make_come_back_as_the_network_has_them(tmp_path, engine):
+def test_raw_maps_of_any_make_come_back_as_the_network_has_them(tmp_path, engine, make):
     if missing(engine):
         pytest.skip(f"{missing(engine)} not installed")
 
@@ -66,7 +67,8 @@ def test_raw_maps_of_any_make_come_back_as_the_network_has_them(tmp_path, engine
 
         def forward(self, images):
             maps = self.layer(images)
-            return {"heat": maps, "boxes": (maps[:, :2] + 1, maps[:, 2:].relu())}
+            found = {"heat": maps, "boxes": (maps[:, :2] + 1, maps[:, 2:].relu())}
+            return found if make is dict else list(found.values())
 
     torch.manual_seed(0)
     net, images = Named().eval(), torch.rand(3, 3, 16, 16)

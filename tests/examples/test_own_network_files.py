@@ -1,6 +1,5 @@
 """Files of a small network of one's own class: they open for who trusts the class, and their exports without it."""
 
-import functools
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +16,6 @@ from hydra_det.compaction.files import ARCHITECTURE, load_compact, save_compact
 from hydra_det.finished.compacting.compacting import Compacting
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.masked_conv import make_dense
-from hydra_det.pipeline.run_config import trusted_network
 from tests.examples.own_network import TARGET
 from tests.pipeline.tiny import compose
 
@@ -43,26 +41,38 @@ def test_a_class_of_ones_own_is_made_by_who_trusts_it(own_network: Any, tmp_path
     hydra_det.initial_scores(net, (), "magnitude")
     hydra_det.prune(net, 0.5, granularity="filter_group")
     small = hydra_det.compact(net).network
-    with pytest.raises(hydra_det.InputError, match="expected a detector of hydra_det, whose files can be read without"):
-        save_compact(tmp_path, small, {})
-    assert list(tmp_path.iterdir()) == []
-    save_compact(tmp_path, small, {}, model={"_target_": TARGET, "num_classes": 2, "width": 8})
+    save_compact(tmp_path, small, {})
     with pytest.raises(
-        hydra_det.InputError, match=r"architecture\.json: expected a network of hydra_det's own classes"
+        hydra_det.InputError, match=rf"^{tmp_path}/architecture\.json: .* open it .* trust=\[{TARGET}\]"
     ):
         load_compact(tmp_path)
-    make = functools.partial(trusted_network, trusted=(TARGET,), file="here")
-    read, _ = load_compact(tmp_path, make=make)
+    read, _ = load_compact(tmp_path, make=lambda: own_network.MyDetector(2, width=8))
     assert isinstance(read, own_network.MyDetector)
     assert sum(p.numel() for p in read.parameters()) < 0.6 * sum(p.numel() for p in net.parameters())
     with torch.no_grad():
         for wanted, got in zip(small(images), read(images), strict=True):
             assert torch.equal(got, wanted)
-    written = json.loads((tmp_path / ARCHITECTURE).read_text())
-    written["own"]["_target_"] = "os.system"
-    (tmp_path / ARCHITECTURE).write_text(json.dumps(written))
-    with pytest.raises(hydra_det.InputError, match=r"here: model\._target_: expected a class .* got os\.system"):
-        load_compact(tmp_path, make=make)
+    with pytest.raises(hydra_det.InputError, match="expected a whole description, got one that builds no network"):
+        load_compact(tmp_path, make=lambda: own_network.MyDetector(2, width=4))
+
+
+def test_a_file_beside_the_config_of_a_run_makes_nothing(
+    trained: Path, own_network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it says: the network is made by the config that was checked when the run was opened."""
+    folder = shutil.copytree(trained / "run", tmp_path / "run")
+    words = [f"run={folder}", f"trust=[{TARGET}]", *QUICK, "engines=[torch]", "export.output=detections"]
+    with Compacting(compose(words, "compact")) as task:
+        networks, _ = task.networks()
+        task.export(networks["compact"])
+        assert "detector.onnx" not in {path.name for path in task.partial.iterdir()}
+        shutil.copytree(task.partial, folder / "compact")
+    assert "expected export.output=decoded or raw for MyDetector, which has a suppression of its own" in caplog.text
+    written = json.loads((folder / "compact" / ARCHITECTURE).read_text())
+    assert written["class"] == TARGET
+    written |= {"class": "os.system", "own": {"_target_": "${oc.create:{_target_:os.system}}"}}
+    (folder / "compact" / ARCHITECTURE).write_text(json.dumps(written))
+    assert isinstance(hydra_det.load_run(folder, trusted=[TARGET]).network("compact"), own_network.MyDetector)
 
 
 @pytest.mark.engine
@@ -101,17 +111,11 @@ def test_the_exported_file_needs_neither_the_class_nor_us(made: FinishedRun, ima
 def test_pictures_are_seen_in_another_engine(made: FinishedRun) -> None:
     predict = hydra_det.Predictor.from_run(made, "compact", engine="onnxruntime", confidence=0.0)
     picture = made.data.splits["test"].records[0].path
-    usual = hydra_det.Predictor.from_run(made, confidence=0.0)
-    assert len(predict(picture).clean.objects) == len(usual(picture).clean.objects) > 10
-
-
-def test_a_suppression_of_its_own_is_in_no_file(
-    trained: Path, own_network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = shutil.copytree(trained / "run", tmp_path / "run")
-    words = [f"run={folder}", f"trust=[{TARGET}]", *QUICK, "engines=[torch]", "export.output=detections"]
-    with Compacting(compose(words, "compact")) as task:
-        networks, _ = task.networks()
-        task.export(networks["compact"])
-        assert "detector.onnx" not in {path.name for path in task.partial.iterdir()}
-    assert "expected export.output=decoded or raw for MyDetector, which has a suppression of its own" in caplog.text
+    found, usual = (
+        each(picture).clean.objects for each in (predict, hydra_det.Predictor.from_run(made, confidence=0.0))
+    )
+    assert len(found) == len(usual) > 10
+    for (name, confidence, box), (wanted, certain, place) in zip(found[:10], usual[:10], strict=True):
+        assert name == wanted
+        assert confidence == pytest.approx(certain, abs=1e-4)
+        assert box == pytest.approx(place, abs=0.1)

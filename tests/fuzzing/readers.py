@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from hydra_det.compaction.compact import as_graph
 from hydra_det.compaction.files import ARCHITECTURE, WEIGHTS, load_compact, save_compact
@@ -207,6 +208,23 @@ def _compact(folder: Path) -> None:
     save_compact(folder, as_graph(tiny()), {"classes": ["a", "b"]})
 
 
+class Own(nn.Module):
+    """A network of somebody else's class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> [B, 2, H, W]"""
+        return [self.layers(images)]
+
+
+def _own(folder: Path) -> None:
+    torch.manual_seed(0)
+    save_compact(folder, Own().eval(), {"classes": ["a", "b"]})
+
+
 @functools.cache
 def _config() -> str:
     config = compose(["data=shapes"])
@@ -298,6 +316,8 @@ READERS: dict[str, Reader] = {
     ),
     "compact": Reader(ARCHITECTURE, _compact, load_compact),
     "compact_weights": Reader(WEIGHTS, _compact, load_compact),
+    "compact_own": Reader(ARCHITECTURE, _own, lambda f: load_compact(f, make=Own)),
+    "compact_own_weights": Reader(WEIGHTS, _own, lambda f: load_compact(f, make=Own)),
     "run_config": Reader("config.yaml", _run, _opened),
     "stage": Reader(
         "prune-0123456789ab/stage.json", _stage, lambda f: Store(f).find("prune", "0123456789ab")

@@ -18,7 +18,7 @@ from hydra_det.compaction.files import COMPACT, load_compact, save_compact
 from hydra_det.engines.engine import Forward
 from hydra_det.engines.registry import is_foreign
 from hydra_det.finished.compacting.costs import batches, engine_latency, network_size
-from hydra_det.finished.compacting.detector import export_detector
+from hydra_det.finished.compacting.detector import export_detector, usual_suppression
 from hydra_det.finished.compacting.exporting import COMPARED, export
 from hydra_det.finished.compacting.settings import asked_engines
 from hydra_det.finished.compacting.workplace import Workplace
@@ -95,12 +95,12 @@ class Compacting:
             "greyscale": self.data.greyscale,
             "fingerprint": self.run.stage("pruned").key,
         }
-        model, make = self.run.model, self.run.make
-        save_compact(self.partial, small, about, model=model)
+        save_compact(self.partial, small, about)
         found = {"dense": as_graph(self.run.network("dense")), "masked": as_graph(make_dense(pruned))}
         for name, network in found.items():
-            save_compact(self.place.at(name), network, about, model=model)
+            save_compact(self.place.at(name), network, about)
         # What is measured is what was written.
+        make = self.run.make
         return {name: load_compact(self.place.at(name), make=make)[0] for name in (*found, COMPACT)}, differences
 
     def export(self, network: GraphDetector) -> dict[str, tuple[Forward, EngineResult]]:
@@ -132,7 +132,7 @@ class Compacting:
                 "suppression, got %s", name, output,
             )  # fmt: skip
             return
-        if output == "detections" and not hasattr(network, "nms_settings"):
+        if output == "detections" and usual_suppression(network) is None:
             log.warning(
                 "detector.onnx is not written: expected export.output=decoded or raw for %s, which has a suppression "
                 "of its own, got %s", name, output,

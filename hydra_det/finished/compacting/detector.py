@@ -17,6 +17,7 @@ from hydra_det.engines.engine import FLOAT_TOLERANCE
 from hydra_det.engines.equal import largest_difference
 from hydra_det.finished.compacting.exporting import COMPARED
 from hydra_det.modules.graph import GraphDetector
+from hydra_det.modules.nms import NmsSettings
 from hydra_det.modules.raw_maps import tensors_of
 from hydra_det.process.apart import Apart
 
@@ -99,10 +100,16 @@ def _nearest(boxes: Sequence[Tensor], others: Sequence[Tensor], size: float) -> 
         yield float(apart.min()) if len(apart) else math.inf
 
 
+def usual_suppression(network: Any) -> NmsSettings | None:
+    """The settings of a network that suppresses as those of hydra_det do; None where it does so in its own way."""
+    settings = getattr(network, "nms_settings", None)
+    return settings if isinstance(settings, NmsSettings) else None
+
+
 def described(network: GraphDetector, about: Mapping[str, Any], *, output: str, confidence: float) -> dict[str, Any]:
     """What a program has to know of a file; plain values."""
     meaning: Callable[[], dict[str, Any]] = getattr(network, "meaning", dict)  # somebody else's says nothing of it
-    nms = getattr(network, "nms_settings", None)
+    nms = usual_suppression(network)
     said = {
         "version": version("hydra-det"),
         "classes": list(about["classes"]),

@@ -76,7 +76,7 @@ def wrapped(text: str, width: int = LEGEND_LETTERS) -> str:
 
 
 def _points(line: str) -> float:
-    """How wide a line is: to its last point, those that steer a curve included, which is wider by less than a letter."""
+    """How wide a line is: to its last point, also one that steers a curve, so by less than a letter too wide."""
     return float(TextPath((0, 0), line.replace("$", "S"), size=8).vertices[:, 0].max()) if line.strip() else 0.0
 
 

@@ -213,10 +213,10 @@ def pairs_of(claim: Claim, frame: pd.DataFrame) -> tuple[list[Pair], str]:
 
 
 def _as_hardened(claim: Claim, frame: pd.DataFrame) -> Claim:
-    """The claim about runs that were all hardened in one other way than is usual: what it compares does not change."""
+    """The claim about runs most of which were hardened in another way than is usual: what it compares stays."""
     trait = "hardening"
     usual = usual_among(frame[trait])[trait]
-    if usual == USUAL[trait]:
+    if usual == USUAL[trait] or trait in claim.ahead:
         return claim
     both = {**claim.both, trait: (usual,)} if trait in claim.both else claim.both
     behind = claim.behind

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -52,11 +52,12 @@ def limits(runs: Runs, answered: pd.DataFrame) -> Iterator[str]:
     )
     attacked = {folder for folder, _ in runs.suites}
     kinds = sorted(set(frame.loc[frame["folder"].isin(attacked), "configuration"]))
+    one = "the one attack is that of the training" if trained_by_it(records) else "there was one attack"
     yield (
         f"A suite of attacks was run on {len(attacked)} of {len(records)} networks ({'; '.join(kinds)}); on the others "
-        "the one attack is that of the training."
+        f"{one}."
         if attacked
-        else "No suite of attacks was run on these networks: the one attack is that of the training."
+        else f"No suite of attacks was run on these networks: {one}."
     )
     watches = [looks for record in records if (looks := _watch(record)) is not None]
     if watches:
@@ -74,6 +75,15 @@ def limits(runs: Runs, answered: pd.DataFrame) -> Iterator[str]:
         if kind in CAUTIONS:
             yield f"{text if kind in OF_A_FOLDER else text[0].upper() + text[1:]}."
     yield from _coco(records, frame)
+
+
+def trained_by_it(records: Iterable[Record]) -> bool:
+    """Whether all networks were trained under the attack that they are tested under."""
+    return all(
+        record.config.get("attack") == record.config.get("evaluation", {}).get("attack")
+        and record.config.get("choices", {}).get("hardening", "attacked") == "attacked"
+        for record in records
+    )
 
 
 def network_of(record: Record) -> str:

@@ -11,7 +11,7 @@ from hydra_det.reports.page.overview import overview
 from hydra_det.reports.runs import Runs
 from hydra_det.reports.statistics.cells import metric_values
 from hydra_det.reports.statistics.gains import compaction_of, from_confidence
-from publish.results_limits import network_of, side_of
+from publish.results_limits import network_of, side_of, trained_by_it
 from publish.results_opening import first_of
 from publish.results_tables import (
     DENSE_CLEAN,
@@ -143,8 +143,7 @@ def _speeds(runs: Runs) -> str:
 def _attack(runs: Runs) -> str:
     """That of the test images, and whether other ones were tried."""
     words = re.sub("^Attacked: ", "", " ".join(dict(overview(runs))["Attack of the test images"])).rstrip(".")
-    configs = [record.config for record in runs.records.values()]
-    trained = all(config.get("attack") == config.get("evaluation", {}).get("attack") for config in configs)
+    trained = trained_by_it(runs.records.values())
     said = f"Attack: {words}{'; the training uses the same one' if trained else ''}."
     said += " The robust AP is at most that under this attack."
     return said + (f" Some networks also met [suites of attacks]({SUITES})." if runs.suites else "")

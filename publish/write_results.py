@@ -24,7 +24,7 @@ from hydra_det.reports.statistics.hints import hints_in_words
 from publish.results_claims import answers_in_short, claim_table
 from publish.results_figure import DENSE, draw
 from publish.results_goal import goal_lines
-from publish.results_limits import limits, network_of, side_of
+from publish.results_limits import limits, network_of, side_of, trained_by_it
 from publish.results_opening import Found, counted, first_of, opening
 from publish.results_readme import summary
 from publish.results_tables import (
@@ -225,7 +225,7 @@ def _at_a_glance(one: Replication) -> Iterator[str]:
         f"{record.dataset['test']:,} test images{side_of(record)}, mean ± standard deviation over seeds. Speed-up: of "
         f"forward, decode and NMS of one image at a time on {' or '.join(devices)}. Below 1 the network is slower, as "
         f"decode and NMS take longer the more boxes it leaves. {from_confidence(one.runs.frame['nms_confidence'])} "
-        "The attack is that of the training"
+        f"The attack is {'' if trained_by_it(one.runs.records.values()) else 'not '}that of the training"
         + ("; some networks met [suites of attacks](#under-suites-of-attacks) too." if one.runs.suites else ".")
         + (f" `{UNPRUNED}`: nothing removed, but trained on as the pruned ones." if UNPRUNED in table else "")
         + "\n"

@@ -99,9 +99,9 @@ def load_compact(folder: str | Path, *, make: Make | None = None) -> tuple[Any, 
         # Shapes first: a number too many in the description may ask for more memory than there is.
         with torch.device("cpu" if CLASS in content else "meta"):  # where another's constructor may compute
             planned = _build(content, tensors, make)
-    except InputError:  # of the config of the whole network
-        raise
     except _NO_NETWORK as error:
+        if CLASS in content and isinstance(error, InputError):  # of what makes the whole network
+            raise
         raise _no_network(file, error) from error
     found = check_shapes(planned, Path(folder) / WEIGHTS)
     try:

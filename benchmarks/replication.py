@@ -220,11 +220,15 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--timed", nargs="+", default=[], help="configurations whose networks compact.py times")
     parser.add_argument("--results", type=Path, help="folder for the results; outputs/replication/<data>/results")
     parser.add_argument("--attacked", nargs="+", default=["scaled_weight", "deeplift_weight", "recommended"])
-    options, overrides = parser.parse_known_args()
+    # An option that takes several words would take the overrides behind them, too.
+    overrides = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    options, others = parser.parse_known_args([word for word in sys.argv[1:] if word not in overrides])
     if options.weights and not options.weights.is_file():
         parser.error(f"--weights: expected a file of weights, got {options.weights}, which is not there")
-    if wrong := [word for word in overrides if word.startswith("-")]:
-        parser.error(f"expected overrides as of train.py beside the options, got {' '.join(wrong)}")
+    if others:
+        parser.error(f"expected overrides as of train.py beside the options, got {' '.join(others)}")
+    if odd := [name for name in options.timed if name not in options.configurations]:
+        parser.error(f"--timed: expected some of {' '.join(options.configurations)}, got {odd[0]}")
     return options, overrides
 
 

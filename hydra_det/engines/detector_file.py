@@ -3,7 +3,7 @@
 What such a program has to know is written in the file: a JSON object under `hydra_det`, which ONNX keeps among its
 `metadata_props` and OpenVINO in its `rt_info`.
 
-    raw          raw maps, coarsest first: [B, A, H, W, 5 + C] each
+    raw          raw maps as the network has them; of YOLO coarsest first, [B, A, H, W, 5 + C] each
     decoded      boxes [B, N, 4] xyxy in pixels of the input, not clipped; confidences [B, N, C]
     detections   boxes [K, 4] xyxy, clipped; confidences [K]; labels [K]; of one image, the most certain first
 """

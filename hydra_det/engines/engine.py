@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-Forward = Callable[[Tensor], list[Tensor]]
+Forward = Callable[[Tensor], Any]  # images [B, 3, H, W] -> raw maps as the network has them
 
 FLOAT_TOLERANCE = 1e-3  # float32 sums in another order; ten times what was seen
 

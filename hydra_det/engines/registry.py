@@ -94,7 +94,7 @@ def in_engine(
     """
     engine = ENGINES[name]
     with torch.no_grad():
-        raw = network.eval()(example[:1])
+        raw = network(example[:1])
     if isinstance(raw, list) and all(isinstance(maps, Tensor) for maps in raw):
         file = engine.write(network, folder, example)
         return engine.open(network, file, threads), file

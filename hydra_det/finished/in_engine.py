@@ -37,20 +37,20 @@ class InEngine(nn.Module):
         forward: of the engine.
     """
 
-    def __init__(self, network: GraphDetector, forward: Forward) -> None:
+    def __init__(self, network: Any, forward: Forward) -> None:
         super().__init__()
         self.network = network
         self.engine = forward
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] -> raw maps"""
+    def forward(self, images: Tensor) -> Any:
+        """[B, 3, H, W] -> raw maps as the network has them"""
         return self.engine(images)
 
-    def losses(self, raw: Sequence[Tensor], targets: Sequence[Target]) -> LossTerms:
+    def losses(self, raw: Any, targets: Sequence[Target]) -> LossTerms:
         """Those of the torch network."""
         return self.network.losses(raw, targets)
 
-    def detections(self, raw: Sequence[Tensor]) -> list[Detections]:
+    def detections(self, raw: Any) -> list[Detections]:
         """Those of the torch network."""
         return self.network.detections(raw)
 
@@ -68,15 +68,15 @@ class Opening:
         make: makes it, with any weights, where its class is none of hydra_det's.
     """
 
-    def __init__(self, engine: str, network: GraphDetector, *, image_size: int, make: Make | None = None) -> None:
+    def __init__(self, engine: str, network: Any, *, image_size: int, make: Make | None = None) -> None:
         self.engine = engine
         self.network = network
         self.image_size = image_size
         self.make = make
         self._forward: Forward | None = None
 
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, S, S] -> raw maps
+    def __call__(self, images: Tensor) -> Any:
+        """[B, 3, S, S] -> raw maps as the network has them
 
         Raises:
             InputError: the engine answers something else than torch, lacks an operation, or crashes.
@@ -159,6 +159,6 @@ def open_here(engine: str, folder: Path, sample: Tensor, threads: int, make: Mak
     return file
 
 
-def run_here(engine: str, images: Tensor) -> list[Tensor]:
+def run_here(engine: str, images: Tensor) -> Any:
     """Raw maps of the network that was opened last in an engine of this process."""
     return _opened[engine](images)

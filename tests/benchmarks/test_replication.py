@@ -137,6 +137,22 @@ def test_a_misspelt_option_is_refused(typed, monkeypatch, capsys):
     assert typed == []
 
 
+def test_overrides_may_stand_behind_an_option_that_takes_several_words(typed, monkeypatch, tmp_path):
+    finish(tmp_path, "recommended_0.9_seed0")
+    words = ["--ratios", "0.9", "--suite", "", "--timed", "recommended", "stage.pretrain.epochs=3", "+note=a"]
+    run(monkeypatch, "data=bccd", "--seeds", "0", *words)
+    trained = [words for words, _ in typed if words[0].endswith("train.py")]
+    assert len(trained) == 2
+    assert all({"data=bccd", "stage.pretrain.epochs=3", "+note=a"} <= set(words) for words in trained)
+
+
+def test_to_time_what_is_not_run_is_refused(typed, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "data=bccd", "--configurations", "recommended", "--timed", "recomended")
+    assert "error: --timed: expected some of recommended, got recomended" in capsys.readouterr().err
+    assert typed == []
+
+
 def test_no_result_at_all_is_a_failure(typed, monkeypatch):
     with pytest.raises(SystemExit, match="no run came to a result; the reasons are in outputs/replication/bccd/grid"):
         run(monkeypatch, "data=bccd", "data.root=x")

@@ -1,6 +1,6 @@
 """The compact network in an engine: its file, and its raw maps beside those of torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def export(
     folder: Path,
     *,
     sample: Tensor,
-    wanted: Sequence[Tensor],
+    wanted: Any,
     threads: int,
     apart: Apart | None = None,
     make: Make | None = None,

@@ -150,13 +150,19 @@ def draw_means(
                       label=name)  # fmt: skip
 
 
-def ratio_axis(axes: Axes, ratios: list[float]) -> None:
-    """Ticks where there are numbers; a label that would run into the one before is left out."""
+def ratio_axis(axes: Axes, ratios: list[float], *, room: float = 0.035) -> None:
+    """Ticks where there are numbers; a label that would run into the one before is left out.
+
+    Args:
+        axes: where.
+        ratios: removed, ascending.
+        room: that a label needs, as a share of the axis.
+    """
     percents = [100 * ratio for ratio in ratios]
     span = max(percents) - min(percents) or 1
     labels, last = [], -np.inf
     for percent in percents:
-        wide = percent - last >= 0.035 * span
+        wide = percent - last >= room * span
         labels.append(f"{percent:g}" if wide else "")
         last = percent if wide else last
     axes.xaxis.set_major_locator(FixedLocator(percents))

@@ -72,7 +72,7 @@ def dense_of(frame: pd.DataFrame, metric: str) -> float:
 
 def _curves(axes: Axes, frame: pd.DataFrame, cells: pd.DataFrame, look: Mapping[str, Look]) -> None:
     draw_means(axes, cells, look)
-    ratio_axis(axes, sorted(cells.loc[cells["n"] > 0, "ratio"].unique()))
+    ratio_axis(axes, sorted(cells.loc[cells["n"] > 0, "ratio"].unique()), room=0.07)  # of half a figure
     dense = dense_of(frame, str(cells["metric"].iloc[0]))
     if not math.isnan(dense):
         axes.axhline(dense, color=GREY, lw=1, ls="--", zorder=0, label="dense networks")

@@ -9,6 +9,7 @@ import pandas as pd
 from hydra_det.records.engine_times import fastest, timed_cells
 from hydra_det.records.record import Record
 from hydra_det.reports.page.summary import LEARNED, NOTHING, UNDEFINED, leaders, learned, percent
+from hydra_det.reports.statistics.cells import metric_values
 from hydra_det.reports.statistics.gains import from_confidence
 from hydra_det.reports.statistics.significance import detectable_effect
 from hydra_det.reports.tables.terminal import threat_in_words
@@ -130,6 +131,12 @@ def _brings(own: pd.DataFrame, runs: Mapping[str, Record]) -> Iterator[str]:
         verdict = f"It is {total:.2f} times as fast" if total >= NOTHING else f"It is not faster ({total:.2f} times)"
         yield f"{verdict}, decoding and NMS included; the forward pass alone {forward:.2f} times."
         yield from_confidence(own["nms_confidence"])
+    fastest_each = metric_values(own, "speed_up_fastest").mean()
+    if len(runs) > 1 and not math.isnan(fastest_each):
+        yield (
+            f"Each network in the engine that computes it fastest, as compact.py timed them, it is {fastest_each:.2f} "
+            "times as fast as the dense one."
+        )
     yield from _engines(runs)
 
 

@@ -316,3 +316,10 @@ def test_names_of_any_length_leave_room_for_the_axes(name):
             assert 0 <= box.x0 < box.x1 <= width, "cut off at a side"
             assert 0 <= box.y0 < box.y1 <= height
         assert figure.axes[0].get_window_extent().height > 100
+
+
+def test_labels_of_ratios_have_room_where_a_panel_is_half_a_figure():
+    frame = records_frame(grid(TWO, ratios=(0, 0.75, 0.9, 0.95, 0.99), seeds=range(2)))
+    figure = headline_figure(frame, looks(frame["configuration"]))["headline"]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "75", "90", "", "99"]

@@ -74,6 +74,15 @@ def test_it_says_whether_enough_is_left():
     assert "learned next to nothing" in said(nothing)["What is left"]
 
 
+def test_of_several_runs_that_were_timed_by_engine_the_fastest_of_each_counts():
+    timed = completed(sparse=True).compaction
+    records = {str(seed): run(WEIGHT, 0.9, 0.38, seed=seed, compaction=timed) for seed in range(2)}
+    assert "as compact.py timed them, it is 3.69 times as fast as the dense one." in said(records)["What it brings"]
+    assert (
+        "compact.py" not in said({"0": run(WEIGHT, 0.9, 0.38), "1": run(WEIGHT, 0.9, 0.38, seed=1)})["What it brings"]
+    )
+
+
 def test_what_it_brings():
     text = said({"a": example_record()})["What it brings"]
     # Parameters 7,000 of 11,000; forward 426 to 301 ms, and 5.75 ms of decoding and NMS beside both.

@@ -2,11 +2,12 @@
 
 python -m benchmarks.sparse
 python -m benchmarks.sparse --threads 2 --granularities weight --allocations uniform erk
-python -m benchmarks.sparse --runs outputs/runs/<run> outputs/runs/<another one>
+python -m benchmarks.sparse --runs outputs/runs/<run> outputs/runs/<another one> --image-size 416
 
 All take turns: the dense network in every runtime that computes here, and the pruned ones in the sparse engine, after
-their answers were compared with torch. Weights and masks are random where no runs are given; with runs the networks,
-masks and image size are theirs, and the dense network is that of the first one. The paper's ratios stand beside.
+their answers were compared with torch. Weights and masks are random where no runs are given; with runs the networks
+and masks are theirs, and their image size where none is asked for, and the dense network is that of the first one. The
+paper's ratios stand beside.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from hydra_det.pruning.settings import PruneSettings
 from hydra_det.types import InputError
 
 SPARSE, BASELINE = "sparse", "openvino"
+IMAGE_SIZE = 416  # pixels, of random masks
 DENSE = ("torch", "onnxruntime", "openvino", "openvino_bf16", "onnxruntime_int8", "openvino_int8")
 # Time of the dense network over that of the pruned one, from the times in the paper: unstructured, structured.
 PAPER = {
@@ -106,7 +108,7 @@ def _random(options: argparse.Namespace) -> dict[str, nn.Module]:
 
 def _of_runs(options: argparse.Namespace) -> dict[str, nn.Module]:
     runs = {folder: load_run(folder) for folder in options.runs}
-    options.image_size = runs[options.runs[0]].data.image_size
+    options.image_size = options.image_size or runs[options.runs[0]].data.image_size
     pruned: Mapping[str, nn.Module] = {f"trained, {folder}": run.network("pruned") for folder, run in runs.items()}
     return {"dense": runs[options.runs[0]].network("dense"), **pruned}
 
@@ -131,7 +133,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--others", type=float, nargs="+", default=[0.9], help="ratios of other allocations")
     parser.add_argument("--dense", nargs="+", choices=[*ENGINES], default=[*DENSE])
     parser.add_argument("--runs", nargs="+", default=[], help="folders of finished runs, in place of random masks")
+    parser.set_defaults(image_size=None)
     options = parsed(parser)
+    if not options.runs:
+        options.image_size = options.image_size or IMAGE_SIZE
     options.dense = list(dict.fromkeys([*options.dense, BASELINE]))
     return options
 

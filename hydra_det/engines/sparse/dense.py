@@ -1,27 +1,49 @@
 """A convolution with too few zeros: torch computes it, and its maps go back and forth."""
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from hydra_det.engines.sparse.layout import Floats, channels_at, put
 from hydra_det.engines.sparse.program import Dense
+from hydra_det.engines.sparse.threads import side_by_side
 
 CURVES: dict[str, Any] = {"mish": F.mish, "swish": F.silu, "logistic": torch.sigmoid}
 
 
-@torch.no_grad()
-def compute(step: Dense, memory: Floats) -> None:
-    """Do one step that is torch's."""
-    made, source, target = step.convolution, step.source, step.target
+def compute(step: Dense, memory: Floats, *, threads: int) -> None:
+    """Do one step that is torch's, a share of its outputs in each thread.
+
+    With threads of its own torch would leave them waiting at full load after every step, on the cores of ours.
+    """
+    made, source = step.convolution, step.source
     maps = torch.from_numpy(channels_at(memory, source.base, source.layout, source.channels))[None].contiguous()
-    weights, bias = torch.from_numpy(made.weights), torch.from_numpy(made.bias)
+    outputs = np.array_split(np.arange(len(made.weights)), threads)
+    parts = [slice(int(part[0]), int(part[-1]) + 1) for part in outputs if len(part)]
+    before = torch.get_num_threads()
+    try:
+        side_by_side([partial(_part, step, memory, maps, part) for part in parts])
+    finally:
+        torch.set_num_threads(before)
+
+
+@torch.no_grad()
+def _part(step: Dense, memory: Floats, maps: Tensor, outputs: slice) -> None:
+    """Some of the outputs, in one thread."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    made, target = step.convolution, step.target
+    weights, bias = torch.from_numpy(made.weights[outputs]), torch.from_numpy(made.bias[outputs])
     found = F.conv2d(maps, weights, bias, made.stride, made.padding, made.dilation)
     if made.slope != 1:
         found = F.leaky_relu_(found, made.slope)
     if made.curved:
         found = CURVES[made.curved](found)
     if step.added is not None:
-        found += torch.from_numpy(channels_at(memory, step.added.base, step.added.layout, step.added.channels))[None]
-    put(memory, target.base, target.layout, found[0].numpy())
+        added = channels_at(memory, step.added.base, step.added.layout, step.added.channels)
+        found += torch.from_numpy(added[outputs])[None]
+    put(memory, target.base + outputs.start * target.layout.channel, target.layout, found[0].numpy())

@@ -1,9 +1,8 @@
 """Programs that run: their memory, their threads, and the seconds that they take."""
 
-import functools
 import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from hydra_det.engines.sparse.compiled.work import run
 from hydra_det.engines.sparse.dense import compute
 from hydra_det.engines.sparse.layout import LINE, put
 from hydra_det.engines.sparse.program import Program
+from hydra_det.engines.sparse.threads import helpers
 
 ROUNDS = 3  # of a program that is timed
-MOST_HELPERS = 256  # threads, which are made when they are needed
 
 
 def run_program(program: Program, memory: NDArray[np.float32], *, threads: int) -> None:
@@ -25,7 +24,7 @@ def run_program(program: Program, memory: NDArray[np.float32], *, threads: int) 
     begin = 0
     for dense in program.dense:
         _together(memory, program.tables, begin, dense.step, counters, threads)
-        compute(dense, memory)
+        compute(dense, memory, threads=threads)
         begin = dense.step + 1
     _together(memory, program.tables, begin, steps, counters, threads)
 
@@ -67,9 +66,3 @@ def _together(
         for other in others:
             if not other.cancel():  # it has begun
                 other.result()
-
-
-@functools.lru_cache(maxsize=1)
-def helpers(_process: int) -> ThreadPoolExecutor:
-    """Threads that all engines of a process share; they do not live on in a copy of it."""
-    return ThreadPoolExecutor(MOST_HELPERS, "sparse")

@@ -70,6 +70,7 @@ def check(config: Config) -> None:
     _check_keys(config)
     _check_values(config)
     _check_trainer(config["trainer"])
+    build.bare_trainer(config)
     _check_precision(of_scores(config))
     _check_memory(config)
     for part in (config["attack"], config["evaluation"]["attack"], config["callbacks"]):
@@ -78,7 +79,6 @@ def check(config: Config) -> None:
         build.instantiate(stage["callbacks"])
         if stage["optimizer"]:
             build.instantiate(stage["optimizer"])
-    build.bare_trainer(config)
 
 
 def _check_keys(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""In which numbers a run computes: `trainer.precision=auto` trains in bfloat16 where the machine has units for it.
+"""In which numbers a run computes: `trainer.precision=auto`, the default, trains in bfloat16 where the machine can.
 
 Scores are then computed in float32 all the same: bfloat16 rounds a pixel to 1/256, as much as an attack may change it.
 """
@@ -28,12 +28,14 @@ def settled(config: Config) -> Config:
     chosen = HALF if has_units(device) else FULL
     if not logging.root.manager.disable:  # else a sweep only looks at its jobs, and each says it itself
         _say(device, chosen)
+    found = {**config, "trainer": {**config["trainer"], "precision": chosen}}
+    if chosen == FULL:  # as if it had been asked for
+        return found
     evaluation = config["evaluation"]
     return {
-        **config,
-        "trainer": {**config["trainer"], "precision": chosen},
+        **found,
         "evaluation": {**evaluation, "precision": evaluation.get("precision") or FULL},
-        "model": {**config["model"], **({"channels_last": True} if chosen == HALF else {})},
+        "model": {**config["model"], "channels_last": True},
     }
 
 

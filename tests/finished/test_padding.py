@@ -33,7 +33,7 @@ def wide(finished: Path, tmp_path: Path) -> list[str]:
     names.write_text(json.dumps(truth))
     weights = finished / "run" / "stages" / "pretrain" / "weights.safetensors"
     return [
-        "model=yolov3_nano", "model.width=0.125", f"model.weights={weights}", "data=coco", "data.image_size=64",
+        "model=yolov3_tiny", "model.width=0.125", f"model.weights={weights}", "data=coco", "data.image_size=64",
         f"data.root={tmp_path / 'images'}", "data.workers=0", "data.decoded=null", f"store={tmp_path / 'store'}",
     ]  # fmt: skip
 

@@ -4,17 +4,11 @@ import logging
 
 import pytest
 
-from hydra_det.pipeline.plan import PLANNED, Planned, describe, outlook, plan_stages
-from hydra_det.pipeline.runner import Run
+from hydra_det.pipeline.plan import PLANNED, Planned, describe, outlook
 from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.records.record import read_record
-from tests.pipeline.tiny import arguments, compose, run
+from tests.pipeline.tiny import arguments, compose, planned, run
 from train import train
-
-
-def planned(folder, *further, name="dry"):
-    made = Run(compose(arguments(folder, "dry_run=true", *further)), folder / name, choices={}, overrides=[])
-    return plan_stages(made.runner)
 
 
 def test_a_finished_run_is_found_by_the_same_command_alone(finished, caplog, monkeypatch):

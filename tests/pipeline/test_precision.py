@@ -10,7 +10,7 @@ from hydra_det.pipeline.precision import FULL, HALF, has_units, of_scores, settl
 from hydra_det.records.record import read_record
 from hydra_det.sweeps.check import check_objectives
 from hydra_det.types import InputError
-from tests.pipeline.tiny import run
+from tests.pipeline.tiny import planned, run
 
 X86 = "processor\t: 0\nflags\t\t: fpu avx2 avx512f {}\nbugs\t\t: amx_bf16\n"
 
@@ -72,7 +72,7 @@ def test_auto(cpuinfo, flags, chosen, caplog):
     assert f"trainer.precision=auto: {chosen}, as this cpu" in caplog.text
     assert given == config("auto"), "it is not changed"
     assert found["trainer"] == {"precision": chosen, "accelerator": "cpu", "devices": 1}
-    assert found["evaluation"] == {"precision": FULL, "samples": 0}
+    assert found["evaluation"] == {"precision": FULL if chosen == HALF else None, "samples": 0}
     assert found["model"] == {"width": 1, "channels_last": chosen == HALF}
     assert of_scores(found)["trainer"]["precision"] == FULL
     assert settled(config("auto", scores=HALF))["evaluation"]["precision"] == HALF, "unless it is asked for"
@@ -104,9 +104,8 @@ def test_a_run_says_what_it_chose_and_is_found_again(cpuinfo, tmp_path, flags):
     record = run(tmp_path, "trainer.precision=auto", "trainer.accelerator=cpu")
     chosen = HALF if flags == "avx512_bf16" else FULL
     assert record.config["trainer"]["precision"] == chosen
-    assert record.config["evaluation"]["precision"] == FULL
+    assert record.config["evaluation"]["precision"] == (FULL if chosen == HALF else None)
     assert read_record(tmp_path / "run" / "record.json") == record
-    same = run(tmp_path, f"trainer.precision={chosen}", "trainer.accelerator=cpu", "evaluation.precision=32-true")
-    assert same == record or all(stage["reused"] for stage in same.stages), "it depends on what was chosen"
-    other = run(tmp_path, f"trainer.precision={FULL if chosen == HALF else HALF}", "trainer.accelerator=cpu")
-    assert not any(stage["reused"] for stage in other.stages if stage["name"] == "pretrain")
+    assert all(stage.found for stage in planned(tmp_path, f"trainer.precision={chosen}", "trainer.accelerator=cpu"))
+    other = planned(tmp_path, f"trainer.precision={FULL if chosen == HALF else HALF}", "trainer.accelerator=cpu")
+    assert not any(stage.found for stage in other), "what is trained depends on what was chosen"

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hydra_det.callbacks.watching.progress import EpochLine
 from hydra_det.finished.run import FinishedRun
 from hydra_det.modules.graph import GraphDetector
-from hydra_det.modules.yolo.yolov3 import YOLOv3
+from hydra_det.modules.yolo.yolov3 import YOLOv3Tiny
 from hydra_det.pipeline import build
 from hydra_det.pipeline.runner import comparable
 from hydra_det.pipeline.stages import identity
@@ -285,7 +285,7 @@ def test_networks_are_timed_in_one_form(finished):
         assert torch.allclose(answers["pruned"][level], raw, atol=1e-4)
         assert torch.allclose(answers["compact"][level], raw, atol=1e-4)
     assert not all(torch.allclose(raw, wanted[level], atol=1e-2) for level, raw in enumerate(answers["dense"]))
-    assert isinstance(dense, YOLOv3), "as it was"
+    assert isinstance(dense, YOLOv3Tiny), "as it was"
 
 
 def test_pictures_of_some_test_images_lie_beside_the_scores(finished):

@@ -54,7 +54,7 @@ def test_runs_are_named_by_folder_and_stage_and_shown_once(finished, tmp_path):
 def test_the_table_shows_what_was_chosen_and_what_came_out(finished):
     told, found = result_of(finished / "run")
     assert told == {
-        "data": "shapes", "model": "yolov3_nano", "init": "scaled", "hardening": "attacked", "granularity": "weight",
+        "data": "shapes", "model": "yolov3_tiny", "init": "scaled", "hardening": "attacked", "granularity": "weight",
         "allocation": "uniform", "ratio": 0.75, "greyscale": "no", "attack": "pgd", "epsilon": 0.05, "seed": 0,
         "epochs_pretrain": 3, "epochs_train_scores": 2, "epochs_finetune": 2,
     }  # fmt: skip

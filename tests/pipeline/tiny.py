@@ -10,13 +10,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from hydra_det.pipeline.build import CONFIG_DIR, plain
+from hydra_det.pipeline.plan import Planned, plan_stages
+from hydra_det.pipeline.runner import Run
 from hydra_det.records.record import Record
 from train import train
 
 OVERRIDES = [
     "data.canvas=64", "data.image_size=64", "data.train_size=20", "data.test_size=6", "data.val_images=4",
-    "data.batch_size=4", "model.width=0.125", "attack.steps=2", "trainer.check_val_every_n_epoch=3",
-    "trainer.enable_progress_bar=false", "evaluation.latency.repeats=3", "evaluation.latency.warmup=1",
+    "data.batch_size=4", "model=yolov3_tiny", "model.width=0.125", "attack.steps=2",
+    "trainer.check_val_every_n_epoch=3", "trainer.enable_progress_bar=false",
+    "evaluation.latency.repeats=3", "evaluation.latency.warmup=1",
+    "evaluation.bootstrap=20", "trainer.precision=32-true",
     "stage.pretrain.epochs=3", "stage.pretrain.clean_epochs=1",
     "stage.train_scores.epochs=2", "stage.finetune.epochs=2", "prune.allocation=uniform",
 ]  # fmt: skip
@@ -48,3 +52,9 @@ def run(folder: Path, *further: str, name: str = "run") -> Record:
     record = train(compose(arguments(folder, *further)), folder / name)
     assert record is not None
     return record
+
+
+def planned(folder: Path, *further: str, name: str = "dry") -> list[Planned]:
+    """What such a run would have to train, of which nothing is done."""
+    made = Run(compose(arguments(folder, "dry_run=true", *further)), folder / name, choices={}, overrides=[])
+    return list(plan_stages(made.runner))

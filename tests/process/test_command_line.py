@@ -27,7 +27,7 @@ def outputs(folder: Path) -> list[str]:
 def test_a_sweep_shares_stages_goes_past_a_failing_job_and_says_so(tmp_path):
     # A layer that is not there is seen when the network is made, not before the sweep as a wrong value is.
     words = ["-m", *arguments(tmp_path), *outputs(tmp_path), "prune.ratio=0.25,0.5", "prune.exclude=[],[nowhere]"]
-    folder = "{}_shapes_yolov3_nano_scaled_weight_{}_seed0"
+    folder = "{}_shapes_yolov3_tiny_scaled_weight_{}_seed0"
     done = subprocess.run(script(*words), capture_output=True, text=True, check=False, cwd=tmp_path)
     shown = done.stdout + done.stderr
     assert done.returncode == 1
@@ -201,7 +201,12 @@ def test_weights_of_another_network_are_refused(tmp_path, tmp_path_factory):
     file = tmp_path / "other.safetensors"
     save_file(YOLOv3(num_classes=6, width=0.25, depth=0.125).state_dict(), file)
     with pytest.raises(InputError, match="is this the file of a network of another width"):
-        run(tmp_path, f"data.root={tmp_path_factory.getbasetemp() / 'shapes'}", f"model.weights={file}")
+        run(
+            tmp_path,
+            f"data.root={tmp_path_factory.getbasetemp() / 'shapes'}",
+            f"model.weights={file}",
+            "model=yolov3_nano",
+        )
     assert not (tmp_path / "store").exists()
 
 

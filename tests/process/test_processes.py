@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import CONFIG_DIR, SCRIPTS, plain
+from hydra_det.pipeline.precision import settled
 from hydra_det.process import processes
 from hydra_det.process.script import same_job
 from tests.pipeline.tiny import arguments, compose, run
@@ -202,7 +203,7 @@ time.sleep(60)  # in a collective that never ends
 
 
 def test_alone_a_process_decides_and_meets_nobody():
-    processes.join(lambda: build.bare_trainer(compose([])))
+    processes.join(lambda: build.bare_trainer(settled(compose([]))))
     assert not dist.is_initialized()
     assert [processes.agreed(lambda: True), processes.agreed(lambda: False)] == [True, False]
 

@@ -7,12 +7,15 @@ import pytorch_lightning as pl
 
 from hydra_det.callbacks.watching.stop import Stop
 from hydra_det.pipeline import build
+from hydra_det.pipeline.precision import settled
 from hydra_det.process import interrupts
 from tests.pipeline.tiny import compose
 
 
 def test_every_trainer_of_a_run_has_it():
-    trainer: Any = build.trainer(compose([]), callbacks=[pl.Callback()], logger=False, enable_checkpointing=False)
+    trainer: Any = build.trainer(
+        settled(compose([])), callbacks=[pl.Callback()], logger=False, enable_checkpointing=False
+    )
     assert [type(callback) for callback in trainer.callbacks][:2] == [Stop, pl.Callback]
 
 

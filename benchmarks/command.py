@@ -10,6 +10,7 @@ import hydra
 from hydra_det.compaction.channels import layout
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.precision import settled
 from hydra_det.pipeline.stages.stage_runner import StageRunner
 from hydra_det.process.script import EXPECTED_WARNINGS
 from hydra_det.pruning.plan import MaskPlan, mask_plan
@@ -46,4 +47,4 @@ class Command:
 
     def _config(self, *further: str) -> Config:
         with hydra.initialize_config_dir(build.CONFIG_DIR, version_base="1.3"):
-            return build.plain(hydra.compose("train", [*self.overrides, *further]))
+            return settled(build.plain(hydra.compose("train", [*self.overrides, *further])))

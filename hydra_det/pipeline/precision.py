@@ -24,10 +24,7 @@ def settled(config: Config) -> Config:
     """The config with a choice in place of `trainer.precision=auto`, and what goes with it; else the config itself."""
     if config["trainer"]["precision"] != AUTO:
         return config
-    device = "gpu" if config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available() else "cpu"
-    chosen = HALF if has_units(device) else FULL
-    if not logging.root.manager.disable:  # else a sweep only looks at its jobs, and each says it itself
-        _say(device, chosen)
+    chosen = HALF if has_units(_device(config)) else FULL
     found = {**config, "trainer": {**config["trainer"], "precision": chosen}}
     if chosen == FULL:  # as if it had been asked for
         return found
@@ -37,6 +34,12 @@ def settled(config: Config) -> Config:
         "evaluation": {**evaluation, "precision": evaluation.get("precision") or FULL},
         "model": {**config["model"], "channels_last": True},
     }
+
+
+def say_choice(asked: Config, settled: Config) -> None:
+    """One line in the log on what was chosen, where that was asked for."""
+    if asked["trainer"]["precision"] == AUTO:
+        _say(_device(asked), settled["trainer"]["precision"])
 
 
 def of_scores(config: Config) -> dict[str, Any]:
@@ -61,6 +64,10 @@ def has_units(device: str) -> bool:
         flag for line in lines if line.startswith(("flags", "Features")) for flag in line.partition(":")[2].split()
     }
     return bool(flags & set(UNITS))
+
+
+def _device(config: Config) -> str:
+    return "gpu" if config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 @functools.cache  # once, however many configs of a sweep are looked at

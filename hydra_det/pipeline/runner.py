@@ -18,7 +18,7 @@ from hydra_det.pipeline.build import Config
 from hydra_det.pipeline.check import SEARCHED, check
 from hydra_det.pipeline.check_network import check_network
 from hydra_det.pipeline.plan import PLANNED, describe, plan_stages
-from hydra_det.pipeline.precision import settled
+from hydra_det.pipeline.precision import say_choice, settled
 from hydra_det.pipeline.scoring import latency, score, sizes
 from hydra_det.pipeline.stages.stage import LOGS, Stage
 from hydra_det.pipeline.stages.stage_runner import StageRunner
@@ -53,7 +53,7 @@ class Run:
     """
 
     def __init__(self, config: Config, folder: Path, *, choices: dict[str, str], overrides: list[str]) -> None:
-        config = settled(config)
+        asked, config = config, settled(config)
         self.config = {key: part for key, part in config.items() if key not in SEARCHED}
         self.folder = folder
         self.choices = choices
@@ -66,6 +66,7 @@ class Run:
         check_network(config, self.model, image_size=self.data.image_size)
         self.store = Store(Path(config["store"]))
         self.runner = StageRunner(config, data=self.data, model=self.model, store=self.store)
+        say_choice(asked, config)
         self._begin()
 
     def _forget_another_run(self) -> None:

@@ -1,12 +1,10 @@
 """`trainer.precision=auto`: bfloat16 for training where a machine has units for it, scores in float32 everywhere."""
 
-import logging
-
 import pytest
 import torch
 
 from hydra_det.pipeline import precision
-from hydra_det.pipeline.precision import FULL, HALF, has_units, of_scores, settled
+from hydra_det.pipeline.precision import FULL, HALF, has_units, of_scores, say_choice, settled
 from hydra_det.records.record import read_record
 from hydra_det.sweeps.check import check_objectives
 from hydra_det.types import InputError
@@ -64,11 +62,11 @@ def test_auto(cpuinfo, flags, chosen, caplog):
     precision._say.cache_clear()
     cpuinfo.write_text(X86.format(flags))
     given = config("auto")
-    logging.disable(logging.WARNING)
-    settled(given)  # as a sweep looks at its jobs
-    logging.disable(logging.NOTSET)
-    assert not caplog.text
     found = settled(given)
+    assert not caplog.text, "a config that is only looked at says nothing"
+    say_choice(config(chosen), config(chosen))
+    assert not caplog.text, "nobody asked"
+    say_choice(given, found)
     assert f"trainer.precision=auto: {chosen}, as this cpu" in caplog.text
     assert given == config("auto"), "it is not changed"
     assert found["trainer"] == {"precision": chosen, "accelerator": "cpu", "devices": 1}

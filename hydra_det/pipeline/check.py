@@ -11,7 +11,7 @@ from hydra_det.engines.registry import check_installed
 from hydra_det.evaluation.latency import check_confidence
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
-from hydra_det.pipeline.precision import of_scores, settled
+from hydra_det.pipeline.precision import looked_at, of_scores
 from hydra_det.pipeline.stages import out_of_memory
 from hydra_det.pipeline.stages.stage import STAGES
 from hydra_det.process.typed.spelling import did_you_mean
@@ -66,7 +66,7 @@ TAKEN = {
 
 def check(config: Config) -> None:
     """Refuse unknown keys and wrong values, and build every small part once."""
-    config = settled(config)
+    config = looked_at(config)
     _check_keys(config)
     _check_values(config)
     _check_trainer(config["trainer"])

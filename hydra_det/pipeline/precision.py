@@ -36,10 +36,17 @@ def settled(config: Config) -> Config:
     }
 
 
-def say_choice(asked: Config, settled: Config) -> None:
+def looked_at(config: Config) -> Config:
+    """The config for a look at its other values, in float32 in place of `auto`; no device is asked, none wakes up."""
+    if config["trainer"]["precision"] != AUTO:
+        return config
+    return {**config, "trainer": {**config["trainer"], "precision": FULL}}
+
+
+def say_choice(asked: Config, found: Config) -> None:
     """One line in the log on what was chosen, where that was asked for."""
     if asked["trainer"]["precision"] == AUTO:
-        _say(_device(asked), settled["trainer"]["precision"])
+        _say(_device(asked), found["trainer"]["precision"], of_scores(found)["trainer"]["precision"])
 
 
 def of_scores(config: Config) -> dict[str, Any]:
@@ -71,9 +78,8 @@ def _device(config: Config) -> str:
 
 
 @functools.cache  # once, however many configs of a sweep are looked at
-def _say(device: str, chosen: str) -> None:
+def _say(device: str, chosen: str, scores: str) -> None:
     name = torch.cuda.get_device_name(0) if device == "gpu" else platform.machine()
-    why = "has units for bfloat16" if chosen == HALF else "has no units for bfloat16"
-    log.info(
-        "trainer.precision=auto: %s, as this %s (%s) %s; scores are computed in %s", chosen, device, name, why, FULL
-    )
+    how, units = ("bf16-mixed with channels_last", "has") if chosen == HALF else (chosen, "has no")
+    said = "trainer.precision=auto: %s, as this %s (%s) %s units for bfloat16; AP is computed in %s"
+    log.info(said, how, device, name, units, scores)

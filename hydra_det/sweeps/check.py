@@ -6,6 +6,7 @@ from typing import Any
 from hydra_det.engines.registry import check_installed
 from hydra_det.pipeline import build
 from hydra_det.pipeline.build import Config
+from hydra_det.pipeline.precision import looked_at
 from hydra_det.records.objectives import OBJECTIVES, TIMED
 from hydra_det.sweeps.target import Target
 from hydra_det.types import InputError
@@ -72,7 +73,7 @@ def check_objectives(config: Config) -> None:
 
 def _processes(config: Config) -> int:
     """How many a run starts, in whatever numbers it computes."""
-    return build.bare_trainer({"trainer": {**config["trainer"], "precision": "32-true"}}).world_size
+    return build.bare_trainer(looked_at(config)).world_size
 
 
 def _timed(names: Iterable[str]) -> str | None:

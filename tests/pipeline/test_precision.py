@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from hydra_det.pipeline import precision
-from hydra_det.pipeline.precision import FULL, HALF, has_units, of_scores, say_choice, settled
+from hydra_det.pipeline.check import check
+from hydra_det.pipeline.precision import FULL, HALF, has_units, looked_at, of_scores, say_choice, settled
 from hydra_det.records.record import read_record
 from hydra_det.sweeps.check import check_objectives
 from hydra_det.types import InputError
-from tests.pipeline.tiny import planned, run
+from tests.pipeline.tiny import compose, planned, run
 
 X86 = "processor\t: 0\nflags\t\t: fpu avx2 avx512f {}\nbugs\t\t: amx_bf16\n"
 
@@ -67,13 +68,27 @@ def test_auto(cpuinfo, flags, chosen, caplog):
     say_choice(config(chosen), config(chosen))
     assert not caplog.text, "nobody asked"
     say_choice(given, found)
-    assert f"trainer.precision=auto: {chosen}, as this cpu" in caplog.text
+    beside = " with channels_last" if chosen == HALF else ""
+    assert f"trainer.precision=auto: {chosen}{beside}, as this cpu" in caplog.text
+    assert "AP is computed in 32-true" in caplog.text
     assert given == config("auto"), "it is not changed"
     assert found["trainer"] == {"precision": chosen, "accelerator": "cpu", "devices": 1}
     assert found["evaluation"] == {"precision": FULL if chosen == HALF else None, "samples": 0}
     assert found["model"] == {"width": 1, "channels_last": chosen == HALF}
     assert of_scores(found)["trainer"]["precision"] == FULL
     assert settled(config("auto", scores=HALF))["evaluation"]["precision"] == HALF, "unless it is asked for"
+
+
+def test_a_look_at_a_config_wakes_no_gpu(monkeypatch):
+    monkeypatch.setattr(precision, "has_units", None)
+    assert looked_at(config("auto")) == config(FULL)
+    assert looked_at(config(HALF)) == config(HALF)
+    check(compose([]))
+    check_objectives(compose(["objectives=[latency_ms]"]))
+
+
+def test_it_is_the_default():
+    assert compose([])["trainer"]["precision"] == "auto"
 
 
 def test_numbers_of_scores_that_are_none_are_refused_before_anything_is_trained(tmp_path):
@@ -104,6 +119,8 @@ def test_a_run_says_what_it_chose_and_is_found_again(cpuinfo, tmp_path, flags):
     assert record.config["trainer"]["precision"] == chosen
     assert record.config["evaluation"]["precision"] == (FULL if chosen == HALF else None)
     assert read_record(tmp_path / "run" / "record.json") == record
-    assert all(stage.found for stage in planned(tmp_path, f"trainer.precision={chosen}", "trainer.accelerator=cpu"))
+    beside = ["evaluation.precision=32-true", "model.channels_last=true"] if chosen == HALF else []
+    same = run(tmp_path, f"trainer.precision={chosen}", "trainer.accelerator=cpu", *beside)
+    assert same == record, "it depends on what was chosen, and so do its scores"
     other = planned(tmp_path, f"trainer.precision={FULL if chosen == HALF else HALF}", "trainer.accelerator=cpu")
     assert not any(stage.found for stage in other), "what is trained depends on what was chosen"

@@ -30,6 +30,10 @@ WAYS = {
     "scores": ("train_scores", ("stage.train_scores.epochs=2", "init=deeplift")),
     "learned shares": ("train_scores", ("stage.train_scores.epochs=2", "prune.allocation=learned")),
     "channels": ("finetune", ("prune=filter_group",)),
+    "bfloat16": (
+        "train_scores",
+        ("stage.train_scores.epochs=2", "trainer.precision=bf16-mixed", "model.channels_last=true"),
+    ),
 }
 
 

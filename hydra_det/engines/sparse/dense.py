@@ -1,5 +1,6 @@
 """A convolution with too few zeros: torch computes it, and its maps go back and forth."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from hydra_det.engines.sparse.layout import Floats, channels_at, put
 from hydra_det.engines.sparse.program import Dense
-from hydra_det.engines.sparse.threads import side_by_side
+from hydra_det.engines.sparse.threads import side_by_side, torch_helpers
 
 CURVES: dict[str, Any] = {"mish": F.mish, "swish": F.silu, "logistic": torch.sigmoid}
+BLOCK = 16  # outputs that torch computes together; shares are whole blocks
 
 
 def compute(step: Dense, memory: Floats, *, threads: int) -> None:
@@ -22,20 +24,16 @@ def compute(step: Dense, memory: Floats, *, threads: int) -> None:
     """
     made, source = step.convolution, step.source
     maps = torch.from_numpy(channels_at(memory, source.base, source.layout, source.channels))[None].contiguous()
-    outputs = np.array_split(np.arange(len(made.weights)), threads)
-    parts = [slice(int(part[0]), int(part[-1]) + 1) for part in outputs if len(part)]
-    before = torch.get_num_threads()
-    try:
-        side_by_side([partial(_part, step, memory, maps, part) for part in parts])
-    finally:
-        torch.set_num_threads(before)
+    outputs = len(made.weights)
+    blocks = [block * BLOCK for block in range(-(-outputs // BLOCK))]
+    shares = [share for share in np.array_split(blocks, threads) if len(share)]
+    parts = [slice(int(share[0]), min(int(share[-1]) + BLOCK, outputs)) for share in shares]
+    side_by_side(torch_helpers(os.getpid(), threads), [partial(_part, step, memory, maps, part) for part in parts])
 
 
 @torch.no_grad()
 def _part(step: Dense, memory: Floats, maps: Tensor, outputs: slice) -> None:
-    """Some of the outputs, in one thread."""
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
+    """Some of the outputs."""
     made, target = step.convolution, step.target
     weights, bias = torch.from_numpy(made.weights[outputs]), torch.from_numpy(made.bias[outputs])
     found = F.conv2d(maps, weights, bias, made.stride, made.padding, made.dilation)

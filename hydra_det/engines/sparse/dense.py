@@ -24,10 +24,9 @@ def compute(step: Dense, memory: Floats, *, threads: int) -> None:
     """
     made, source = step.convolution, step.source
     maps = torch.from_numpy(channels_at(memory, source.base, source.layout, source.channels))[None].contiguous()
-    outputs = len(made.weights)
-    blocks = [block * BLOCK for block in range(-(-outputs // BLOCK))]
+    blocks = np.arange(0, len(made.weights), BLOCK)
     shares = [share for share in np.array_split(blocks, threads) if len(share)]
-    parts = [slice(int(share[0]), min(int(share[-1]) + BLOCK, outputs)) for share in shares]
+    parts = [slice(int(share[0]), int(share[-1]) + BLOCK) for share in shares]
     side_by_side(torch_helpers(os.getpid(), threads), [partial(_part, step, memory, maps, part) for part in parts])
 
 
